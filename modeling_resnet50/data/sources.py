@@ -1,0 +1,244 @@
+"""
+Where images come from. Every source ends as a `datasets.Dataset` with two columns:
+
+- `image`: encoded bytes or the path of a file, not decoded (`Image(decode=False)`),
+- `label`: a `ClassLabel`, whose names become the model's `id2label`.
+"""
+
+import io
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset
+from datasets.exceptions import DatasetNotFoundError
+from PIL import Image as PILImage
+from sklearn.datasets import load_digits
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from ..errors import UserError
+from ..recipe import Recipe
+
+
+VALIDATION_NAMES = ("validation", "val", "valid", "test")
+
+_RUNS_NOW = "To see training run now, on data that is embedded: --config recipes/digits.yaml"
+
+
+def load_train_and_validation(recipe: Recipe) -> tuple[Dataset, Dataset]:
+    """
+    The images a recipe trains on and those it is judged by, with the same classes in the same order.
+
+    Raises:
+        UserError: the source is missing, out of reach, empty, unlabelled, or its splits disagree about the classes.
+    """
+    splits = load_splits(recipe.dataset_name, recipe.dataset_config_name)
+    train_name = recipe.train_split_name or "train"
+    train = _columns(_split(splits, train_name, recipe), recipe.image_column_name, recipe.label_column_name)
+    if recipe.train_val_split is not None:
+        smallest = np.bincount(train["label"][:]).min()
+        if smallest < 2:
+            raise UserError("train_val_split needs at least 2 images in every class")
+        parts = train.train_test_split(recipe.train_val_split, stratify_by_column="label", seed=recipe.seed)
+        train, validation = parts["train"], parts["test"]
+    else:
+        validation = _split(splits, recipe.validation_split_name or _validation_name(splits, recipe), recipe)
+        validation = _columns(validation, recipe.image_column_name, recipe.label_column_name)
+    _check_same_classes(train, validation)
+    if len(train) < recipe.total_train_batch_size:
+        raise UserError(
+            f"{recipe.dataset_name} has {len(train)} training images, fewer than one batch: "
+            f"lower total_train_batch_size ({recipe.total_train_batch_size})"
+        )
+    return train, validation
+
+
+def load_evaluation_split(
+    dataset_name: str,
+    split_name: str | None = None,
+    config_name: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> Dataset:
+    """
+    One split to evaluate on: the named one, else the validation split, else the only one there is.
+
+    Raises:
+        UserError: as `load_train_and_validation`.
+    """
+    splits = load_splits(dataset_name, config_name)
+    if split_name is None:
+        split_name = next((name for name in VALIDATION_NAMES if name in splits), None)
+        if split_name is None and len(splits) == 1:
+            split_name = next(iter(splits))
+    if split_name not in splits:
+        raise UserError(f"{dataset_name} has no split {split_name or 'validation'!r}; it has: {', '.join(splits)}")
+    return _columns(splits[split_name], image_column, label_column)
+
+
+def load_splits(dataset_name: str, config_name: str | None = None) -> DatasetDict:
+    """Every split of a source, as it lies."""
+    path = Path(dataset_name).expanduser()
+    if dataset_name == "digits":
+        return _digits()
+    if path.is_dir():
+        if any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
+            return load_dataset(str(path), config_name)
+        return _class_folders(path)
+    if path.is_file():
+        if path.suffix != ".parquet":
+            raise UserError(f"dataset_name {dataset_name} is a file, but not a parquet file or a folder")
+        return load_dataset("parquet", data_files=str(path))
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", dataset_name) or dataset_name.startswith("."):
+        raise UserError(f"dataset_name {dataset_name}: no such folder or file")
+    return _from_hub(dataset_name, config_name)
+
+
+def _from_hub(repo_id: str, config_name: str | None) -> DatasetDict:
+    try:
+        return load_dataset(repo_id, config_name)
+    except DatasetNotFoundError as error:
+        if "gated" in str(error):
+            raise UserError(
+                f"{repo_id} is gated, and this account has no access yet. Ask for it on the data set's page on the Hub "
+                f"(granted at once for ImageNet), then log in with `hf auth login`. {_RUNS_NOW}"
+            ) from error
+        raise UserError(
+            f"dataset_name {repo_id}: neither a local folder nor a data set on the Hub that this account can see. "
+            f"If it is private or gated, log in with `hf auth login`. {_RUNS_NOW}"
+        ) from error
+    except (ConnectionError, OSError) as error:
+        raise UserError(f"cannot reach the Hub for {repo_id}: {' '.join(str(error).split())}. {_RUNS_NOW}") from error
+    except ValueError as error:  # a configuration that does not exist, or has to be chosen
+        raise UserError(f"{repo_id}: {' '.join(str(error).split())}") from error
+
+
+def _digits() -> DatasetDict:
+    """scikit-learn's 1,797 handwritten digits, enlarged from 8×8 to 32×32 RGB PNGs; every class split 80/20."""
+    digits = load_digits()
+    images = []
+    for pixels in digits.images:
+        image = PILImage.fromarray((pixels * 255 / 16).round().astype(np.uint8))
+        buffer = io.BytesIO()
+        image.resize((32, 32), PILImage.Resampling.BICUBIC).convert("RGB").save(buffer, "PNG")
+        images.append({"bytes": buffer.getvalue(), "path": None})
+    features = Features({"image": Image(decode=False), "label": ClassLabel(names=[str(d) for d in range(10)])})
+    dataset = Dataset.from_dict({"image": images, "label": digits.target.tolist()}, features=features)
+    parts = dataset.train_test_split(0.2, stratify_by_column="label", seed=0)
+    return DatasetDict(train=parts["train"], validation=parts["test"])
+
+
+def _class_folders(root: Path) -> DatasetDict:
+    """
+    `root/<split>/<class>/*.jpg`, as the seed, torchvision and timm lay ImageNet out; or `root/<class>/*.jpg`, one split.
+
+    Read with `os.scandir` rather than `datasets`' `imagefolder`, which joins the classes of all splits into one list (a
+    class missing from one of them then goes unnoticed).
+    """
+    folders = _subfolders(root)
+    split_names = [name for name in ("train", *VALIDATION_NAMES) if name in folders]
+    if split_names:
+        return DatasetDict({name: _class_folder_split(root / name) for name in split_names})
+    return DatasetDict(train=_class_folder_split(root))
+
+
+def _class_folder_split(folder: Path) -> Dataset:
+    names = _subfolders(folder)
+    if not names:
+        raise UserError(f"{folder} has no class folders: images must lie in {folder}/<class>/")
+    paths, labels, empty = [], [], []
+    for label, name in enumerate(names):
+        with os.scandir(folder / name) as entries:
+            files = sorted(e.path for e in entries if e.name.lower().endswith(IMG_EXTENSIONS) and e.name[0] != ".")
+        paths += files
+        labels += [label] * len(files)
+        if not files:
+            empty.append(name)
+    if not paths:
+        raise UserError(
+            f"{folder} has {len(names)} class folders but no images in them ({', '.join(IMG_EXTENSIONS)} count)"
+        )
+    if empty:
+        raise UserError(f"{folder}: no images in {len(empty)} of {len(names)} class folders, first {empty[0]!r}")
+    features = Features({"image": Image(decode=False), "label": ClassLabel(names=names)})
+    return Dataset.from_dict({"image": paths, "label": labels}, features=features)
+
+
+def _subfolders(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _split(splits: DatasetDict, name: str, recipe: Recipe) -> Dataset:
+    if name not in splits:
+        raise UserError(f"{recipe.dataset_name} has no split {name!r}; it has: {', '.join(splits)}")
+    return splits[name]
+
+
+def _validation_name(splits: DatasetDict, recipe: Recipe) -> str:
+    for name in VALIDATION_NAMES:
+        if name in splits:
+            return name
+    raise UserError(
+        f"{recipe.dataset_name} has no validation split (it has: {', '.join(splits)}); name one with "
+        "--validation_split_name, or hold out a part of the training images with --train_val_split 0.1"
+    )
+
+
+def _columns(dataset: Dataset, image_column: str | None, label_column: str | None) -> Dataset:
+    """Bring any data set into the two columns the rest of the package knows."""
+    features = dataset.features
+    if image_column is None:
+        found = [name for name, feature in features.items() if isinstance(feature, Image)]
+        if len(found) != 1:
+            raise UserError(
+                f"{len(found)} image columns among {', '.join(features)}: name one with --image_column_name"
+            )
+        image_column = found[0]
+    if label_column is None:
+        found = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+        found = found or [name for name in ("label", "labels") if name in features]
+        if len(found) != 1:
+            raise UserError(
+                f"{len(found)} label columns among {', '.join(features)}: name one with --label_column_name"
+            )
+        label_column = found[0]
+    for column in (image_column, label_column):
+        if column not in features:
+            raise UserError(f"no column {column!r}; there are: {', '.join(features)}")
+
+    dataset = dataset.select_columns([image_column, label_column])
+    if (image_column, label_column) != ("image", "label"):
+        dataset = dataset.rename_columns({image_column: "image", label_column: "label"})
+    dataset = dataset.cast_column("image", Image(decode=False))
+    if len(dataset) == 0:
+        raise UserError("the split is empty")
+    if not isinstance(dataset.features["label"], ClassLabel):
+        dataset = _name_classes(dataset, label_column)
+    labels = np.asarray(dataset["label"][:])
+    if labels.min() < 0:
+        raise UserError(f"{(labels < 0).sum()} images have no label (label -1, as in ImageNet's test split)")
+    return dataset
+
+
+def _name_classes(dataset: Dataset, label_column: str) -> Dataset:
+    labels = dataset["label"][:]
+    if isinstance(labels[0], str):
+        return dataset.class_encode_column("label")
+    if not isinstance(labels[0], int):
+        raise UserError(f"column {label_column!r} must hold class numbers or names, not {type(labels[0]).__name__}")
+    return dataset.cast_column("label", ClassLabel(names=[str(label) for label in range(max(labels) + 1)]))
+
+
+def _check_same_classes(train: Dataset, validation: Dataset) -> None:
+    train_names, validation_names = train.features["label"].names, validation.features["label"].names
+    for one, other, where in ((train_names, validation_names, "validation"), (validation_names, train_names, "train")):
+        missing = [name for name in one if name not in set(other)]
+        if missing:
+            raise UserError(
+                f"train and validation have different classes: {len(missing)} missing from {where}, "
+                f"first {missing[0]!r}"
+            )
+    if train_names != validation_names:
+        raise UserError("train and validation list the same classes in a different order")
