@@ -186,6 +186,15 @@ class Recipe:
             )
         return self.total_train_batch_size // parts
 
+    def public_dict(self) -> dict[str, Any]:
+        """The fields that decide the result, fit to be published: no path of this machine's folders."""
+        private = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "push_to_hub", "hub_model_id")
+        settings = {name: value for name, value in asdict(self).items() if name not in private}
+        path = Path(self.dataset_name)
+        if path.exists() or path.is_absolute():
+            settings["dataset_name"] = path.resolve().name
+        return settings
+
     def save(self, path: Path) -> None:
         """Write every field as YAML: training from that file is the same run again."""
         path.write_text(yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=119))

@@ -1,0 +1,1 @@
+"""How good a model is: metrics as `evaluate` modules, and the loop that feeds them."""

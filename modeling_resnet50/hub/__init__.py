@@ -1,0 +1,1 @@
+"""A model as a folder that others can open, its card, and its way to the Hub."""

@@ -1,0 +1,38 @@
+"""Top-k accuracy as an `evaluate` metric that needs no network: `evaluate.load("…/metrics/topk_accuracy")`."""
+
+import datasets
+import evaluate
+import numpy as np
+
+
+_DESCRIPTION = "Share of the images whose true class is among the k classes the model holds most likely."
+
+_INPUTS = """
+Args:
+    predictions: for each image, class indices with the most likely first; as many as the largest k, or more.
+    references: for each image, its true class index.
+    k: list of k; default [1, 5]. A k larger than the number of predicted classes counts all of them.
+
+Returns:
+    {"top1": …, "top5": …}, each in [0, 1].
+
+Example:
+    >>> metric.compute(predictions=[[2, 0], [1, 2]], references=[0, 1], k=[1, 2])
+    {'top1': 0.5, 'top2': 1.0}
+"""
+
+
+class TopKAccuracy(evaluate.Metric):
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_INPUTS,
+            features=datasets.Features(
+                {"predictions": datasets.Sequence(datasets.Value("int64")), "references": datasets.Value("int64")}
+            ),
+        )
+
+    def _compute(self, predictions, references, k=(1, 5)):
+        hits = np.asarray(predictions) == np.asarray(references)[:, None]
+        return {f"top{n}": float(hits[:, :n].any(axis=1).mean()) for n in k}

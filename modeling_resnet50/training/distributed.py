@@ -1,0 +1,96 @@
+"""What a run needs from the machine, and what BatchNorm needs when several processes train one model."""
+
+import os
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from ..errors import UserError
+from ..recipe import Recipe
+
+
+def create_accelerator(recipe: Recipe) -> Accelerator:
+    """
+    The `Accelerator` for a recipe, after checking that the machine can do what is asked.
+
+    Raises:
+        UserError: more processes than devices, fp16 without a GPU, or a tracker that is not installed.
+    """
+    use_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes")
+    processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", 1)))
+    devices = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+    if processes_here > 1 and processes_here > devices and not use_cpu:
+        raise UserError(
+            f"{processes_here} processes were started on this machine, which has {devices} GPU(s): "
+            f"start {max(1, devices)} with --num_processes {max(1, devices)}, or set ACCELERATE_USE_CPU=true to train on CPU"
+        )
+    precision = recipe.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision == "fp16" and (devices == 0 or use_cpu):
+        raise UserError("mixed_precision fp16 needs a GPU: on this machine use --mixed_precision bf16 or no")
+    if recipe.report_to != "none" and recipe.report_to not in get_available_trackers():
+        raise UserError(
+            f"report_to {recipe.report_to}: no such tracker is installed (pip install {recipe.report_to}); "
+            f"there are: {', '.join(sorted(map(str, get_available_trackers()))) or 'none'}"
+        )
+    if devices == 0 or use_cpu:
+        # `accelerate launch` leaves each CPU process one thread (OMP_NUM_THREADS=1): give it its share of the cores.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(max(1, cores // processes_here))
+    return Accelerator(
+        mixed_precision=recipe.mixed_precision,
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        log_with=None if recipe.report_to == "none" else recipe.report_to,
+        project_dir=recipe.output_dir,
+    )
+
+
+def broadcast_buffers(model: nn.Module) -> None:
+    """
+    Give every process the BatchNorm statistics of process 0, which are the ones that are saved.
+
+    DDP does this before each training forward pass, not after the last one.
+    """
+    for buffer in model.buffers():
+        broadcast(buffer)
+
+
+def synchronize_batch_norm(model: nn.Module) -> nn.Module:
+    """BatchNorm over the images of all processes: `nn.SyncBatchNorm`, or on CPU, where that refuses, our own."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return model
+    if next(model.parameters()).device.type != "cpu":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = CPUSyncBatchNorm2d
+    return model
+
+
+class CPUSyncBatchNorm2d(nn.BatchNorm2d):
+    """
+    `nn.SyncBatchNorm`'s arithmetic with a differentiable all-reduce, for processes that train on CPU.
+
+    Input and output `(batch, channels, height, width)`; all processes must hold equally many images.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        values = input.float()
+        num_processes = dist.get_world_size()
+        mean = all_reduce(values.mean((0, 2, 3))) / num_processes
+        centred = values - mean[:, None, None]
+        variance = all_reduce(centred.square().mean((0, 2, 3))) / num_processes  # two passes: no cancellation
+        if self.track_running_stats:
+            with torch.no_grad():
+                count = num_processes * values.numel() / values.shape[1]
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * count / (count - 1), self.momentum)  # unbiased, as BatchNorm keeps it
+                self.num_batches_tracked.add_(1)
+        scale = self.weight / torch.sqrt(variance + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)

@@ -1,0 +1,141 @@
+"""
+The folder of a run, and getting back into it.
+
+    recipe.yaml  metrics.jsonl
+    best/  final/              a model each, for `from_pretrained`
+    checkpoints/epoch-0010/    full training state
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from ..errors import UserError
+from ..recipe import Recipe
+
+
+class Progress:
+    """Where training stands. Saved with each checkpoint by `Accelerator.save_state`."""
+
+    def __init__(self):
+        self.epoch = 0  # epochs completed
+        self.step = 0  # optimizer steps taken; a step that fp16 skipped is not counted
+        self.best_top1 = -1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
+class RunFolder:
+    """
+    Paths and files of one run.
+
+    A folder appears under its name only when it is whole: it is written beside and renamed.
+    """
+
+    def __init__(self, recipe: Recipe):
+        self.path = Path(recipe.output_dir)
+        self.recipe_file = self.path / "recipe.yaml"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.best = self.path / "best"
+        self.final = self.path / "final"
+        self.checkpoints = self.path / "checkpoints"
+
+    @property
+    def _owned(self) -> list[Path]:
+        return [self.recipe_file, self.metrics_file, self.best, self.final, self.checkpoints]
+
+    def check_free(self, recipe: Recipe) -> None:
+        """
+        Raises:
+            UserError: another run lies here, and this one neither resumes it nor was told to overwrite it.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"output_dir {self.path} is a file")
+        taken = any(path.exists() for path in self._owned)
+        if taken and not recipe.resume_from_checkpoint and not recipe.overwrite_output_dir:
+            raise UserError(
+                f"output_dir {self.path} already holds a run: continue it with --resume_from_checkpoint latest, "
+                "replace it with --overwrite_output_dir, or choose another with --output_dir"
+            )
+
+    def checkpoint_to_resume(self, recipe: Recipe) -> Path | None:
+        """
+        The checkpoint named by `resume_from_checkpoint`, or None if the recipe starts afresh.
+
+        Raises:
+            UserError: there is no such checkpoint.
+        """
+        wanted = recipe.resume_from_checkpoint
+        if wanted is None:
+            return None
+        if wanted == "latest":
+            found = sorted(self.checkpoints.glob("epoch-*"), key=lambda path: int(path.name.removeprefix("epoch-")))
+            if not found:
+                raise UserError(f"resume_from_checkpoint latest: no checkpoint in {self.checkpoints}")
+            return found[-1]
+        if not (Path(wanted) / "model.safetensors").is_file():
+            raise UserError(f"resume_from_checkpoint {wanted}: not a checkpoint folder")
+        return Path(wanted)
+
+    def begin(self, recipe: Recipe) -> None:
+        """Start a new run here, in place of any old one."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for path in self._owned:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        recipe.save(self.recipe_file)
+
+    def rewind(self, epoch: int) -> None:
+        """Drop the lines of metrics.jsonl after `epoch`: a resumed run writes them again."""
+        if self.metrics_file.exists():
+            lines = self.metrics_file.read_text().splitlines(keepends=True)
+            self.metrics_file.write_text("".join(line for line in lines if json.loads(line)["epoch"] <= epoch))
+
+    def log(self, row: dict[str, Any]) -> None:
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
+
+    def save_checkpoint(self, accelerator: Accelerator, epoch: int) -> None:
+        """Full training state, by all processes together. Needs `Progress` registered for checkpointing."""
+        target = self.checkpoints / f"epoch-{epoch:04d}"
+        unfinished = target.with_name(f".{target.name}.unfinished")
+        if accelerator.is_main_process and unfinished.exists():
+            shutil.rmtree(unfinished)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(unfinished))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            _put_in_place(unfinished, target)
+        accelerator.wait_for_everyone()
+
+
+def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a hidden folder beside `target`, then put it in the place of `target`."""
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    unfinished.mkdir(parents=True)
+    write(unfinished)
+    _put_in_place(unfinished, target)
+
+
+def _put_in_place(unfinished: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}.old")
+    if old.exists():
+        shutil.rmtree(old)
+    if target.exists():
+        os.rename(target, old)
+    os.rename(unfinished, target)
+    if old.exists():
+        shutil.rmtree(old)

@@ -1,0 +1,101 @@
+"""Shared by all tests: no network, small models, a folder of images, and train.py as a function."""
+
+import os
+
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from PIL import Image
+
+from modeling_resnet50 import ResNet50Config
+
+
+PROJECT = Path(__file__).parents[1]
+TINY = {"depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_state(monkeypatch):
+    """accelerate keeps its state for the whole process; each test starts without."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    torch.manual_seed(0)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+@pytest.fixture
+def tiny_config() -> ResNet50Config:
+    return ResNet50Config(**TINY, num_labels=3)
+
+
+def write_image(path: Path, seed: int, size: tuple[int, int] = (40, 32), image_format: str | None = None) -> None:
+    """A smooth picture of its own for each seed; JPEG unless the name says otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path, image_format, quality=95)
+
+
+@pytest.fixture
+def image_folder(tmp_path) -> Path:
+    """`train/<class>` with 8 images each and `val/<class>` with 5: 24 and 15, three classes."""
+    root = tmp_path / "images"
+    for split, count in (("train", 8), ("val", 5)):
+        for label, name in enumerate(("ant", "bee", "cat")):
+            for number in range(count):
+                write_image(root / split / name / f"{number}.jpg", seed=1000 * label + 100 * len(split) + number)
+    return root
+
+
+def tiny_arguments(dataset_name: str | Path, output_dir: Path, **overrides) -> list[str]:
+    """train.py's command line for a run of seconds."""
+    settings = {
+        "dataset_name": dataset_name, "output_dir": output_dir, "image_size": 16, "config_overrides": json.dumps(TINY),
+        "total_train_batch_size": 8, "num_train_epochs": 2, "warmup_epochs": 1, "dataloader_num_workers": 0,
+        **overrides,
+    }  # fmt: skip
+    arguments = ["--config", str(PROJECT / "recipes" / "imagenet1k.yaml"), "--mixed_precision", "no"]
+    for name, value in settings.items():
+        values = value if isinstance(value, list) else [value]
+        arguments += [f"--{name}", *map(str, values)]
+    return arguments
+
+
+@pytest.fixture
+def train(monkeypatch):
+    """Run train.py's `main` in this process with a command line."""
+    spec = importlib.util.spec_from_file_location("train_script", PROJECT / "train.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+
+    def run(arguments: list[str]) -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        script.main()
+
+    return run
+
+
+def run_python(arguments: list[str], **environment: str) -> subprocess.CompletedProcess:
+    """A fresh Python process in the project's folder."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )

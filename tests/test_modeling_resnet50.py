@@ -1,0 +1,206 @@
+"""The network equals its references and keeps transformers' promises."""
+
+import os
+
+import pytest
+import timm
+import torch
+import torchvision
+import transformers
+from conftest import TINY, run_python
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, ResNet50Model
+
+
+def to_transformers_resnet(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """torchvision's names into those of transformers' own ResNet."""
+    renamed = {}
+    for name, value in state.items():
+        parts = name.split(".")
+        if parts[0] == "fc":
+            new = f"classifier.1.{parts[1]}"
+        elif parts[0] in ("conv1", "bn1"):
+            new = f"resnet.embedder.embedder.{'convolution' if parts[0] == 'conv1' else 'normalization'}.{parts[1]}"
+        else:
+            block = f"resnet.encoder.stages.{int(parts[0][5:]) - 1}.layers.{parts[1]}"
+            if parts[2] == "downsample":
+                new = f"{block}.shortcut.{'convolution' if parts[3] == '0' else 'normalization'}.{parts[4]}"
+            else:
+                kind = "convolution" if parts[2].startswith("conv") else "normalization"
+                new = f"{block}.layer.{int(parts[2][-1]) - 1}.{kind}.{parts[3]}"
+        renamed[new] = value
+    return renamed
+
+
+def reference_models(state):
+    torchvision_model = torchvision.models.resnet50()
+    torchvision_model.load_state_dict(state)
+    timm_model = timm.create_model("resnet50")
+    timm_model.load_state_dict(state)
+    native = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=1000))
+    native.load_state_dict(to_transformers_resnet(state))
+    return {"torchvision": torchvision_model, "timm": timm_model, "transformers": native}
+
+
+def test_default_has_25557032_parameters():
+    assert ResNet50ForImageClassification(ResNet50Config()).num_parameters() == 25_557_032
+
+
+def test_state_dict_keys_are_torchvisions():
+    ours = ResNet50ForImageClassification(ResNet50Config()).state_dict()
+    theirs = torchvision.models.resnet50().state_dict()
+    assert {name: value.shape for name, value in ours.items()} == {name: v.shape for name, v in theirs.items()}
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_logits_loss_and_gradients_equal_torchvision_timm_and_transformers(training):
+    ours = ResNet50ForImageClassification(ResNet50Config()).train(training)
+    state = {name: value.clone() for name, value in ours.state_dict().items()}
+    pixel_values, labels = torch.randn(4, 3, 96, 96), torch.tensor([1, 999, 0, 7])
+    output = ours(pixel_values, labels=labels)
+    output.loss.backward()
+    for name, reference in reference_models(state).items():
+        reference.train(training)
+        logits = reference(pixel_values)
+        logits = logits.logits if name == "transformers" else logits
+        loss = cross_entropy(logits, labels)
+        loss.backward()
+        torch.testing.assert_close(output.logits, logits, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(output.loss, loss, rtol=1e-6, atol=1e-6)
+        gradients = {n: p.grad for n, p in reference.named_parameters()}
+        for parameter_name, parameter in ours.named_parameters():
+            key = parameter_name
+            if name == "transformers":
+                key = next(iter(to_transformers_resnet({parameter_name: parameter})))
+            torch.testing.assert_close(parameter.grad, gradients[key], rtol=1e-4, atol=1e-6)
+        buffers = dict(reference.named_buffers())
+        if training and name != "transformers":
+            assert all(torch.equal(value, buffers[key]) for key, value in ours.named_buffers())
+
+
+def test_hidden_states_and_pooling_equal_transformers_resnet():
+    ours = ResNet50Model(ResNet50Config()).eval()
+    native = transformers.ResNetModel(transformers.ResNetConfig()).eval()
+    renamed = to_transformers_resnet(ours.state_dict())
+    native.load_state_dict({name.removeprefix("resnet."): value for name, value in renamed.items()})
+    pixel_values = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        a, b = (m(pixel_values, output_hidden_states=True) for m in (ours, native))
+    assert len(a.hidden_states) == len(b.hidden_states) == 5
+    torch.testing.assert_close(a.pooler_output, b.pooler_output)
+    for x, y in zip(a.hidden_states, b.hidden_states):
+        torch.testing.assert_close(x, y)
+
+
+def test_initial_weights_are_kaiming_fan_out():
+    model = ResNet50ForImageClassification(ResNet50Config())
+    weight = model.layer3[0].conv2.weight  # 256 × 256 × 3 × 3
+    assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
+    assert model.fc.weight.abs().max().item() == pytest.approx(2048**-0.5, rel=0.01)
+    assert all((m.weight == 1).all() for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+
+
+def test_zero_init_residual_makes_each_block_start_as_its_shortcut():
+    model = ResNet50ForImageClassification(ResNet50Config(**TINY, zero_init_residual=True))
+    for stage in (model.layer1, model.layer2):
+        assert (stage[0].bn3.weight == 0).all()
+        assert (stage[0].bn2.weight == 1).all()
+        assert (stage[0].downsample[1].weight == 1).all()
+
+
+def test_cifar_stem_keeps_resolution(tiny_config):
+    config = ResNet50Config(**TINY, stem_type="cifar")
+    maps = ResNet50Model(config)(torch.zeros(1, 3, 32, 32), output_hidden_states=True).hidden_states
+    assert [m.shape[-1] for m in maps] == [32, 32, 16]
+
+
+def test_gradient_checkpointing_changes_neither_gradients_nor_running_statistics(tiny_config):
+    plain = ResNet50ForImageClassification(tiny_config).train()
+    checkpointed = ResNet50ForImageClassification(tiny_config).train()
+    checkpointed.load_state_dict(plain.state_dict())
+    getattr(checkpointed, "activation_checkpointing_enable", checkpointed.gradient_checkpointing_enable)()
+    pixel_values, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 0])
+    for model in (plain, checkpointed):
+        model(pixel_values, labels=labels).loss.backward()
+    assert checkpointed.layer1[0].gradient_checkpointing
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(plain.parameters(), checkpointed.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(plain.buffers(), checkpointed.buffers()))
+    assert checkpointed.bn1.num_batches_tracked == checkpointed.layer1[0].bn1.num_batches_tracked == 1
+
+
+def test_loss_is_in_the_output_only_with_labels_and_leaves_the_config_alone(tiny_config):
+    model = ResNet50ForImageClassification(tiny_config)
+    pixel_values = torch.randn(2, 3, 32, 32)
+    assert model(pixel_values).loss is None
+    soft = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    expected = -(soft * model(pixel_values).logits.log_softmax(-1)).sum(-1).mean()
+    torch.testing.assert_close(model(pixel_values, labels=soft).loss, expected, rtol=1e-4, atol=1e-5)
+    assert model.config.problem_type is None
+
+
+def test_wrong_number_of_channels_is_named(tiny_config):
+    with pytest.raises(ValueError, match=r"\(batch, 3, height, width\), got \(2, 1, 32, 32\)"):
+        ResNet50Model(tiny_config)(torch.zeros(2, 1, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"depths": [3, 4]}, "one entry per stage"),
+        ({"depths": "deep"}, "depths"),
+        ({"hidden_sizes": [6, 16, 16, 16]}, "multiples of 4"),
+        ({"stem_type": "stone"}, "stem_type"),
+    ],
+)
+def test_impossible_architecture_is_refused(fields, message):
+    with pytest.raises(Exception, match=message):
+        ResNet50Config(**fields)
+
+
+@pytest.mark.parametrize("num_labels", [2, 3, 1000])
+def test_number_of_labels_survives_saving(num_labels, tmp_path):
+    ResNet50Config(num_labels=num_labels).save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).num_labels == num_labels
+
+
+def test_saved_model_opens_with_the_auto_classes_and_holds_torchvision_names(tiny_config, tmp_path):
+    model = ResNet50ForImageClassification(tiny_config).eval()
+    model.save_pretrained(tmp_path)
+    assert set(load_file(tmp_path / "model.safetensors")) == set(model.state_dict())
+    pixel_values = torch.randn(2, 3, 32, 32)
+    again = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    assert torch.equal(again(pixel_values).logits, model(pixel_values).logits)
+    base, info = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    pooled = base.eval()(pixel_values).pooler_output.flatten(1)
+    torch.testing.assert_close(model.fc(pooled), model(pixel_values).logits)
+
+
+def test_saved_model_opens_in_a_process_that_never_imported_the_package(tiny_config, tmp_path):
+    model = ResNet50ForImageClassification(tiny_config).eval()
+    model.save_pretrained(tmp_path / "model")
+    torch.save(model(torch.ones(1, 3, 32, 32)).logits, tmp_path / "logits.pt")
+    program = f"""
+import sys, torch
+from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
+folder = {str(tmp_path / "model")!r}
+model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=True).eval()
+assert torch.equal(model(torch.ones(1, 3, 32, 32)).logits, torch.load({str(tmp_path / "logits.pt")!r}))
+assert type(AutoModel.from_pretrained(folder, trust_remote_code=True)).__name__ == "ResNet50Model"
+assert AutoConfig.from_pretrained(folder, trust_remote_code=True).num_labels == 3
+assert "modeling_resnet50" not in sys.modules
+print("opened")
+"""
+    result = run_python(["-P", "-c", program], HF_HOME=str(tmp_path / "hf"), PYTHONPATH=os.devnull)
+    assert result.stdout.strip() == "opened", result.stderr
+
+
+def test_fine_tuning_on_other_classes_keeps_everything_but_the_classifier(tiny_config, tmp_path):
+    model = ResNet50ForImageClassification(tiny_config)
+    model.save_pretrained(tmp_path)
+    tuned = AutoModelForImageClassification.from_pretrained(tmp_path, num_labels=7, ignore_mismatched_sizes=True)
+    assert tuned.fc.out_features == 7
+    assert torch.equal(tuned.layer2[0].conv2.weight, model.layer2[0].conv2.weight)
