@@ -26,7 +26,7 @@ from modeling_resnet50.training.console import TrainingConsole
 from modeling_resnet50.training.distributed import broadcast_buffers, create_accelerator, synchronize_batch_norm
 from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
-from modeling_resnet50.training.run_folder import Progress, RunFolder, replace_folder
+from modeling_resnet50.training.run_folder import Progress, RunFolder, replaced_folder
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def main() -> None:
     model = ResNet50ForImageClassification(recipe.model_config(train_set.features["label"].names))
     model.to(accelerator.device, memory_format=torch.channels_last)
     if recipe.gradient_checkpointing:
-        # transformers renamed the method in 5.20 or thereabouts.
+        # Renamed between transformers 5.17 and 5.23.
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     if recipe.sync_batch_norm:
         model = synchronize_batch_norm(model)
@@ -92,12 +92,16 @@ def main() -> None:
         run.rewind(progress.epoch) if checkpoint is not None else run.begin(recipe)
     accelerator.wait_for_everyone()
     if recipe.report_to != "none":
-        simple = {name: value if isinstance(value, (int, float, str)) else str(value) for name, value in asdict(recipe).items()}
+        simple = {
+            name: value if isinstance(value, (int, float, str)) else str(value)
+            for name, value in asdict(recipe).items()
+        }
         accelerator.init_trackers("resnet50", config=simple)
     console.print(
         f"{recipe.dataset_name}: {len(train_set):,} training and {len(validation_set):,} validation images, "
         f"{len(train_set.features['label'].names)} classes\n"
-        f"{accelerator.num_processes} process(es) on {accelerator.device.type}, precision {accelerator.mixed_precision}, "
+        f"{accelerator.num_processes} process(es) on {accelerator.device.type}, "
+        f"precision {accelerator.mixed_precision}, "
         f"{recipe.total_train_batch_size} images per step = {accelerator.num_processes} process(es) × "
         f"{recipe.gradient_accumulation_steps} accumulation step(s) × {batch_size}\n"
         f"run folder {run.path}"
@@ -138,14 +142,14 @@ def main() -> None:
         if accelerator.is_main_process:
             run.log(row)
             if is_best:
-                unwrapped = accelerator.unwrap_model(model)
-                replace_folder(run.best, lambda folder: save_model(folder, unwrapped, recipe, run.history(), epoch))
+                with replaced_folder(run.best) as folder:
+                    save_model(folder, accelerator.unwrap_model(model), recipe, run.history(), epoch)
         if epoch % recipe.checkpoint_every_epochs == 0 or epoch == recipe.num_train_epochs:
             run.save_checkpoint(accelerator, epoch)
 
     if accelerator.is_main_process:
-        unwrapped = accelerator.unwrap_model(model)
-        replace_folder(run.final, lambda folder: save_model(folder, unwrapped, recipe, run.history(), progress.epoch))
+        with replaced_folder(run.final) as folder:
+            save_model(folder, accelerator.unwrap_model(model), recipe, run.history(), progress.epoch)
     console.print(
         f"\nBest validation top-1: {progress.best_top1:.2%}. Load that model with\n\n"
         "import modeling_resnet50\n"

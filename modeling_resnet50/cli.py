@@ -32,7 +32,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     command.add_argument("model", help="folder of a model, or its id on the Hub")
     command.add_argument(
-        "--dataset", required=True, help="a data set on the Hub, a folder of class folders or parquet files, or 'digits'"
+        "--dataset",
+        required=True,
+        help="a data set on the Hub, a folder of class folders or parquet files, or 'digits'",
     )
     command.add_argument("--dataset_config", help="configuration of the data set on the Hub")
     command.add_argument("--split", help="default: the validation split, or the only one there is")
@@ -40,7 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--label_column", help="default: the only class-label column, or 'label'")
     command.add_argument("--batch_size", type=int, default=64, help="images per process at once (default 64)")
     command.add_argument("--num_workers", type=int, default=2, help="processes that decode images (default 2)")
-    command.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], help="default: accelerate's configuration")
+    command.add_argument(
+        "--mixed_precision", choices=["no", "bf16", "fp16"], help="default: accelerate's configuration"
+    )
     command.add_argument("--trust_remote_code", action="store_true", help="run the code that comes with other models")
     command.add_argument("--json", action="store_true", help="print the results as JSON")
     command.set_defaults(run=_evaluate)

@@ -55,7 +55,9 @@ class Recipe:
         None, "Fraction of the training images, the same in each class, held out when there is no validation split."
     )
     image_column_name: str | None = _field(None, "Column of the images. Unset: the only image column.")
-    label_column_name: str | None = _field(None, "Column of the labels. Unset: the only class-label column, or 'label'.")
+    label_column_name: str | None = _field(
+        None, "Column of the labels. Unset: the only class-label column, or 'label'."
+    )
     dataloader_num_workers: int = _field(4, "Processes that decode and augment images, for each training process.")
 
     # Images as the network sees them
@@ -65,8 +67,12 @@ class Recipe:
         0.875, "Validation images: short side resized to eval_image_size / eval_crop_ratio, then centre crop."
     )
     interpolation: Literal["bilinear", "bicubic"] = _field("bilinear", "Resampling filter, always with antialiasing.")
-    random_crop_scale: list[float] = _field([0.08, 1.0], "Random resized crop: smallest and largest share of the area.")
-    random_crop_ratio: list[float] = _field([3 / 4, 4 / 3], "Random resized crop: smallest and largest width / height.")
+    random_crop_scale: list[float] = _field(
+        [0.08, 1.0], "Random resized crop: smallest and largest share of the area."
+    )
+    random_crop_ratio: list[float] = _field(
+        [3 / 4, 4 / 3], "Random resized crop: smallest and largest width / height."
+    )
     random_flip: float = _field(0.5, "Probability of a horizontal flip.")
     image_mean: list[float] = _field([0.485, 0.456, 0.406], "Mean of each channel, for pixels in [0, 1].")
     image_std: list[float] = _field([0.229, 0.224, 0.225], "Standard deviation of each channel, for pixels in [0, 1].")
@@ -125,7 +131,9 @@ class Recipe:
             self._require("train_val_split", 0 < self.train_val_split < 1, "must be between 0 and 1")
         for name in ("random_crop_scale", "random_crop_ratio"):
             bounds = getattr(self, name)
-            self._require(name, len(bounds) == 2 and 0 < bounds[0] <= bounds[1], "must be two numbers, 0 < low <= high")
+            self._require(
+                name, len(bounds) == 2 and 0 < bounds[0] <= bounds[1], "must be two numbers, 0 < low <= high"
+            )
         self._require("random_crop_scale", self.random_crop_scale[1] <= 1, "is a share of the image: at most 1")
         for name in ("image_mean", "image_std"):
             self._require(name, len(getattr(self, name)) == 3, "needs one number for each of R, G and B")
@@ -181,8 +189,8 @@ class Recipe:
             below = self.total_train_batch_size // parts * parts
             nearest = f"{below} or {below + parts}" if below else f"{parts}"
             raise UserError(
-                f"total_train_batch_size {self.total_train_batch_size} does not divide over {num_processes} process(es)"
-                f" × {self.gradient_accumulation_steps} accumulation step(s); {nearest} would"
+                f"total_train_batch_size {self.total_train_batch_size} does not divide over {num_processes} "
+                f"process(es) × {self.gradient_accumulation_steps} accumulation step(s); {nearest} would"
             )
         return self.total_train_batch_size // parts
 

@@ -108,7 +108,7 @@ def test_zero_init_residual_makes_each_block_start_as_its_shortcut():
     for stage in (model.layer1, model.layer2):
         assert (stage[0].bn3.weight == 0).all()
         assert (stage[0].bn2.weight == 1).all()
-        assert (stage[0].downsample[1].weight == 1).all()
+    assert (model.layer2[0].downsample[1].weight == 1).all()
 
 
 def test_cifar_stem_keeps_resolution(tiny_config):

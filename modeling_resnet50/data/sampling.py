@@ -1,8 +1,8 @@
 """
 Which image is seen when: pure functions of the seed and the epoch, and of nothing else.
 
-A sample travels to the workers as `(epoch, index)`, because a persistent worker never hears of a new epoch. Any process
-can therefore compute what any other sees, and a run can be continued from two integers.
+A sample travels to the workers as `(epoch, index)`, because a persistent worker never hears of a new epoch. Any
+process can therefore compute what any other sees, and a run can be continued from two integers.
 """
 
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ class TrainSampler(Sampler):
     One process's share of an epoch, as lists of `(epoch, index)`, one list per forward pass.
 
     Each optimizer step takes the next `total_batch_size` images of the epoch's order; its first
-    `total_batch_size / gradient_accumulation_steps` go to the first forward pass, where process 0 takes the first part,
-    process 1 the second, and so on. So two processes see what one process with two accumulation steps sees. Images
+    `total_batch_size / gradient_accumulation_steps` go to the first forward pass, where process 0 takes the first
+    part, process 1 the second, and so on. So two processes see what one process with two accumulation steps sees. Images
     that do not fill a last batch are left out; which ones, changes with every epoch.
 
     Set `epoch` before iterating.

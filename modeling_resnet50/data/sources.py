@@ -101,8 +101,8 @@ def _from_hub(repo_id: str, config_name: str | None) -> DatasetDict:
     except DatasetNotFoundError as error:
         if "gated" in str(error):
             raise UserError(
-                f"{repo_id} is gated, and this account has no access yet. Ask for it on the data set's page on the Hub "
-                f"(granted at once for ImageNet), then log in with `hf auth login`. {_RUNS_NOW}"
+                f"{repo_id} is gated, and this account has no access yet. Ask for it on the data set's page on the "
+                f"Hub, then log in with `hf auth login`. {_RUNS_NOW}"
             ) from error
         raise UserError(
             f"dataset_name {repo_id}: neither a local folder nor a data set on the Hub that this account can see. "
@@ -131,10 +131,10 @@ def _digits() -> DatasetDict:
 
 def _class_folders(root: Path) -> DatasetDict:
     """
-    `root/<split>/<class>/*.jpg`, as the seed, torchvision and timm lay ImageNet out; or `root/<class>/*.jpg`, one split.
+    `root/<split>/<class>/*.jpg`, as torchvision and timm lay ImageNet out; or `root/<class>/*.jpg`, one split.
 
-    Read with `os.scandir` rather than `datasets`' `imagefolder`, which joins the classes of all splits into one list (a
-    class missing from one of them then goes unnoticed).
+    Read with `os.scandir` rather than `datasets`' `imagefolder`, which joins the classes of all splits into one list:
+    a class missing from one of them would go unnoticed.
     """
     folders = _subfolders(root)
     split_names = [name for name in ("train", *VALIDATION_NAMES) if name in folders]

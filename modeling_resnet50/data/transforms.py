@@ -8,6 +8,7 @@ is the judge of any JPEG that simplejpeg refuses.
 import io
 import math
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import simplejpeg
@@ -35,10 +36,8 @@ def decode_image(data: bytes) -> Tensor:
     """
     pixels = None
     if data[:3] == b"\xff\xd8\xff" and not _needs_pil(data):
-        try:
+        with suppress(ValueError):  # damaged, or a rare kind: PIL decides below
             pixels = simplejpeg.decode_jpeg(data)
-        except ValueError:
-            pass  # damaged, or a rare kind: PIL decides below
     if pixels is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on metadata and palettes, once per image

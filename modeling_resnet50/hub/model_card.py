@@ -103,7 +103,9 @@ def model_card(model: PreTrainedModel, recipe: Recipe, history: list[dict[str, A
             top1=row["val_top1"],
             top5=row["val_top5"],
             loss=row["val_loss"],
-            selection=" These weights were chosen by this very top-1, which therefore flatters them." if is_best else "",
+            selection=" These weights were chosen by this very top-1, which therefore flatters them."
+            if is_best
+            else "",
             location=recipe.hub_model_id or "path/to/this/folder",
             batch_size=recipe.total_train_batch_size,
             recipe=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100).strip(),

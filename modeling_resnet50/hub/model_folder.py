@@ -35,7 +35,9 @@ def image_processor(recipe: Recipe) -> BitImageProcessor:
     )
 
 
-def save_model(folder: Path, model: PreTrainedModel, recipe: Recipe, history: list[dict[str, Any]], epoch: int) -> None:
+def save_model(
+    folder: Path, model: PreTrainedModel, recipe: Recipe, history: list[dict[str, Any]], epoch: int
+) -> None:
     """
     Everything a user needs to load the model, in one folder.
 
@@ -68,5 +70,14 @@ def prepare_repository(repo_id: str) -> None:
 
 
 def push_model(folder: Path, repo_id: str) -> str:
-    """Upload a model's folder; returns the address of the commit."""
-    return str(HfApi().upload_folder(repo_id=repo_id, folder_path=folder, commit_message=f"Upload {folder.name}"))
+    """
+    Upload a model's folder; returns the address of the commit.
+
+    Raises:
+        UserError: the Hub did not take it. The folder is untouched, and the message says how to send it by hand.
+    """
+    try:
+        return str(HfApi().upload_folder(repo_id=repo_id, folder_path=folder, commit_message=f"Upload {folder.name}"))
+    except (HfHubHTTPError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"trained, but not published ({reason}); run: hf upload {repo_id} {folder}") from error

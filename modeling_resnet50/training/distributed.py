@@ -8,7 +8,6 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import broadcast
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from ..errors import UserError
 from ..recipe import Recipe
@@ -27,15 +26,17 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
     if processes_here > 1 and processes_here > devices and not use_cpu:
         raise UserError(
             f"{processes_here} processes were started on this machine, which has {devices} GPU(s): "
-            f"start {max(1, devices)} with --num_processes {max(1, devices)}, or set ACCELERATE_USE_CPU=true to train on CPU"
+            f"start {max(1, devices)} with --num_processes {max(1, devices)}, "
+            "or set ACCELERATE_USE_CPU=true to train on CPU"
         )
     precision = recipe.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision == "fp16" and (devices == 0 or use_cpu):
         raise UserError("mixed_precision fp16 needs a GPU: on this machine use --mixed_precision bf16 or no")
-    if recipe.report_to != "none" and recipe.report_to not in get_available_trackers():
+    trackers = [str(tracker) for tracker in get_available_trackers()]
+    if recipe.report_to not in ("none", *trackers):
         raise UserError(
             f"report_to {recipe.report_to}: no such tracker is installed (pip install {recipe.report_to}); "
-            f"there are: {', '.join(sorted(map(str, get_available_trackers()))) or 'none'}"
+            f"there are: {', '.join(['none', *sorted(trackers)])}"
         )
     if devices == 0 or use_cpu:
         # `accelerate launch` leaves each CPU process one thread (OMP_NUM_THREADS=1): give it its share of the cores.
@@ -83,14 +84,32 @@ class CPUSyncBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         values = input.float()
         num_processes = dist.get_world_size()
-        mean = all_reduce(values.mean((0, 2, 3))) / num_processes
+        mean = _AllReduce.apply(values.mean((0, 2, 3))) / num_processes
         centred = values - mean[:, None, None]
-        variance = all_reduce(centred.square().mean((0, 2, 3))) / num_processes  # two passes: no cancellation
+        variance = _AllReduce.apply(centred.square().mean((0, 2, 3))) / num_processes  # two passes: no cancellation
         if self.track_running_stats:
             with torch.no_grad():
                 count = num_processes * values.numel() / values.shape[1]
                 self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(variance * count / (count - 1), self.momentum)  # unbiased, as BatchNorm keeps it
+                self.running_var.lerp_(
+                    variance * count / (count - 1), self.momentum
+                )  # unbiased, as BatchNorm keeps it
                 self.num_batches_tracked.add_(1)
         scale = self.weight / torch.sqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+
+
+class _AllReduce(torch.autograd.Function):
+    """Sum over all processes. Each process's value feeds every process's sum, so the gradients are summed as well."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total

@@ -9,7 +9,8 @@ The folder of a run, and getting back into it.
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +121,14 @@ class RunFolder:
         accelerator.wait_for_everyone()
 
 
-def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a hidden folder beside `target`, then put it in the place of `target`."""
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Gives a hidden folder beside `target` to fill; on leaving, it takes the place of `target`."""
     unfinished = target.with_name(f".{target.name}.unfinished")
     if unfinished.exists():
         shutil.rmtree(unfinished)
     unfinished.mkdir(parents=True)
-    write(unfinished)
+    yield unfinished
     _put_in_place(unfinished, target)
 
 

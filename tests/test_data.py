@@ -1,0 +1,301 @@
+"""Every source ends as the same two columns; every image is seen when the seed says so."""
+
+import http.server
+import io
+import os
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import run_python, write_image
+from datasets import ClassLabel, Dataset, Features, Image, Value
+from PIL import Image as PILImage
+from torchvision.transforms import v2
+from torchvision.transforms.functional import pil_to_tensor
+
+from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
+from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order
+from modeling_resnet50.data.sources import load_evaluation_split, load_train_and_validation
+from modeling_resnet50.data.transforms import (
+    decode_image,
+    evaluation_resize_size,
+    evaluation_transform,
+    training_transform,
+)
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.recipe import Recipe
+
+
+def recipe_for(dataset_name, **fields) -> Recipe:
+    return Recipe(dataset_name=str(dataset_name), **{"total_train_batch_size": 4, "image_size": 16, **fields})
+
+
+def encode(image: PILImage.Image, image_format: str = "JPEG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def picture(width=50, height=40) -> PILImage.Image:
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return PILImage.fromarray(coarse).resize((width, height), PILImage.Resampling.BICUBIC)
+
+
+# Sources
+
+
+def test_digits_are_1437_and_360_real_images_and_always_the_same():
+    train, validation = load_train_and_validation(recipe_for("digits"))
+    assert (len(train), len(validation)) == (1437, 360)
+    assert train.features["label"].names == [str(digit) for digit in range(10)]
+    again, _ = load_train_and_validation(recipe_for("digits", seed=7))
+    assert train[:5] == again[:5]
+    assert not {row["bytes"] for row in train["image"]} & {row["bytes"] for row in validation["image"]}
+    assert np.bincount(validation["label"][:]).min() >= 34
+
+
+def test_class_folders_give_paths_labels_and_sorted_class_names(image_folder):
+    train, validation = load_train_and_validation(recipe_for(image_folder))
+    assert (len(train), len(validation)) == (24, 15)
+    assert train.features["label"].names == ["ant", "bee", "cat"]
+    for row in (*train, *validation):
+        assert os.path.basename(os.path.dirname(row["image"]["path"])) == ["ant", "bee", "cat"][row["label"]]
+
+
+def test_folder_without_splits_can_hold_out_a_part_of_each_class(image_folder):
+    train, validation = load_train_and_validation(recipe_for(image_folder / "train", train_val_split=0.25))
+    assert (len(train), len(validation)) == (18, 6)
+    assert np.bincount(validation["label"][:]).tolist() == [2, 2, 2]
+
+
+def test_parquet_files_with_any_column_names_and_unnamed_labels(tmp_path):
+    for split, count in (("train", 8), ("test", 4)):
+        rows = {
+            "picture": [{"bytes": encode(picture(20 + i)), "path": None} for i in range(count)],
+            "kind": [0, 1] * (count // 2),
+        }
+        Dataset.from_dict(rows, features=Features({"picture": Image(), "kind": Value("int64")})).to_parquet(
+            tmp_path / f"{split}.parquet"
+        )
+    with pytest.raises(UserError, match="0 label columns among picture, kind: name one with --label_column_name"):
+        load_train_and_validation(recipe_for(tmp_path))
+    train, validation = load_train_and_validation(recipe_for(tmp_path, label_column_name="kind"))
+    assert train.column_names == ["image", "label"]
+    assert train.features["label"].names == ["0", "1"]
+    assert (len(train), len(validation)) == (8, 4)
+    single = load_evaluation_split(str(tmp_path / "test.parquet"), label_column="kind")
+    assert len(single) == 4
+
+
+def test_unlabelled_split_is_refused(tmp_path):
+    rows = {"image": [{"bytes": encode(picture()), "path": None}] * 4, "label": [-1] * 4}
+    features = Features({"image": Image(), "label": ClassLabel(names=["a", "b"])})
+    Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "test.parquet")
+    with pytest.raises(UserError, match="4 images have no label"):
+        load_evaluation_split(str(tmp_path))
+
+
+def test_missing_folder_is_named():
+    with pytest.raises(UserError, match=r"dataset_name ./no/such/folder: no such folder"):
+        load_train_and_validation(recipe_for("./no/such/folder"))
+
+
+def test_class_folders_without_images_are_named(tmp_path):
+    (tmp_path / "train" / "ant").mkdir(parents=True)
+    with pytest.raises(UserError, match="1 class folders but no images"):
+        load_train_and_validation(recipe_for(tmp_path))
+
+
+def test_one_empty_class_folder_is_named(image_folder):
+    (image_folder / "train" / "dog").mkdir()
+    with pytest.raises(UserError, match="no images in 1 of 4 class folders, first 'dog'"):
+        load_train_and_validation(recipe_for(image_folder))
+
+
+@pytest.mark.parametrize(("split", "where"), [("train", "validation"), ("val", "train")])
+def test_class_missing_from_one_split_is_named(image_folder, split, where):
+    write_image(image_folder / split / "dog" / "0.jpg", seed=1)
+    with pytest.raises(UserError, match=f"1 missing from {where}, first 'dog'"):
+        load_train_and_validation(recipe_for(image_folder))
+
+
+def test_missing_validation_split_says_what_to_do(image_folder):
+    with pytest.raises(UserError, match=r"no validation split .*--train_val_split"):
+        load_train_and_validation(recipe_for(image_folder / "train"))
+
+
+def test_fewer_images_than_one_batch_is_an_error(image_folder):
+    with pytest.raises(UserError, match="24 training images, fewer than one batch"):
+        load_train_and_validation(recipe_for(image_folder, total_train_batch_size=25))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (403, "GatedRepo", "is gated, and this account has no access yet"),
+        (404, "RepoNotFound", "neither a local folder nor a data set on the Hub"),
+    ],
+)
+def test_hub_data_set_out_of_reach_says_how_to_get_it_and_what_runs_now(tmp_path, status, code, message):
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("X-Error-Code", code)
+            self.send_header("X-Error-Message", f"Access to this resource is restricted: {code}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        result = run_python(
+            ["train.py", "--config", "recipes/imagenet1k.yaml", "--mixed_precision", "no",
+             "--output_dir", str(tmp_path / "run")],
+            HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}", HF_HUB_OFFLINE="0", HF_DATASETS_OFFLINE="0",
+            HF_HOME=str(tmp_path / "hf"),
+        )  # fmt: skip
+    finally:
+        server.shutdown()
+    assert result.returncode == 2, result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
+    assert "hf auth login" in last
+    assert "--config recipes/digits.yaml" in last
+
+
+# Pixels
+
+
+@pytest.mark.parametrize(
+    "image",
+    [picture(), picture().convert("L"), picture().convert("CMYK"), picture(51, 37)],
+    ids=["rgb", "grey", "cmyk", "odd"],
+)
+def test_jpeg_decodes_to_pils_pixels(image):
+    data = encode(image, quality=90)
+    assert torch.equal(decode_image(data), pil_to_tensor(PILImage.open(io.BytesIO(data)).convert("RGB")))
+
+
+def test_photo_is_turned_upright():
+    exif = PILImage.Exif()
+    exif[0x0112] = 6  # quarter turn
+    data = encode(picture(50, 40), exif=exif)
+    assert decode_image(data).shape == (3, 50, 40)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_other_formats_decode_as_pil_does(image_format):
+    data = encode(picture(), image_format)
+    assert torch.equal(decode_image(data), pil_to_tensor(PILImage.open(io.BytesIO(data)).convert("RGB")))
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", encode(picture())[:200], encode(picture(), "PNG")[:100]])
+def test_damaged_image_raises(data):
+    with pytest.raises((OSError, ValueError, SyntaxError)):
+        decode_image(data)
+
+
+def test_evaluation_protocol_is_torchvisions():
+    # torchvision's own presets work on PIL images; antialiased uint8 resizing differs from PIL by one level at most.
+    image = picture(300, 260)
+    reference = v2.Compose([v2.Resize(256), v2.CenterCrop(224)])(pil_to_tensor(image))
+    assert torch.equal(evaluation_transform(256, 224, "bilinear")(pil_to_tensor(image)), reference)
+    on_pil = pil_to_tensor(v2.Compose([v2.Resize(256), v2.CenterCrop(224)])(image))
+    assert (on_pil.int() - reference.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(("crop", "ratio", "resize"), [(224, 0.875, 256), (224, 0.95, 235), (288, 1.0, 288)])
+def test_resize_follows_timms_rule(crop, ratio, resize):
+    assert evaluation_resize_size(crop, ratio) == resize
+
+
+# Sampling and batches
+
+
+def test_an_epoch_is_a_permutation_and_depends_on_seed_and_epoch_only():
+    order = epoch_order(1, 2, 100)
+    assert sorted(order) == list(range(100))
+    assert (order == epoch_order(1, 2, 100)).all()
+    assert not (order == epoch_order(1, 3, 100)).all()
+    assert not (order == epoch_order(2, 2, 100)).all()
+
+
+@pytest.mark.parametrize(("num_processes", "accumulation"), [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)])
+def test_total_batches_are_the_same_however_they_are_split(num_processes, accumulation):
+    samplers = [TrainSampler(50, 8, 0, accumulation, rank, num_processes) for rank in range(num_processes)]
+    parts = [list(sampler) for sampler in samplers]
+    assert [len(p) for p in parts] == [len(s) for s in samplers]
+    seen = [sample for forward in zip(*parts) for part in forward for sample in part]
+    assert seen == [(0, index) for index in epoch_order(0, 0, 50)[:48].tolist()]
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3, 7])
+def test_evaluation_sees_each_image_once_with_a_ragged_end(num_processes):
+    samplers = [EvaluationSampler(23, 4, rank, num_processes) for rank in range(num_processes)]
+    seen = [index for sampler in samplers for batch in sampler for _, index in batch]
+    assert sorted(seen) == list(range(23))
+    assert all(len(list(sampler)) == len(sampler) for sampler in samplers)
+
+
+def loader_for(recipe: Recipe, dataset: Dataset, num_workers: int, epoch: int) -> DeviceLoader:
+    sampler = TrainSampler(len(dataset), recipe.total_train_batch_size, recipe.seed)
+    sampler.epoch = epoch
+    batches = ImageBatches(dataset, training_transform(recipe), recipe.seed)
+    return DeviceLoader(batches, sampler, torch.device("cpu"), recipe.image_mean, recipe.image_std, num_workers)
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_only(image_folder):
+    recipe = recipe_for(image_folder)
+    train, _ = load_train_and_validation(recipe)
+    reference = list(loader_for(recipe, train, num_workers=0, epoch=1))
+    torch.manual_seed(123)
+    with_workers = loader_for(recipe, train, num_workers=2, epoch=0)
+    list(with_workers)
+    with_workers.sampler.epoch = 1  # the workers live on, and must notice
+    for ours, theirs in zip(with_workers, reference, strict=True):
+        assert torch.equal(ours["pixel_values"], theirs["pixel_values"])
+        assert torch.equal(ours["labels"], theirs["labels"])
+    other_epoch = list(loader_for(recipe, train, num_workers=0, epoch=2))
+    assert not torch.equal(other_epoch[0]["pixel_values"], reference[0]["pixel_values"])
+
+
+def test_loading_leaves_the_global_random_state_alone(image_folder):
+    recipe = recipe_for(image_folder)
+    train, _ = load_train_and_validation(recipe)
+    before = torch.get_rng_state()
+    list(loader_for(recipe, train, num_workers=0, epoch=0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_batches_are_normalised_as_totensor_and_normalize_do(image_folder):
+    recipe = recipe_for(image_folder)
+    _, validation = load_train_and_validation(recipe)
+    batches = ImageBatches(validation, evaluation_transform(16, 16, "bilinear"))
+    loader = DeviceLoader(batches, EvaluationSampler(15, 4), torch.device("cpu"), recipe.image_mean, recipe.image_std)
+    batch = next(iter(loader))
+    images = [pil_to_tensor(PILImage.open(row["image"]["path"])) for row in validation.select(range(4))]
+    pixels = torch.stack([evaluation_transform(16, 16, "bilinear")(image) for image in images])
+    expected = v2.Normalize(recipe.image_mean, recipe.image_std)(
+        v2.functional.to_dtype(pixels, torch.float32, scale=True)
+    )
+    torch.testing.assert_close(batch["pixel_values"], expected, rtol=0, atol=1e-6)
+    assert batch["pixel_values"].is_contiguous(memory_format=torch.channels_last)
+    assert batch["labels"].tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_unreadable_image_is_named_when_it_is_met(image_folder, num_workers):
+    bad = image_folder / "train" / "bee" / "3.jpg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    recipe = recipe_for(image_folder)
+    train, _ = load_train_and_validation(recipe)
+    with pytest.raises(UserError, match=r"unreadable image: .*train/bee/3.jpg \(row 11\)") as error:
+        list(loader_for(recipe, train, num_workers, epoch=0))
+    assert "\n" not in str(error.value)

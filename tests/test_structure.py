@@ -1,0 +1,57 @@
+"""The arrows of the package: imports fall along recipe → data → model → training → evaluation → hub, never back."""
+
+import ast
+import re
+
+import pytest
+from conftest import PROJECT
+
+
+PACKAGE = PROJECT / "modeling_resnet50"
+# What each part may import from the package, besides itself and `errors`.
+ALLOWED = {
+    "errors": set(),
+    "configuration_resnet50": set(),
+    "modeling_resnet50": {"configuration_resnet50"},
+    "__init__": {"configuration_resnet50", "modeling_resnet50"},
+    "recipe": {"configuration_resnet50"},
+    "data": {"recipe"},
+    "training": {"recipe"},
+    "evaluation": {"data"},
+    "hub": {"recipe", "data"},
+    "cli": {"recipe", "data", "training", "evaluation", "hub"},
+}
+
+
+def part_of(path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def package_imports(path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.relative_to(PACKAGE).parts[: -node.level]
+            found.add(".".join((*base, node.module or node.names[0].name)).split(".")[0])
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            assert not any(name.split(".")[0] == "modeling_resnet50" for name in names), f"{path}: import relatively"
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_fall_one_way(path):
+    part = part_of(path)
+    imported = package_imports(path) - {part, "errors"}
+    assert imported <= ALLOWED[part], f"{part} imports {imported - ALLOWED[part]}"
+
+
+def test_nothing_imports_train_py():
+    for path in (*PACKAGE.rglob("*.py"),):
+        assert not re.search(r"^\s*(from|import) train\b", path.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["configuration_resnet50", "modeling_resnet50"])
+def test_files_that_travel_to_the_hub_import_no_folder_of_the_package(name):
+    # transformers copies a modeling file with its `from .x import y` siblings only; `errors` would not be needed there.
+    assert package_imports(PACKAGE / f"{name}.py") <= {"configuration_resnet50"}

@@ -1,0 +1,403 @@
+"""The loop, run for real on small data: what it computes, what it leaves behind, how it resumes, what it refuses."""
+
+import json
+import math
+import os
+
+import pytest
+import torch
+import yaml
+from accelerate import Accelerator
+from conftest import PROJECT, run_python, tiny_arguments
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+
+from modeling_resnet50 import ResNet50ForImageClassification
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d
+from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule
+
+
+METRICS = [
+    "epoch", "step", "train_loss", "train_top1", "images_per_second",
+    "val_loss", "val_top1", "val_top5", "learning_rate",
+]  # fmt: skip
+
+
+def weights_of(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same_weights(a, b, **tolerance):
+    assert a.keys() == b.keys()
+    for name in a:
+        if tolerance:
+            torch.testing.assert_close(a[name], b[name], **tolerance, msg=lambda m, n=name: f"{n}: {m}")
+        else:
+            assert torch.equal(a[name], b[name]), name
+
+
+# Optimizer and schedule
+
+
+def test_optimizer_is_plain_sgd_with_decay_on_every_parameter(tiny_config):
+    model = ResNet50ForImageClassification(tiny_config)
+    reference = ResNet50ForImageClassification(tiny_config)
+    reference.load_state_dict(model.state_dict())
+    ours = create_optimizer(model, Recipe(learning_rate=0.2, momentum=0.8, weight_decay=0.01))
+    theirs = torch.optim.SGD(reference.parameters(), lr=0.2, momentum=0.8, weight_decay=0.01)
+    for _ in range(3):
+        pixel_values = torch.randn(4, 3, 32, 32)
+        for each, optimizer in ((model, ours), (reference, theirs)):
+            optimizer.zero_grad()
+            each(pixel_values, labels=torch.tensor([0, 1, 2, 0])).loss.backward()
+            optimizer.step()
+    assert_same_weights(model.state_dict(), reference.state_dict())
+
+
+def test_learning_rate_at_four_points():
+    lr_at = learning_rate_schedule(
+        Recipe(learning_rate=0.1, warmup_epochs=5.0, num_train_epochs=90), steps_per_epoch=100
+    )
+    assert lr_at(0) == pytest.approx(0.1 / 500)
+    assert lr_at(499) == lr_at(500) == pytest.approx(0.1)
+    assert lr_at(500 + 8500 // 2) == pytest.approx(0.05)
+    assert lr_at(8999) == pytest.approx(0.05 * (1 + math.cos(math.pi * 8499 / 8500)))
+
+
+def test_cosine_equals_pytorchs_after_warm_up():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=80)
+    lr_at = learning_rate_schedule(Recipe(warmup_epochs=1.0, num_train_epochs=9), steps_per_epoch=10)
+    for step in range(10, 90):
+        assert lr_at(step) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize(("kind", "half", "end"), [("linear", 0.05, 0.001), ("constant", 0.1, 0.1)])
+def test_other_schedules(kind, half, end):
+    recipe = Recipe(warmup_epochs=0.0, num_train_epochs=10, lr_scheduler_type=kind)
+    lr_at = learning_rate_schedule(recipe, steps_per_epoch=10)
+    assert (lr_at(0), lr_at(50), lr_at(99)) == pytest.approx((0.1, half, end))
+
+
+# A whole run
+
+
+@pytest.fixture
+def finished_run(image_folder, tmp_path, train):
+    output = tmp_path / "run"
+    train(tiny_arguments(image_folder, output, total_train_batch_size=12, checkpoint_every_epochs=1))
+    return output
+
+
+def test_a_run_leaves_all_it_promises(finished_run):
+    assert {p.name for p in finished_run.iterdir()} == {"recipe.yaml", "metrics.jsonl", "best", "final", "checkpoints"}
+    assert {p.name for p in (finished_run / "checkpoints").iterdir()} == {"epoch-0001", "epoch-0002"}
+    promised = {
+        "config.json", "model.safetensors", "preprocessor_config.json", "README.md",
+        "configuration_resnet50.py", "modeling_resnet50.py",
+    }  # fmt: skip
+    for name in ("best", "final"):
+        assert {p.name for p in (finished_run / name).iterdir()} == promised
+    rows = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 2), (2, 4)]
+    assert all(list(row) and set(row) == set(METRICS) for row in rows)
+    assert yaml.safe_load((finished_run / "recipe.yaml").read_text())["num_train_epochs"] == 2
+
+
+def test_saved_model_classifies_through_a_pipeline_with_the_data_sets_names(finished_run, image_folder):
+    classify = pipeline("image-classification", model=str(finished_run / "best"))
+    answer = classify(str(image_folder / "val" / "ant" / "0.jpg"), top_k=3)
+    assert {entry["label"] for entry in answer} == {"ant", "bee", "cat"}
+    processor = AutoImageProcessor.from_pretrained(finished_run / "best")
+    assert type(processor).__name__.startswith("BitImageProcessor")
+    assert (processor.size["shortest_edge"], processor.crop_size["height"]) == (18, 16)
+    assert list(processor.image_mean) == [0.485, 0.456, 0.406]
+
+
+def test_model_card_states_the_runs_own_numbers(finished_run):
+    from huggingface_hub import ModelCard
+
+    rows = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
+    best = max(rows, key=lambda row: row["val_top1"])
+    for folder, row in (("best", best), ("final", rows[-1])):
+        card = ModelCard.load(finished_run / folder / "README.md")
+        assert card.data.library_name == "transformers"
+        assert card.data.eval_results[0].metric_value == round(row["val_top1"], 6)
+        assert f"{row['val_top1']:.2%}" in card.text
+        assert str(finished_run) not in card.content
+
+
+def test_ten_steps_equal_a_plain_pytorch_loop(image_folder, tmp_path, train):
+    """The same weights as a loop of a few lines on the same batches: no Accelerate, no recipe."""
+    from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
+    from modeling_resnet50.data.sampling import TrainSampler
+    from modeling_resnet50.data.sources import load_train_and_validation
+    from modeling_resnet50.data.transforms import training_transform
+    from modeling_resnet50.recipe import parse_recipe
+
+    arguments = tiny_arguments(image_folder, tmp_path / "run", total_train_batch_size=4, warmup_epochs=0)
+    train(arguments)
+    recipe = parse_recipe(arguments)
+    images, _ = load_train_and_validation(recipe)
+    sampler = TrainSampler(24, 4, recipe.seed)
+    batches = ImageBatches(images, training_transform(recipe), recipe.seed)
+    loader = DeviceLoader(batches, sampler, torch.device("cpu"), recipe.image_mean, recipe.image_std)
+    torch.manual_seed(recipe.seed)
+    model = ResNet50ForImageClassification(recipe.model_config(["ant", "bee", "cat"]))
+    model.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)
+    for sampler.epoch in (1, 2):
+        for batch in loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(batch["pixel_values"]).logits, batch["labels"]).backward()
+            optimizer.step()
+            scheduler.step()
+    assert_same_weights(weights_of(tmp_path / "run" / "final"), model.state_dict(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_resuming_at_an_epoch_boundary_is_bit_identical(image_folder, tmp_path, train, num_workers):
+    settings = {"num_train_epochs": 3, "checkpoint_every_epochs": 1, "dataloader_num_workers": num_workers}
+    train(tiny_arguments(image_folder, tmp_path / "whole", **settings))
+    train(tiny_arguments(image_folder, tmp_path / "control", **settings))
+    assert_same_weights(weights_of(tmp_path / "whole" / "final"), weights_of(tmp_path / "control" / "final"))
+
+    resumed = tmp_path / "control"
+    checkpoint = resumed / "checkpoints" / "epoch-0001"
+    train(tiny_arguments(image_folder, resumed, **settings, resume_from_checkpoint=checkpoint))
+    for folder in ("final", "best"):
+        assert_same_weights(weights_of(tmp_path / "whole" / folder), weights_of(resumed / folder))
+    rows = [
+        [
+            {k: v for k, v in json.loads(line).items() if k != "images_per_second"}
+            for line in path.read_text().splitlines()
+        ]
+        for path in (tmp_path / "whole" / "metrics.jsonl", resumed / "metrics.jsonl")
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_resume_latest_takes_the_newest_and_a_finished_run_stays_as_it_is(finished_run, image_folder, train, capsys):
+    before = weights_of(finished_run / "final")
+    train(tiny_arguments(image_folder, finished_run, total_train_batch_size=12, resume_from_checkpoint="latest"))
+    assert "epoch-0002: 2 epochs, 4 steps done" in capsys.readouterr().out
+    assert_same_weights(weights_of(finished_run / "final"), before)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_loss_falls(image_folder, tmp_path, train, precision):
+    whole_image = {"random_crop_scale": [1, 1], "random_crop_ratio": [1, 1]}
+    arguments = tiny_arguments(image_folder, tmp_path / "run", num_train_epochs=40, random_flip=0, **whole_image)
+    train([*arguments, "--mixed_precision", precision, "--learning_rate", "0.05"])
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["train_loss"] < 0.7 * rows[0]["train_loss"]
+
+
+def test_output_is_a_readable_table_when_piped(image_folder, tmp_path):
+    result = run_python(["train.py", *tiny_arguments(image_folder, tmp_path / "run")])
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    header = next(index for index, line in enumerate(lines) if line.split()[:2] == ["epoch", "step"])
+    assert [line.split()[0] for line in lines[header + 1 : header + 3]] == ["1", "2"]
+    assert len(lines[header]) == len(lines[header + 1].removesuffix("  best"))
+    assert "\x1b" not in result.stdout
+    assert "\r" not in result.stdout + result.stderr
+    folder = tmp_path / "run" / "best"
+    assert lines[-3:] == [
+        "import modeling_resnet50",
+        "from transformers import AutoModelForImageClassification",
+        f'model = AutoModelForImageClassification.from_pretrained("{folder}")',
+    ]
+    program = "\n".join([*lines[-3:], "print(type(model).__name__)"])
+    assert run_python(["-c", program]).stdout.strip() == "ResNet50ForImageClassification"
+
+
+def test_tensorboard_holds_the_metrics(image_folder, tmp_path, train):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(tiny_arguments(image_folder, tmp_path / "run", report_to="tensorboard"))
+    logs = event_accumulator.EventAccumulator(str(tmp_path / "run" / "resnet50")).Reload()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [event.value for event in logs.Scalars("val_loss")] == pytest.approx([row["val_loss"] for row in rows])
+
+
+# Accumulation and several processes
+
+
+def run_two_ranks(arguments: list[str]):
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    result = run_python([*launcher, "train.py", *arguments], ACCELERATE_USE_CPU="true")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "2 process(es) on cpu" in result.stdout
+    assert result.stdout.count("2 process(es)") >= 1
+    assert result.stdout.count("run folder") == 1  # only rank 0 prints
+    return result
+
+
+def parameters_of(folder):
+    return {
+        name: value for name, value in weights_of(folder).items() if "running" not in name and "tracked" not in name
+    }
+
+
+def test_two_ranks_end_with_the_weights_of_one_process_that_accumulates_the_same_halves(image_folder, tmp_path, train):
+    run_two_ranks(tiny_arguments(image_folder, tmp_path / "two"))
+    train(tiny_arguments(image_folder, tmp_path / "one", gradient_accumulation_steps=2))
+    assert_same_weights(
+        parameters_of(tmp_path / "two" / "final"), parameters_of(tmp_path / "one" / "final"), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_two_ranks_with_synchronised_batch_norm_end_with_the_weights_of_one_process(image_folder, tmp_path, train):
+    run_two_ranks(tiny_arguments(image_folder, tmp_path / "two", sync_batch_norm=True))
+    train(tiny_arguments(image_folder, tmp_path / "one"))
+    assert_same_weights(
+        weights_of(tmp_path / "two" / "final"), weights_of(tmp_path / "one" / "final"), rtol=1e-3, atol=1e-5
+    )
+    rows = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    for one, two in zip(*rows):
+        assert one["val_top1"] == two["val_top1"]
+        for name in ("train_loss", "val_loss"):
+            assert one[name] == pytest.approx(two[name], rel=1e-4)
+
+
+def test_cpu_sync_batch_norm_on_one_process_is_batch_norm(tmp_path):
+    ours, reference = CPUSyncBatchNorm2d(5), nn.BatchNorm2d(5)
+    values = torch.randn(4, 5, 6, 7, requires_grad=True)
+    copy = values.detach().clone().requires_grad_()
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        outputs = ours(values), reference(copy)
+        for output in outputs:
+            output.square().mul(torch.arange(7)).sum().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(values.grad, copy.grad, rtol=1e-4, atol=1e-4)
+    for one, other in zip(ours.state_dict().values(), reference.state_dict().values()):
+        torch.testing.assert_close(one, other)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset_name": "./nowhere"}, "dataset_name ./nowhere: no such folder"),
+        ({"learning_rate": -1}, "learning_rate must be 0 or more"),
+        ({"warmup_epochs": 3}, "warmup_epochs must not be longer"),
+        ({"gradient_accumulation_steps": 3}, "does not divide"),
+        ({"mixed_precision": "fp16"}, "fp16 needs a GPU"),
+        ({"report_to": "nobody"}, "no such tracker"),
+        ({"resume_from_checkpoint": "latest"}, "no checkpoint in"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_input_is_found_before_anything_is_written(image_folder, tmp_path, train, changes, message):
+    if changes.get("mixed_precision") == "fp16" and torch.cuda.is_available():
+        pytest.skip("here fp16 is possible")
+    arguments = tiny_arguments(**{"dataset_name": image_folder, "output_dir": tmp_path / "run", **changes})
+    with pytest.raises(UserError, match=message):
+        train(arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_not_overwritten_unless_told_to(finished_run, image_folder, train):
+    before = (finished_run / "metrics.jsonl").read_text()
+    with pytest.raises(UserError, match="already holds a run: continue it with --resume_from_checkpoint latest"):
+        train(tiny_arguments(image_folder, finished_run))
+    with pytest.raises(UserError):
+        train(tiny_arguments("./nowhere", finished_run, overwrite_output_dir=True))
+    assert (finished_run / "metrics.jsonl").read_text() == before
+    train(tiny_arguments(image_folder, finished_run, overwrite_output_dir=True, num_train_epochs=1))
+    assert len((finished_run / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_error_is_one_line_and_exit_code_2(tmp_path, image_folder):
+    bad = image_folder / "train" / "cat" / "1.jpg"
+    bad.write_bytes(b"not an image")
+    result = run_python(["train.py", *tiny_arguments(image_folder, tmp_path / "run", total_train_batch_size=24)])
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: unreadable image: ")
+    assert "train/cat/1.jpg" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_more_processes_than_devices_is_an_error(tmp_path, image_folder):
+    if torch.cuda.device_count() > 7:
+        pytest.skip("here 8 processes have 8 devices")
+    environment = {
+        "WORLD_SIZE": "8",
+        "LOCAL_WORLD_SIZE": "8",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "ACCELERATE_USE_CPU": "false",
+    }
+    result = run_python(["train.py", *tiny_arguments(image_folder, tmp_path / "run")], **environment)
+    assert result.returncode == 2
+    assert "8 processes were started on this machine, which has" in result.stderr
+
+
+def test_the_seeds_fp16_scaling_is_asked_of_accelerate(monkeypatch):
+    """No GPU is needed to see that fp16 reaches Accelerate; that it scales the loss there is Accelerate's business."""
+    from modeling_resnet50.training import distributed
+
+    asked = {}
+    monkeypatch.setattr(distributed, "Accelerator", lambda **arguments: asked.update(arguments))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 8)
+    distributed.create_accelerator(Recipe(mixed_precision="fp16", gradient_accumulation_steps=2))
+    assert asked["mixed_precision"] == "fp16"
+    assert asked["gradient_accumulation_steps"] == 2
+
+
+def test_accelerate_config_describes_the_machine_only():
+    settings = yaml.safe_load((PROJECT / "accelerate_config.yaml").read_text())
+    assert (settings["num_processes"], settings["mixed_precision"]) == (8, "fp16")
+    assert not set(settings) & set(Recipe.__dataclass_fields__) - {"mixed_precision"}
+
+
+# Publishing
+
+
+def test_pushing_needs_a_login_before_training(image_folder, tmp_path, train, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN_PATH", os.devnull)
+    arguments = tiny_arguments(image_folder, tmp_path / "run", hub_model_id="someone/resnet50")
+    with pytest.raises(UserError, match="hf auth login"):
+        train([*arguments, "--push_to_hub"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_best_is_pushed_when_training_is_done(image_folder, tmp_path, train, monkeypatch, capsys):
+    calls = []
+
+    class RecordingApi:
+        def create_repo(self, repo_id, exist_ok):
+            calls.append(("create", repo_id))
+
+        def upload_folder(self, repo_id, folder_path, commit_message):
+            calls.append(("upload", repo_id, sorted(p.name for p in folder_path.iterdir())))
+            return "address-of-the-commit"
+
+    monkeypatch.setattr("modeling_resnet50.hub.model_folder.HfApi", RecordingApi)
+    arguments = tiny_arguments(image_folder, tmp_path / "run", hub_model_id="someone/resnet50", num_train_epochs=1)
+    train([*arguments, "--push_to_hub"])
+    assert calls[0] == ("create", "someone/resnet50")
+    assert calls[1][:2] == ("upload", "someone/resnet50")
+    assert "model.safetensors" in calls[1][2]
+    assert "published: address-of-the-commit" in capsys.readouterr().out
+
+
+def test_evaluation_agrees_with_the_model_itself(finished_run):
+    model = AutoModelForImageClassification.from_pretrained(finished_run / "best")
+    assert model.config.id2label == {0: "ant", 1: "bee", 2: "cat"}
+    assert isinstance(Accelerator(cpu=True).unwrap_model(model), ResNet50ForImageClassification)
