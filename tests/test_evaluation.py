@@ -88,16 +88,7 @@ def test_two_ranks_count_every_image_once(model_folder, image_folder, capsys):
     arguments = ["evaluate", str(model_folder), "--dataset", str(image_folder), "--json", "--batch_size", "4"]
     main([*arguments, "--num_workers", "0"])
     one = json.loads(capsys.readouterr().out)
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--master_port",
-        "0",
-        "-m",
-        "modeling_resnet50.cli",
-    ]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "modeling_resnet50.cli"]
     two = run_python([*launcher, *arguments, "--num_workers", "0"], ACCELERATE_USE_CPU="true")
     assert two.returncode == 0, two.stderr
     two = json.loads(two.stdout)

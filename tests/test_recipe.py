@@ -28,8 +28,8 @@ def test_imagenet1k_is_the_seeds_configuration():
     recipe = parse_recipe(["--config", str(PROJECT / "recipes" / "imagenet1k.yaml")])
     expected = {
         "total_train_batch_size": 256, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4,
-        "warmup_epochs": 5.0, "num_train_epochs": 90, "lr_scheduler_type": "cosine", "mixed_precision": "fp16", "image_size": 224,
-        "checkpoint_every_epochs": 10, "random_flip": 0.5,
+        "warmup_epochs": 5.0, "num_train_epochs": 90, "lr_scheduler_type": "cosine", "mixed_precision": "fp16",
+        "image_size": 224, "checkpoint_every_epochs": 10, "random_flip": 0.5,
     }  # fmt: skip
     assert {name: getattr(recipe, name) for name in expected} == expected
 

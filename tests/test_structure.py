@@ -47,11 +47,11 @@ def test_imports_fall_one_way(path):
 
 
 def test_nothing_imports_train_py():
-    for path in (*PACKAGE.rglob("*.py"),):
+    for path in PACKAGE.rglob("*.py"):
         assert not re.search(r"^\s*(from|import) train\b", path.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ["configuration_resnet50", "modeling_resnet50"])
 def test_files_that_travel_to_the_hub_import_no_folder_of_the_package(name):
-    # transformers copies a modeling file with its `from .x import y` siblings only; `errors` would not be needed there.
+    # transformers copies a modeling file with its `from .x import y` siblings and nothing else.
     assert package_imports(PACKAGE / f"{name}.py") <= {"configuration_resnet50"}

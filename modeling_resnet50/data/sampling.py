@@ -27,8 +27,8 @@ class TrainSampler(Sampler):
 
     Each optimizer step takes the next `total_batch_size` images of the epoch's order; its first
     `total_batch_size / gradient_accumulation_steps` go to the first forward pass, where process 0 takes the first
-    part, process 1 the second, and so on. So two processes see what one process with two accumulation steps sees. Images
-    that do not fill a last batch are left out; which ones, changes with every epoch.
+    part, process 1 the second, and so on. So two processes see what one process with two accumulation steps sees.
+    Images that do not fill a last batch are left out; which ones, changes with every epoch.
 
     Set `epoch` before iterating.
     """
