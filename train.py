@@ -6,8 +6,6 @@ Train a ResNet-50, from recipe to a model anyone can load.
 Everything that decides the result is in the recipe; the machine is accelerate's configuration.
 """
 
-from dataclasses import asdict
-
 import datasets
 import torch
 import transformers
@@ -23,7 +21,12 @@ from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.hub.model_folder import prepare_repository, push_model, save_model
 from modeling_resnet50.recipe import parse_recipe
 from modeling_resnet50.training.console import TrainingConsole
-from modeling_resnet50.training.distributed import broadcast_buffers, create_accelerator, synchronize_batch_norm
+from modeling_resnet50.training.distributed import (
+    broadcast_buffers,
+    create_accelerator,
+    num_data_workers,
+    synchronize_batch_norm,
+)
 from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
 from modeling_resnet50.training.run_folder import Progress, RunFolder, replaced_folder
@@ -46,15 +49,19 @@ def main() -> None:
     with accelerator.main_process_first():
         train_set, validation_set = load_train_and_validation(recipe)
     process = {"process_index": accelerator.process_index, "num_processes": accelerator.num_processes}
-    to_device = {"device": accelerator.device, "image_mean": recipe.image_mean, "image_std": recipe.image_std}
+    loading = {
+        "device": accelerator.device,
+        "image_mean": recipe.image_mean,
+        "image_std": recipe.image_std,
+        "num_workers": num_data_workers(recipe),
+    }
     train_sampler = TrainSampler(
         len(train_set), recipe.total_train_batch_size, recipe.seed, recipe.gradient_accumulation_steps, **process
     )
     train_loader = DeviceLoader(
         ImageBatches(train_set, training_transform(recipe), recipe.seed),
         train_sampler,
-        num_workers=recipe.dataloader_num_workers,
-        **to_device,
+        **loading,
     )
     eval_image_size = recipe.eval_image_size or recipe.image_size
     eval_transform = evaluation_transform(
@@ -63,8 +70,7 @@ def main() -> None:
     validation_loader = DeviceLoader(
         ImageBatches(validation_set, eval_transform),
         EvaluationSampler(len(validation_set), recipe.per_device_eval_batch_size or batch_size, **process),
-        num_workers=recipe.dataloader_num_workers,
-        **to_device,
+        **loading,
     )
 
     # Model, optimizer, schedule
@@ -91,12 +97,7 @@ def main() -> None:
     if accelerator.is_main_process:
         run.rewind(progress.epoch) if checkpoint is not None else run.begin(recipe)
     accelerator.wait_for_everyone()
-    if recipe.report_to != "none":
-        simple = {
-            name: value if isinstance(value, (int, float, str)) else str(value)
-            for name, value in asdict(recipe).items()
-        }
-        accelerator.init_trackers("resnet50", config=simple)
+    accelerator.init_trackers("resnet50", config=recipe.flat_dict())
     console.print(
         f"{recipe.dataset_name}: {len(train_set):,} training and {len(validation_set):,} validation images, "
         f"{len(train_set.features['label'].names)} classes\n"

@@ -9,7 +9,6 @@ import torch
 import transformers
 from accelerate import Accelerator
 from rich.progress import track
-from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from .data.loader import DeviceLoader, ImageBatches
 from .data.sampling import EvaluationSampler
@@ -17,6 +16,7 @@ from .data.sources import load_evaluation_split
 from .data.transforms import evaluation_transform
 from .errors import UserError, user_errors_exit_cleanly
 from .evaluation.evaluate import evaluate_model
+from .hub.model_folder import load_model
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -60,13 +60,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     transformers.utils.logging.disable_progress_bar()
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    try:
-        model = AutoModelForImageClassification.from_pretrained(
-            options.model, trust_remote_code=options.trust_remote_code
-        )
-        processor = AutoImageProcessor.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the model {options.model}: {' '.join(str(error).split())}") from error
+    model, processor = load_model(options.model, options.trust_remote_code)
     with accelerator.main_process_first():
         dataset = load_evaluation_split(
             options.dataset, options.split, options.dataset_config, options.image_column, options.label_column

@@ -1,9 +1,11 @@
-"""Configuration of ResNet-50: the architecture and nothing else. Travels to the Hub with the weights."""
+"""Configuration of ResNet-50: architecture and image preparation. Travels to the Hub with the weights."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
+from transformers.backbone_utils import BackboneConfigMixin
 
 
 # Saved with every checkpoint, so that each Auto class finds its code in the checkpoint's own folder.
@@ -11,31 +13,77 @@ AUTO_MAP = {
     "AutoConfig": "configuration_resnet50.ResNet50Config",
     "AutoModel": "modeling_resnet50.ResNet50Model",
     "AutoModelForImageClassification": "modeling_resnet50.ResNet50ForImageClassification",
+    "AutoBackbone": "modeling_resnet50.ResNet50Backbone",
+}
+
+# What timm has to be told of the images when nobody said otherwise: ImageNet's usual evaluation.
+DEFAULT_PRETRAINED_CFG = {
+    "input_size": [3, 224, 224],
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "interpolation": "bilinear",
+    "crop_pct": 0.875,
+    "crop_mode": "center",
+}
+
+# Written into config.json for timm and for AutoImageProcessor, derived from the other fields whenever it is written.
+_DERIVED = ("architecture", "model_args", "num_classes", "num_features", "image_processor_type")
+
+# timm's architectures: block type and depths. Everything else about a variant goes into `model_args`.
+_TIMM_ARCHITECTURES = {
+    "resnet18": ("basic", [2, 2, 2, 2]),
+    "resnet34": ("basic", [3, 4, 6, 3]),
+    "resnet50": ("bottleneck", [3, 4, 6, 3]),
+    "resnet101": ("bottleneck", [3, 4, 23, 3]),
+    "resnet152": ("bottleneck", [3, 8, 36, 3]),
+    "resnetblur18": ("basic", [2, 2, 2, 2]),
+    "resnetblur50": ("bottleneck", [3, 4, 6, 3]),
 }
 
 
 @strict
-class ResNet50Config(PreTrainedConfig):
+class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
     """
-    Architecture of a ResNet with bottleneck blocks (He et al. 2015, "Deep Residual Learning for Image Recognition").
+    Architecture of a ResNet (He et al. 2015, "Deep Residual Learning for Image Recognition").
 
     The defaults give ResNet-50 "v1.5" for ImageNet-1K: 25,557,032 parameters, downsampling in each block's 3×3
-    convolution, as in torchvision, timm and NVIDIA's reference.
+    convolution, as in torchvision, timm and NVIDIA's reference. Everything else is a variant:
 
     Args:
         num_channels: channels of the input image.
         embedding_size: output channels of the stem.
-        hidden_sizes: output channels of each stage. A block's inner width is a quarter of it.
-        depths: number of bottleneck blocks in each stage.
-        stem_type: `"imagenet"`: 7×7 convolution of stride 2, then max pooling of stride 2. `"cifar"`: one 3×3
+        hidden_sizes: output channels of each stage. A bottleneck's inner width is a quarter of it.
+        depths: number of blocks in each stage. `[3, 4, 23, 3]` is ResNet-101, `[3, 8, 36, 3]` ResNet-152.
+        layer_type: `"bottleneck"`, or `"basic"`: two 3×3 convolutions, for ResNet-18 (`depths=[2, 2, 2, 2]`) and
+            ResNet-34 (`[3, 4, 6, 3]`), both with `hidden_sizes=[64, 128, 256, 512]`.
+        stem_type: `"imagenet"`: 7×7 convolution of stride 2, then max pooling of stride 2. `"deep"`: three 3×3
+            convolutions in place of the 7×7 (ResNet-C and -D; He et al. 2018, "Bag of Tricks"). `"cifar"`: one 3×3
             convolution of stride 1 and no pooling, for images of about 32 pixels.
+        avg_down: average pooling before the shortcut's 1×1 convolution, instead of a stride in it. With
+            `stem_type="deep"` this is ResNet-D.
+        blur_pool: low-pass filter before subsampling (Zhang 2019, "Making Convolutional Networks Shift-Invariant
+            Again").
+        downsample_in_bottleneck: stride in a bottleneck's first 1×1 convolution, as in the paper ("v1").
+        output_stride: how much smaller the last feature map is than the image: 32, 16 or 8. The strides left out
+            become dilation (Chen et al. 2017, DeepLab v3), for dense prediction.
+        hidden_act: activation, by transformers' name: `"relu"`, `"silu"`, `"gelu"`, …
+        global_pool: `"avg"`, `"max"`, `"avgmax"` (their mean) or `"catavgmax"` (both, one after the other).
+        drop_path_rate: probability that the last block's residual branch is skipped for an image in training; earlier
+            blocks linearly less (Huang et al. 2016, "Deep Networks with Stochastic Depth").
+        batch_norm_momentum: share of the new batch in the running statistics.
+        batch_norm_eps: added to the variance.
+        batch_norm_folded: the convolutions have a bias and there is no BatchNorm. For inference, made from a trained
+            model by `resnet50 export --fold-bn`.
         zero_init_residual: start each block's last BatchNorm weight at 0, so that the block begins as the identity
             (Goyal et al. 2017, "Accurate, Large Minibatch SGD").
+        pretrained_cfg: how images are prepared, in timm's terms (`input_size`, `mean`, `std`, `interpolation`,
+            `crop_pct`), for whoever opens the model with timm. transformers reads preprocessor_config.json instead.
+        out_features, out_indices: which of `"stem"`, `"stage1"`, … the backbone returns. Default: the last stage.
 
     The number of classes is `num_labels` (default 1000) or, with names, `id2label`.
 
     Raises:
-        StrictDataclassError: a field has the wrong type, or `hidden_sizes` and `depths` do not fit each other.
+        StrictDataclassError: a field has the wrong type, or fields do not fit each other.
     """
 
     model_type = "resnet50"
@@ -44,20 +92,86 @@ class ResNet50Config(PreTrainedConfig):
     embedding_size: int = 64
     hidden_sizes: list[int] | tuple[int, ...] = (256, 512, 1024, 2048)
     depths: list[int] | tuple[int, ...] = (3, 4, 6, 3)
-    stem_type: Literal["imagenet", "cifar"] = "imagenet"
+    layer_type: Literal["bottleneck", "basic"] = "bottleneck"
+    stem_type: Literal["imagenet", "deep", "cifar"] = "imagenet"
+    avg_down: bool = False
+    blur_pool: bool = False
+    downsample_in_bottleneck: bool = False
+    output_stride: Literal[8, 16, 32] = 32
+    hidden_act: str = "relu"
+    global_pool: Literal["avg", "max", "avgmax", "catavgmax"] = "avg"
+    drop_path_rate: float = 0.0
+    batch_norm_momentum: float = 0.1
+    batch_norm_eps: float = 1e-5
+    batch_norm_folded: bool = False
     zero_init_residual: bool = False
+    pretrained_cfg: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs):
+        for name in _DERIVED:
+            kwargs.pop(name, None)
         if self.id2label is None:
             kwargs.setdefault("num_labels", 1000)
         kwargs.setdefault("auto_map", dict(AUTO_MAP))
         self.hidden_sizes = list(self.hidden_sizes)
         self.depths = list(self.depths)
+        self.stage_names = ["stem", *(f"stage{stage + 1}" for stage in range(len(self.depths)))]
+        self.set_output_features_output_indices(
+            out_features=kwargs.pop("out_features", None), out_indices=kwargs.pop("out_indices", None)
+        )
         super().__post_init__(**kwargs)
 
-    def to_diff_dict(self):
+    def to_dict(self) -> dict[str, Any]:
+        """As transformers', and beside it what timm and `AutoImageProcessor` look for in config.json."""
+        return {**super().to_dict(), **self._timm_fields(), "image_processor_type": "BitImageProcessor"}
+
+    def to_diff_dict(self) -> dict[str, Any]:
         # transformers leaves two unnamed labels out of config.json, because two is its default; here it is 1000.
         return {**super().to_diff_dict(), "id2label": self.id2label, "label2id": self.label2id}
+
+    def _timm_fields(self) -> dict[str, Any]:
+        """timm's part of config.json: `architecture`, `model_args`, …; nothing if timm has no such architecture."""
+        deep = self.stem_type == "deep"
+        if (
+            len(self.depths) != 4
+            or self.stem_type == "cifar"
+            or self.downsample_in_bottleneck
+            or self.batch_norm_folded
+            or self.batch_norm_eps != 1e-5
+            or self.hidden_act not in ("relu", "silu", "gelu")
+            or (self.embedding_size % 2 if deep else self.embedding_size != 64)
+        ):
+            return {}
+        expansion = 4 if self.layer_type == "bottleneck" else 1
+        family = "resnetblur" if self.blur_pool else "resnet"
+        name = family + ("50" if self.layer_type == "bottleneck" else "18")
+        for candidate, built in _TIMM_ARCHITECTURES.items():
+            if built == (self.layer_type, self.depths) and candidate.rstrip("0123456789") == family:
+                name = candidate
+        differing = {
+            "layers": (self.depths, _TIMM_ARCHITECTURES[name][1]),
+            "channels": ([size // expansion for size in self.hidden_sizes], [64, 128, 256, 512]),
+            "in_chans": (self.num_channels, 3),
+            "stem_type": ("deep" if deep else "", ""),
+            "stem_width": (self.embedding_size // 2 if deep else 64, 64),
+            "avg_down": (self.avg_down, False),
+            "output_stride": (self.output_stride, 32),
+            "act_layer": (self.hidden_act, "relu"),
+            "global_pool": (self.global_pool, "avg"),
+        }
+        return {
+            "architecture": name,
+            "model_args": {key: value for key, (value, default) in differing.items() if value != default},
+            "num_classes": self.num_labels,
+            "num_features": self.hidden_sizes[-1],
+            "pretrained_cfg": {
+                **DEFAULT_PRETRAINED_CFG,
+                **(self.pretrained_cfg or {}),
+                "num_classes": self.num_labels,
+                "first_conv": "conv1.0" if deep else "conv1",
+                "classifier": "fc",
+            },
+        }
 
     def validate_stages(self):
         """Every stage needs a width and at least one block, and a width must divide into the bottleneck's quarter."""
@@ -67,8 +181,27 @@ class ResNet50Config(PreTrainedConfig):
             )
         if min(self.depths) < 1:
             raise ValueError(f"every stage needs at least one block, got depths={self.depths}")
-        if any(size < 4 or size % 4 for size in self.hidden_sizes):
-            raise ValueError(f"hidden_sizes must be positive multiples of 4, got {self.hidden_sizes}")
+        divisor = 4 if self.layer_type == "bottleneck" else 1
+        if any(size < divisor or size % divisor for size in self.hidden_sizes):
+            raise ValueError(f"hidden_sizes must be positive multiples of {divisor}, got {self.hidden_sizes}")
+        if self.stem_type == "deep" and self.embedding_size % 2:
+            raise ValueError(f"the deep stem needs an even embedding_size, got {self.embedding_size}")
+
+    def validate_variant(self):
+        """Values in their ranges, and no two options that contradict each other."""
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act {self.hidden_act!r} is not among {', '.join(ACT2FN)}")
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate must be in [0, 1), got {self.drop_path_rate}")
+        if not 0 < self.batch_norm_momentum <= 1 or self.batch_norm_eps <= 0:
+            raise ValueError(
+                "batch_norm_momentum must be in (0, 1] and batch_norm_eps positive, "
+                f"got {self.batch_norm_momentum} and {self.batch_norm_eps}"
+            )
+        if self.downsample_in_bottleneck and (self.layer_type == "basic" or self.blur_pool):
+            raise ValueError("downsample_in_bottleneck needs bottleneck blocks, and goes without blur_pool")
+        if self.batch_norm_folded and self.zero_init_residual:
+            raise ValueError("zero_init_residual needs BatchNorm, which batch_norm_folded takes away")
 
 
 __all__ = ["ResNet50Config"]

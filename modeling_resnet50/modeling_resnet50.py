@@ -6,6 +6,7 @@ Parameter names are torchvision's and timm's (`conv1.weight`, `layer1.0.conv1.we
 the base model: an inner `self.resnet50` would put a prefix before every name.
 """
 
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
@@ -14,8 +15,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
+    BackboneOutput,
     BaseModelOutputWithPoolingAndNoAttention,
     ImageClassifierOutputWithNoAttention,
 )
@@ -24,39 +28,163 @@ from transformers.utils import can_return_tuple
 from .configuration_resnet50 import ResNet50Config
 
 
-class ResNet50Bottleneck(GradientCheckpointingLayer):
+def _convolution(config: ResNet50Config, in_channels: int, out_channels: int, kernel_size: int, **kwargs) -> nn.Conv2d:
+    """A convolution that keeps the size at stride 1. It has a bias only where it has taken a BatchNorm in."""
+    padding = kernel_size // 2 * kwargs.get("dilation", 1)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, bias=config.batch_norm_folded, **kwargs)
+
+
+def _batch_norm(config: ResNet50Config, channels: int) -> nn.Module:
+    if config.batch_norm_folded:
+        return nn.Identity()
+    return nn.BatchNorm2d(channels, eps=config.batch_norm_eps, momentum=config.batch_norm_momentum)
+
+
+def _activation(config: ResNet50Config) -> nn.Module:
+    return nn.ReLU(inplace=True) if config.hidden_act == "relu" else ACT2FN[config.hidden_act]
+
+
+class ResNet50BlurPool(nn.Module):
     """
-    1×1 convolution to reduce, 3×3 to process (and downsample: "v1.5"), 1×1 to restore, plus the shortcut.
+    Blur with the binomial filter [1 2 1] in both directions, then subsample (Zhang 2019).
+
+    Input `(batch, channels, height, width)`. The filter is two averages over 2×2 pixels, one after the other, which
+    need no weights: buffers that are not saved would be lost where transformers builds models without memory.
+    """
+
+    def __init__(self, stride: int):
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, hidden_state: Tensor) -> Tensor:
+        hidden_state = nn.functional.pad(hidden_state, (1, 1, 1, 1), mode="reflect")
+        hidden_state = nn.functional.avg_pool2d(hidden_state, kernel_size=2, stride=1)
+        return nn.functional.avg_pool2d(hidden_state, kernel_size=2, stride=self.stride)
+
+
+class ResNet50DropPath(nn.Module):
+    """Leaves the residual branch out for a random part of the batch (Huang et al. 2016), in training only."""
+
+    def __init__(self, drop_probability: float):
+        super().__init__()
+        self.keep_probability = 1 - drop_probability
+
+    def forward(self, hidden_state: Tensor) -> Tensor:
+        if not self.training:
+            return hidden_state
+        kept = hidden_state.new_empty((len(hidden_state), 1, 1, 1)).bernoulli_(self.keep_probability)
+        return hidden_state * kept.div_(self.keep_probability)  # divided, so that the mean stays
+
+    def extra_repr(self) -> str:
+        return f"drop_probability={1 - self.keep_probability:.3f}"
+
+
+class ResNet50Pool(nn.Module):
+    """Global pooling: `(batch, channels, height, width)` to `(batch, channels)`, twice as many for `catavgmax`."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, hidden_state: Tensor) -> Tensor:
+        if self.kind == "avg":
+            return nn.functional.adaptive_avg_pool2d(hidden_state, 1).flatten(1)
+        maximum = hidden_state.amax((2, 3))
+        if self.kind == "max":
+            return maximum
+        average = nn.functional.adaptive_avg_pool2d(hidden_state, 1).flatten(1)
+        return (average + maximum) / 2 if self.kind == "avgmax" else torch.cat([average, maximum], dim=1)
+
+
+class ResNet50Block(GradientCheckpointingLayer):
+    """
+    What both kinds of blocks share: the sum of a residual branch and a shortcut.
 
     Input `(batch, in_channels, height, width)`, output `(batch, out_channels, height / stride, width / stride)`.
+
+    Args:
+        config: the architecture.
+        in_channels, out_channels: as in the shapes above.
+        stride: subsampling in this block.
+        dilation: of the 3×3 convolutions; more than 1 where `output_stride` has replaced strides.
+        first_dilation: that of the block's first 3×3 convolution, which still follows the stage before.
+        drop_path_rate: probability to skip the residual branch.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int):
+    def __init__(
+        self,
+        config: ResNet50Config,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        dilation: int = 1,
+        first_dilation: int = 1,
+        drop_path_rate: float = 0.0,
+    ):
         super().__init__()
-        inner_channels = out_channels // 4
-        self.conv1 = nn.Conv2d(in_channels, inner_channels, kernel_size=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner_channels)
-        self.conv2 = nn.Conv2d(inner_channels, inner_channels, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner_channels)
-        self.conv3 = nn.Conv2d(inner_channels, out_channels, kernel_size=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        # The block itself owns no parameter, and `_init_weights` never sees a module that owns none: the mark for
-        # `zero_init_residual` has to sit on the BatchNorm.
-        self.bn3.ends_residual_branch = True
-        self.relu = nn.ReLU(inplace=True)
+        blurs = config.blur_pool and (stride == 2 or first_dilation != dilation)
+        self.blur = ResNet50BlurPool(stride) if blurs else nn.Identity()
+        self._build_branch(config, in_channels, out_channels, 1 if blurs else stride, dilation, first_dilation)
+        self.activation = _activation(config)
+        self.drop_path = ResNet50DropPath(drop_path_rate) if drop_path_rate > 0 else nn.Identity()
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False),
-                nn.BatchNorm2d(out_channels),
-            )
+            self.downsample = self._build_shortcut(config, in_channels, out_channels, stride, dilation)
+
+    def _build_shortcut(
+        self, config: ResNet50Config, in_channels: int, out_channels: int, stride: int, dilation: int
+    ) -> nn.Sequential:
+        norm = _batch_norm(config, out_channels)
+        if not config.avg_down:
+            return nn.Sequential(_convolution(config, in_channels, out_channels, 1, stride=stride), norm)
+        if dilation > 1:  # no stride left, but timm pools all the same: over the pixel and its right and lower ones
+            pool = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(2, stride=1))
+        elif stride > 1:
+            pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
+        else:
+            pool = nn.Identity()
+        return nn.Sequential(pool, _convolution(config, in_channels, out_channels, 1), norm)
 
     def forward(self, hidden_state: Tensor) -> Tensor:
         shortcut = hidden_state if self.downsample is None else self.downsample(hidden_state)
-        hidden_state = self.relu(self.bn1(self.conv1(hidden_state)))
-        hidden_state = self.relu(self.bn2(self.conv2(hidden_state)))
-        hidden_state = self.bn3(self.conv3(hidden_state))
-        return self.relu(hidden_state + shortcut)
+        return self.activation(self.drop_path(self._branch(hidden_state)) + shortcut)
+
+
+class ResNet50Bottleneck(ResNet50Block):
+    """1×1 convolution to reduce, 3×3 to process (and downsample: "v1.5"), 1×1 to restore."""
+
+    def _build_branch(self, config, in_channels, out_channels, stride, dilation, first_dilation):
+        inner = out_channels // 4
+        strides = (stride, 1) if config.downsample_in_bottleneck else (1, stride)
+        self.conv1 = _convolution(config, in_channels, inner, 1, stride=strides[0])
+        self.bn1 = _batch_norm(config, inner)
+        self.conv2 = _convolution(config, inner, inner, 3, stride=strides[1], dilation=first_dilation)
+        self.bn2 = _batch_norm(config, inner)
+        self.conv3 = _convolution(config, inner, out_channels, 1)
+        self.bn3 = _batch_norm(config, out_channels)
+        # The block itself owns no parameter, and `_init_weights` never sees a module that owns none: the mark for
+        # `zero_init_residual` has to sit on the BatchNorm.
+        self.bn3.ends_residual_branch = True
+
+    def _branch(self, hidden_state: Tensor) -> Tensor:
+        hidden_state = self.activation(self.bn1(self.conv1(hidden_state)))
+        hidden_state = self.blur(self.activation(self.bn2(self.conv2(hidden_state))))
+        return self.bn3(self.conv3(hidden_state))
+
+
+class ResNet50BasicBlock(ResNet50Block):
+    """Two 3×3 convolutions, the block of ResNet-18 and ResNet-34."""
+
+    def _build_branch(self, config, in_channels, out_channels, stride, dilation, first_dilation):
+        self.conv1 = _convolution(config, in_channels, out_channels, 3, stride=stride, dilation=first_dilation)
+        self.bn1 = _batch_norm(config, out_channels)
+        self.conv2 = _convolution(config, out_channels, out_channels, 3, dilation=dilation)
+        self.bn2 = _batch_norm(config, out_channels)
+        self.bn2.ends_residual_branch = True
+
+    def _branch(self, hidden_state: Tensor) -> Tensor:
+        hidden_state = self.blur(self.activation(self.bn1(self.conv1(hidden_state))))
+        return self.bn2(self.conv2(hidden_state))
 
 
 class ResNet50PreTrainedModel(PreTrainedModel):
@@ -68,7 +196,7 @@ class ResNet50PreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
-    _no_split_modules = ["ResNet50Bottleneck"]
+    _no_split_modules = ["ResNet50Bottleneck", "ResNet50BasicBlock"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -89,48 +217,81 @@ class ResNet50PreTrainedModel(PreTrainedModel):
             init.zeros_(module.num_batches_tracked)
 
     def _build_trunk(self, config: ResNet50Config):
-        """Stem and stages. Set on the model itself, not on a submodule, to keep the names flat."""
-        if config.stem_type == "imagenet":
-            kernel_size, stride, pool = 7, 2, nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        """Stem, stages and pooling. Set on the model itself, not on a submodule, to keep the names flat."""
+        channels, width = config.num_channels, config.embedding_size
+        if config.stem_type == "deep":
+            self.conv1 = nn.Sequential(
+                _convolution(config, channels, width // 2, 3, stride=2),
+                _batch_norm(config, width // 2),
+                _activation(config),
+                _convolution(config, width // 2, width // 2, 3),
+                _batch_norm(config, width // 2),
+                _activation(config),
+                _convolution(config, width // 2, width, 3),
+            )
+        elif config.stem_type == "imagenet":
+            self.conv1 = _convolution(config, channels, width, 7, stride=2)
         else:
-            kernel_size, stride, pool = 3, 1, nn.Identity()
-        self.conv1 = nn.Conv2d(
-            config.num_channels, config.embedding_size, kernel_size, stride, padding=kernel_size // 2, bias=False
-        )
-        self.bn1 = nn.BatchNorm2d(config.embedding_size)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = pool
+            self.conv1 = _convolution(config, channels, width, 3)
+        self.bn1 = _batch_norm(config, width)
+        self.activation = _activation(config)
+        if config.stem_type == "cifar":
+            self.maxpool = nn.Identity()
+        elif config.blur_pool:
+            self.maxpool = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), ResNet50BlurPool(stride=2))
+        else:
+            self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
 
-        in_channels = config.embedding_size
+        block_type = ResNet50Bottleneck if config.layer_type == "bottleneck" else ResNet50BasicBlock
+        drop_path_rates = torch.linspace(0, config.drop_path_rate, sum(config.depths), device="cpu").tolist()
+        in_channels = width
+        total_stride = 1 if config.stem_type == "cifar" else 4
+        dilation = 1
         for stage, (out_channels, depth) in enumerate(zip(config.hidden_sizes, config.depths)):
-            blocks = [ResNet50Bottleneck(in_channels, out_channels, stride=1 if stage == 0 else 2)]
-            blocks += [ResNet50Bottleneck(out_channels, out_channels, stride=1) for _ in range(depth - 1)]
+            first_dilation = dilation
+            stride = 1 if stage == 0 else 2
+            if total_stride * stride > config.output_stride:
+                dilation, stride = dilation * stride, 1
+            total_stride *= stride
+            blocks = []
+            for index in range(depth):
+                blocks.append(
+                    block_type(
+                        config,
+                        in_channels,
+                        out_channels,
+                        stride=stride if index == 0 else 1,
+                        dilation=dilation,
+                        first_dilation=first_dilation if index == 0 else dilation,
+                        drop_path_rate=drop_path_rates.pop(0),
+                    )
+                )
+                in_channels = out_channels
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
-            in_channels = out_channels
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.pool = ResNet50Pool(config.global_pool)
 
-    def _run_trunk(self, pixel_values: Tensor, output_hidden_states: bool | None):
-        """Last feature map, pooled features `(batch, hidden_sizes[-1])` and, on request, the map after each stage."""
+    def _run_trunk(self, pixel_values: Tensor, keep_all: bool | None) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """The last feature map and, if wanted, those after the stem and after each stage. None: as configured."""
         if pixel_values.ndim != 4 or pixel_values.shape[1] != self.config.num_channels:
             raise ValueError(
                 f"pixel_values must have shape (batch, {self.config.num_channels}, height, width), "
                 f"got {tuple(pixel_values.shape)}"
             )
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
-        hidden_state = self.maxpool(self.relu(self.bn1(self.conv1(pixel_values))))
-        hidden_states = [hidden_state]
+        keep_all = self.config.output_hidden_states if keep_all is None else keep_all
+        hidden_state = self.maxpool(self.activation(self.bn1(self.conv1(pixel_values))))
+        hidden_states = (hidden_state,)
         for stage in range(len(self.config.depths)):
             hidden_state = getattr(self, f"layer{stage + 1}")(hidden_state)
-            hidden_states.append(hidden_state)
-        pooled = self.avgpool(hidden_state).flatten(1)
-        return hidden_state, pooled, tuple(hidden_states) if output_hidden_states else None
+            hidden_states = (*hidden_states, hidden_state) if keep_all else None
+        return hidden_state, hidden_states
 
-    def _set_gradient_checkpointing(self, enable=True, gradient_checkpointing_func=checkpoint, **kwargs):
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, gradient_checkpointing_func: Callable = checkpoint, **kwargs
+    ):
         super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
         # Checkpointing runs each block's forward twice; without these contexts BatchNorm would count the batch twice.
         for module in self.modules():
-            if isinstance(module, ResNet50Bottleneck):
+            if isinstance(module, ResNet50Block):
                 module._gradient_checkpointing_func = partial(
                     gradient_checkpointing_func,
                     context_fn=lambda block=module: (nullcontext(), _buffers_put_aside(block)),
@@ -158,7 +319,7 @@ class ResNet50Model(ResNet50PreTrainedModel):
     ResNet-50 without the classifier.
 
     Returns `last_hidden_state` `(batch, 2048, height / 32, width / 32)` and `pooler_output` `(batch, 2048, 1, 1)` (the
-    shape transformers' own ResNet gives); with `output_hidden_states=True` also the stem's and each stage's map.
+    shape that transformers' own ResNet gives); with `output_hidden_states=True` also the stem's and each stage's map.
     """
 
     # The classifier's weights, when a classification checkpoint is opened as a feature extractor.
@@ -173,10 +334,10 @@ class ResNet50Model(ResNet50PreTrainedModel):
     def forward(
         self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs
     ) -> BaseModelOutputWithPoolingAndNoAttention:
-        last_hidden_state, pooled, hidden_states = self._run_trunk(pixel_values, output_hidden_states)
+        last_hidden_state, hidden_states = self._run_trunk(pixel_values, output_hidden_states)
         return BaseModelOutputWithPoolingAndNoAttention(
             last_hidden_state=last_hidden_state,
-            pooler_output=pooled[:, :, None, None],
+            pooler_output=self.pool(last_hidden_state)[:, :, None, None],
             hidden_states=hidden_states,
         )
 
@@ -196,7 +357,8 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
     def __init__(self, config: ResNet50Config):
         super().__init__(config)
         self._build_trunk(config)
-        self.fc = nn.Linear(config.hidden_sizes[-1], config.num_labels)
+        num_features = config.hidden_sizes[-1] * (2 if config.global_pool == "catavgmax" else 1)
+        self.fc = nn.Linear(num_features, config.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -207,12 +369,38 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
         output_hidden_states: bool | None = None,
         **kwargs,
     ) -> ImageClassifierOutputWithNoAttention:
-        _, pooled, hidden_states = self._run_trunk(pixel_values, output_hidden_states)
-        logits = self.fc(pooled)
+        last_hidden_state, hidden_states = self._run_trunk(pixel_values, output_hidden_states)
+        logits = self.fc(self.pool(last_hidden_state))
         # Not `self.loss_function`: that would write `problem_type` into the configuration, to be saved with it, and
         # take class probabilities for a multi-label task.
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits, hidden_states=hidden_states)
 
 
-__all__ = ["ResNet50ForImageClassification", "ResNet50Model", "ResNet50PreTrainedModel"]
+class ResNet50Backbone(BackboneMixin, ResNet50PreTrainedModel):
+    """
+    ResNet-50 as the backbone of a detector or segmenter.
+
+    Returns `feature_maps`, one `(batch, channels, height, width)` for each of `config.out_features`.
+    """
+
+    has_attentions = False
+    _keys_to_ignore_on_load_unexpected = [r"^fc\."]
+
+    def __init__(self, config: ResNet50Config):
+        super().__init__(config)
+        self.num_features = [config.embedding_size, *config.hidden_sizes]
+        self._build_trunk(config)
+        self.post_init()
+
+    @can_return_tuple
+    @filter_output_hidden_states
+    def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
+        _, hidden_states = self._run_trunk(pixel_values, keep_all=True)
+        feature_maps = tuple(
+            hidden_state for name, hidden_state in zip(self.stage_names, hidden_states) if name in self.out_features
+        )
+        return BackboneOutput(feature_maps=feature_maps, hidden_states=hidden_states)
+
+
+__all__ = ["ResNet50Backbone", "ResNet50ForImageClassification", "ResNet50Model", "ResNet50PreTrainedModel"]

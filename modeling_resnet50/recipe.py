@@ -58,7 +58,10 @@ class Recipe:
     label_column_name: str | None = _field(
         None, "Column of the labels. Unset: the only class-label column, or 'label'."
     )
-    dataloader_num_workers: int = _field(4, "Processes that decode and augment images, for each training process.")
+    dataloader_num_workers: int | None = _field(
+        None,
+        "Processes that decode and augment images, for each training process. Unset: its share of the cores, up to 8.",
+    )
 
     # Images as the network sees them
     image_size: int = _field(224, "Side of the training images, in pixels.")
@@ -123,7 +126,8 @@ class Recipe:
             if getattr(self, name) is not None:
                 self._require(name, getattr(self, name) >= 1, "must be at least 1")
         for name in ("learning_rate", "weight_decay", "warmup_epochs", "dataloader_num_workers", "seed"):
-            self._require(name, 0 <= getattr(self, name) < math.inf, "must be 0 or more")
+            if getattr(self, name) is not None:
+                self._require(name, 0 <= getattr(self, name) < math.inf, "must be 0 or more")
         self._require("momentum", 0 <= self.momentum < 1, "must be in [0, 1)")
         self._require("random_flip", 0 <= self.random_flip <= 1, "must be in [0, 1]")
         self._require("eval_crop_ratio", 0 < self.eval_crop_ratio <= 1, "must be in (0, 1]")
@@ -202,6 +206,10 @@ class Recipe:
         if path.exists() or path.is_absolute():
             settings["dataset_name"] = path.resolve().name
         return settings
+
+    def flat_dict(self) -> dict[str, int | float | str]:
+        """The fields as trackers take them: numbers and strings."""
+        return {name: v if isinstance(v, (int, float)) else str(v) for name, v in self.public_dict().items()}
 
     def save(self, path: Path) -> None:
         """Write every field as YAML: training from that file is the same run again."""

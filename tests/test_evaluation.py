@@ -20,7 +20,6 @@ from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import evaluation_transform
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.hub.model_folder import image_processor
-from modeling_resnet50.recipe import Recipe
 
 
 METRICS = Path(modeling_resnet50.evaluation.metrics.__file__).parent
@@ -33,7 +32,7 @@ def model_folder(tmp_path):
     config = ResNet50Config(**TINY, id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
     folder = tmp_path / "model"
     ResNet50ForImageClassification(config).save_pretrained(folder)
-    image_processor(Recipe(image_size=16)).save_pretrained(folder)
+    image_processor(16, 0.875, "bilinear", *MEAN_STD).save_pretrained(folder)
     return folder
 
 
@@ -131,7 +130,7 @@ def test_classes_are_matched_by_name_where_names_agree(model_folder, image_folde
     names = [["ant", "bee", "cat"][index] for index in order]
     model.config.id2label, model.config.label2id = dict(enumerate(names)), {n: i for i, n in enumerate(names)}
     model.save_pretrained(tmp_path / "swapped")
-    image_processor(Recipe(image_size=16)).save_pretrained(tmp_path / "swapped")
+    image_processor(16, 0.875, "bilinear", *MEAN_STD).save_pretrained(tmp_path / "swapped")
     results = []
     for folder in (model_folder, tmp_path / "swapped"):
         main(["evaluate", str(folder), "--dataset", str(image_folder), "--num_workers", "0", "--json"])

@@ -18,7 +18,7 @@ ALLOWED = {
     "data": {"recipe"},
     "training": {"recipe"},
     "evaluation": {"data"},
-    "hub": {"recipe", "data"},
+    "hub": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "evaluation"},
     "cli": {"recipe", "data", "training", "evaluation", "hub"},
 }
 

@@ -1,11 +1,13 @@
 """Write and read a model's folder: weights, config, code, image processor, card."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-from transformers import BitImageProcessor, PreTrainedModel
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoImageProcessor, AutoModelForImageClassification, BitImageProcessor, PreTrainedModel
 
 from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
@@ -13,33 +15,59 @@ from ..recipe import Recipe
 from .model_card import model_card
 
 
-def image_processor(recipe: Recipe) -> BitImageProcessor:
+_INTERPOLATIONS = {"bilinear": 2, "bicubic": 3}  # PIL's numbers, which transformers uses
+
+
+def image_processor(
+    image_size: int, crop_ratio: float, interpolation: str, image_mean: list[float], image_std: list[float]
+) -> BitImageProcessor:
     """
-    transformers' own processor, set to the recipe's evaluation protocol.
+    transformers' own processor, set to the usual evaluation: resize the short side, crop the centre, normalise.
 
     Every value is given, because this class's defaults are CLIP's.
+
+    Args:
+        image_size: side of the central square, in pixels.
+        crop_ratio: `image_size` divided by the short side that the image is resized to.
+        interpolation: `"bilinear"` or `"bicubic"`.
+        image_mean, image_std: per channel, for pixels in [0, 1].
     """
-    crop_size = recipe.eval_image_size or recipe.image_size
     return BitImageProcessor(
         do_convert_rgb=True,
         do_resize=True,
-        size={"shortest_edge": evaluation_resize_size(crop_size, recipe.eval_crop_ratio)},
-        resample={"bilinear": 2, "bicubic": 3}[recipe.interpolation],
+        size={"shortest_edge": evaluation_resize_size(image_size, crop_ratio)},
+        resample=_INTERPOLATIONS[interpolation],
         do_center_crop=True,
-        crop_size={"height": crop_size, "width": crop_size},
+        crop_size={"height": image_size, "width": image_size},
         do_rescale=True,
         rescale_factor=1 / 255,
         do_normalize=True,
-        image_mean=recipe.image_mean,
-        image_std=recipe.image_std,
+        image_mean=image_mean,
+        image_std=image_std,
     )
+
+
+def timm_preprocessing(processor: BitImageProcessor) -> dict[str, Any]:
+    """What the processor does, in the terms of timm's `pretrained_cfg`."""
+    crop_size, resize_size = processor.crop_size["height"], processor.size["shortest_edge"]
+    crop_pct = crop_size / resize_size
+    if math.floor(crop_size / crop_pct) != resize_size:  # rounding: timm would resize to one pixel less
+        crop_pct = crop_size / (resize_size + 0.5)
+    return {
+        "input_size": [len(processor.image_mean), crop_size, crop_size],
+        "mean": list(processor.image_mean),
+        "std": list(processor.image_std),
+        "interpolation": {number: name for name, number in _INTERPOLATIONS.items()}[int(processor.resample)],
+        "crop_pct": crop_pct,
+        "crop_mode": "center",
+    }
 
 
 def save_model(
     folder: Path, model: PreTrainedModel, recipe: Recipe, history: list[dict[str, Any]], epoch: int
 ) -> None:
     """
-    Everything a user needs to load the model, in one folder.
+    Everything a user needs to load a trained model, in one folder.
 
     Args:
         folder: exists, and is empty.
@@ -48,9 +76,45 @@ def save_model(
         history: rows of metrics.jsonl; the card states those of `epoch`.
         epoch: the epoch the weights come from.
     """
-    model.save_pretrained(folder)
-    image_processor(recipe).save_pretrained(folder)
+    processor = image_processor(
+        recipe.eval_image_size or recipe.image_size,
+        recipe.eval_crop_ratio,
+        recipe.interpolation,
+        recipe.image_mean,
+        recipe.image_std,
+    )
+    save_model_and_processor(folder, model, processor)
     model_card(model, recipe, history, epoch).save(folder / "README.md")
+
+
+def save_model_and_processor(folder: Path, model: PreTrainedModel, processor: BitImageProcessor) -> None:
+    """Weights, config and code of a model, and its processor, which config.json repeats in timm's terms."""
+    model.config.pretrained_cfg = timm_preprocessing(processor)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def load_model(name_or_path: str, trust_remote_code: bool = False) -> tuple[PreTrainedModel, Any]:
+    """
+    An image classifier and its processor, from a folder or the Hub.
+
+    Raises:
+        UserError: nothing there, damaged files, a config that makes no sense, or weights that do not fill the model
+            (transformers itself would go on, with random numbers in their place).
+    """
+    try:
+        model, loading = AutoModelForImageClassification.from_pretrained(
+            name_or_path, trust_remote_code=trust_remote_code, output_loading_info=True
+        )
+        processor = AutoImageProcessor.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, StrictDataclassError) as error:
+        raise UserError(f"cannot load the model {name_or_path}: {' '.join(str(error).split())}") from error
+    missing = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
+    if missing:
+        raise UserError(
+            f"cannot load the model {name_or_path}: its weights lack {len(missing)} tensors, first {missing[0]}"
+        )
+    return model, processor
 
 
 def prepare_repository(repo_id: str) -> None:

@@ -21,7 +21,7 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
         UserError: more processes than devices, fp16 without a GPU, or a tracker that is not installed.
     """
     use_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes")
-    processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", 1)))
+    processes_here = _processes_here()
     devices = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
     if processes_here > 1 and processes_here > devices and not use_cpu:
         raise UserError(
@@ -40,14 +40,29 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
         )
     if devices == 0 or use_cpu:
         # `accelerate launch` leaves each CPU process one thread (OMP_NUM_THREADS=1): give it its share of the cores.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(max(1, cores // processes_here))
+        torch.set_num_threads(_cores_per_process())
     return Accelerator(
         mixed_precision=recipe.mixed_precision,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         log_with=None if recipe.report_to == "none" else recipe.report_to,
         project_dir=recipe.output_dir,
     )
+
+
+def num_data_workers(recipe: Recipe) -> int:
+    """Worker processes for each of this training process's loaders. More than cores would only take turns."""
+    if recipe.dataloader_num_workers is not None:
+        return recipe.dataloader_num_workers
+    return min(8, _cores_per_process())
+
+
+def _processes_here() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", 1)))
+
+
+def _cores_per_process() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, cores // _processes_here())
 
 
 def broadcast_buffers(model: nn.Module) -> None:
