@@ -41,6 +41,18 @@ def tiny_config() -> ResNet50Config:
     return ResNet50Config(**TINY, num_labels=3)
 
 
+@torch.no_grad()
+def as_if_trained(model: torch.nn.Module) -> torch.nn.Module:
+    """BatchNorms with weights and statistics of their own, in evaluation mode: fresh ones would hide mistakes."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.uniform_(0.5, 1.5)
+            module.bias.normal_(0, 0.1)
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return model.eval()
+
+
 def write_image(path: Path, seed: int, size: tuple[int, int] = (40, 32), image_format: str | None = None) -> None:
     """A smooth picture of its own for each seed; JPEG unless the name says otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -106,14 +106,12 @@ def load_model(name_or_path: str, trust_remote_code: bool = False) -> tuple[PreT
         model, loading = AutoModelForImageClassification.from_pretrained(
             name_or_path, trust_remote_code=trust_remote_code, output_loading_info=True
         )
+        missing = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
+        if missing:
+            raise UserError(f"its weights lack {len(missing)} tensors, first {missing[0]}")
         processor = AutoImageProcessor.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, StrictDataclassError) as error:
         raise UserError(f"cannot load the model {name_or_path}: {' '.join(str(error).split())}") from error
-    missing = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
-    if missing:
-        raise UserError(
-            f"cannot load the model {name_or_path}: its weights lack {len(missing)} tensors, first {missing[0]}"
-        )
     return model, processor
 
 

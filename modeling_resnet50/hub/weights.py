@@ -9,7 +9,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
 
@@ -147,3 +147,14 @@ def check_fit(state: StateDict, expected: StateDict, source: str) -> None:
         problems.append(f"{len(misshaped)} of another shape, first {name} ({shapes})")
     if problems:
         raise UserError(f"{source} does not fit a ResNet of this library: {'; '.join(problems)}")
+
+
+class LogitsOnly(nn.Module):
+    """A transformers classifier as a plain function from `pixel_values` to logits, as other tools want it."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return self.model(pixel_values).logits

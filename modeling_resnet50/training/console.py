@@ -46,10 +46,12 @@ class TrainingConsole:
         if self.console.is_terminal and not self.console.quiet:
             self._bar = Progress(
                 TextColumn("epoch {task.fields[epoch]}/{task.fields[num_epochs]}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.completed}/{task.total}  {task.fields[metrics]}"),
+                BarColumn(bar_width=None),  # what the numbers leave of the line
+                TextColumn("{task.completed}/{task.total}"),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[metrics]}"),
                 console=self.console,
+                expand=True,
                 transient=True,
                 refresh_per_second=2,
             )
@@ -72,7 +74,7 @@ class TrainingConsole:
             return
         self._shown_at = now
         loss, top1, images_per_second = metrics.read()
-        text = f"loss {loss:.3f}  top-1 {top1:.1%}  lr {learning_rate:.2e}  {images_per_second:.1f} images/s"
+        text = f"loss {loss:.3f} top-1 {top1:.1%} lr {learning_rate:.1e} {images_per_second:.0f} images/s"
         if self._bar is not None:
             self._bar.update(self._task, metrics=text)
         else:

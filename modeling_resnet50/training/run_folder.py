@@ -128,8 +128,24 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     if unfinished.exists():
         shutil.rmtree(unfinished)
     unfinished.mkdir(parents=True)
-    yield unfinished
-    _put_in_place(unfinished, target)
+    try:
+        yield unfinished
+        _put_in_place(unfinished, target)
+    finally:
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+
+
+@contextmanager
+def replaced_file(target: Path) -> Iterator[Path]:
+    """Gives a hidden path beside `target` to write to; on leaving, that file takes the place of `target`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    try:
+        yield unfinished
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _put_in_place(unfinished: Path, target: Path) -> None:

@@ -1,0 +1,105 @@
+"""Models of this library into the formats of others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import BitImageProcessor, ResNetConfig, ResNetForImageClassification
+
+from ..errors import UserError
+from ..modeling_resnet50 import ResNet50ForImageClassification
+from .model_folder import load_model
+from .weights import read_weights, to_transformers_resnet
+
+
+def export_transformers(model: ResNet50ForImageClassification, processor: BitImageProcessor, folder: Path) -> None:
+    """
+    Write a folder for `transformers.ResNetForImageClassification`, which needs no remote code.
+
+    Raises:
+        UserError: transformers' own ResNet has no such architecture.
+    """
+    config = model.config
+    beyond = {
+        "stem_type": config.stem_type != "imagenet",
+        "avg_down": config.avg_down,
+        "blur_pool": config.blur_pool,
+        "output_stride": config.output_stride != 32,
+        "global_pool": config.global_pool != "avg",
+        "batch_norm_eps": config.batch_norm_eps != 1e-5,
+        "batch_norm_folded": config.batch_norm_folded,
+    }
+    if any(beyond.values()):
+        names = ", ".join(f"{name}={getattr(config, name)!r}" for name, differs in beyond.items() if differs)
+        raise UserError(f"transformers' own ResNet has no {names}")
+    native = ResNetForImageClassification(
+        ResNetConfig(
+            num_channels=config.num_channels,
+            embedding_size=config.embedding_size,
+            hidden_sizes=config.hidden_sizes,
+            depths=config.depths,
+            layer_type=config.layer_type,
+            hidden_act=config.hidden_act,
+            downsample_in_bottleneck=config.downsample_in_bottleneck,
+            id2label=config.id2label,
+            label2id=config.label2id,
+        )
+    )
+    native.load_state_dict(to_transformers_resnet(model.state_dict()))
+    native.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def training_checkpoint(source: str) -> dict[str, Any]:
+    """
+    The classic dictionary of a training script, for `torch.save`; made of tensors and plain values only, so that
+    `torch.load(weights_only=True)` takes it.
+
+    Args:
+        source: `best/`, `final/` or `checkpoints/epoch-…/` of a run folder; or any other model, which has weights but
+            no history.
+
+    Returns:
+        `epoch`, `model_state_dict`, `optimizer_state_dict`, `scheduler_state_dict`, `val_acc`, `val_loss`,
+        `train_acc`, `train_loss`. Accuracies are shares in [0, 1]. What the source does not know is None: the
+        optimizer's state is kept at checkpoints only.
+
+    Raises:
+        UserError: there is no model there.
+    """
+    folder = Path(source)
+    is_checkpoint = folder.parent.name == "checkpoints"
+    run = folder.parent.parent if is_checkpoint else folder.parent
+    row = _row_of(folder, run)
+    checkpoint = folder if is_checkpoint else run / "checkpoints" / f"epoch-{row.get('epoch', 0):04d}"
+    has_optimizer = (checkpoint / "optimizer.bin").is_file()
+    step = row.get("step")
+    return {
+        "epoch": row.get("epoch"),
+        "model_state_dict": read_weights(folder / "model.safetensors")
+        if is_checkpoint
+        else load_model(source)[0].state_dict(),
+        "optimizer_state_dict": _optimizer_state(checkpoint) if has_optimizer else None,
+        "scheduler_state_dict": None if step is None else {"last_epoch": step, "_last_lr": [row["learning_rate"]]},
+        "val_acc": row.get("val_top1"),
+        "val_loss": row.get("val_loss"),
+        "train_acc": row.get("train_top1"),
+        "train_loss": row.get("train_loss"),
+    }
+
+
+def _row_of(folder: Path, run: Path) -> dict[str, Any]:
+    """The line of the run's metrics.jsonl that belongs to a model in it; empty for a model without a run."""
+    if not (run / "metrics.jsonl").is_file():
+        return {}
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    if folder.name == "best":
+        return max(rows, key=lambda row: row["val_top1"])
+    if folder.name == "final":
+        return rows[-1]
+    return next((row for row in rows if folder.name == f"epoch-{row['epoch']:04d}"), {})
+
+
+def _optimizer_state(checkpoint: Path) -> dict[str, Any]:
+    return torch.load(checkpoint / "optimizer.bin", map_location="cpu", weights_only=True)

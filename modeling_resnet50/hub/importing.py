@@ -1,0 +1,275 @@
+"""Models from elsewhere into a folder of this library: timm, torchvision, transformers' own ResNet, checkpoints."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
+from timm.layers import BlurPool2d
+from torch import nn
+from transformers import AutoImageProcessor, BitImageProcessor, ResNetForImageClassification
+
+from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
+from ..errors import UserError
+from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model
+from .model_folder import image_processor
+from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet, is_transformers_resnet, read_weights
+
+
+@dataclass
+class Source:
+    """What was found at the place to import from."""
+
+    kind: str  # in words, to be shown
+    state: StateDict  # under our names
+    fields: dict[str, Any]  # of ResNet50Config, as far as the source states them
+    processor: BitImageProcessor | None = None
+    reference: nn.Module | None = None  # computes logits from pixel values; the import has to agree with it
+
+
+@dataclass
+class Imported:
+    """An imported model, and what there is to say about it."""
+
+    model: ResNet50ForImageClassification | ResNet50Model
+    processor: BitImageProcessor
+    notes: list[str]
+
+
+def import_model(
+    source: str,
+    *,
+    classifier: Literal["keep", "new", "drop"] = "keep",
+    num_labels: int | None = None,
+    config_overrides: dict[str, Any] | None = None,
+) -> Imported:
+    """
+    Open a model from elsewhere as one of ours.
+
+    Args:
+        source: `timm:NAME`; a folder of timm or of transformers' own ResNet, or its id on the Hub; or a file:
+            safetensors, or what `torch.save` wrote (a state dict, or a training checkpoint that holds one).
+        classifier: keep the source's, put a new one in its place, or drop it and give the features only.
+        num_labels: classes of a new classifier.
+        config_overrides: what the weights cannot show, e.g. `{"downsample_in_bottleneck": True}` for a v1 ResNet.
+
+    Raises:
+        UserError: nothing there, unreadable, no ResNet, a classifier that does not fit the request, or a model that
+            computes something else than its source.
+    """
+    found = _find(source)
+    notes = [f"recognised: {found.kind}"]
+    fields = {**infer_fields(found.state, source), **found.fields, **(config_overrides or {})}
+    classes = found.state["fc.weight"].shape[0] if "fc.weight" in found.state else None
+    if classifier == "keep":
+        if classes is None:
+            raise UserError(
+                f"{source} has no classifier: give it one with --classifier new --num_labels N, or import the "
+                "features with --classifier drop"
+            )
+        if num_labels not in (None, classes):
+            raise UserError(
+                f"{source} tells {classes} classes apart, not {num_labels}: --classifier new starts another one"
+            )
+        notes.append(f"classifier kept: {classes} classes")
+    else:
+        for name in ("fc.weight", "fc.bias"):
+            found.state.pop(name, None)
+        for name in ("id2label", "label2id"):
+            fields.pop(name, None)
+        dropped = "there was none" if classes is None else f"the old one's {classes} classes are gone"
+        if classifier == "drop":
+            notes.append(f"classifier dropped ({dropped}): this model gives features, open it with AutoModel")
+        elif num_labels is None:
+            raise UserError("--classifier new needs --num_labels")
+        else:
+            fields["num_labels"] = num_labels
+            notes.append(f"classifier new, random, for {num_labels} classes ({dropped}): train it before use")
+    if "id2label" not in fields and "num_labels" not in fields and classes is not None:
+        fields["num_labels"] = classes
+
+    try:
+        config = ResNet50Config(**fields)
+    except (StrictDataclassError, TypeError) as error:
+        raise UserError(f"{source}: {str(error.__cause__ or error).strip()}") from error
+    model = (ResNet50Model if classifier == "drop" else ResNet50ForImageClassification)(config)
+    expected = {
+        name: value
+        for name, value in model.state_dict().items()
+        if not (classifier == "new" and name.startswith("fc."))
+    }
+    check_fit(found.state, expected, source)
+    model.load_state_dict(found.state, strict=False)  # all is there, except perhaps a new classifier
+    model.eval()
+    if found.reference is not None and classifier == "keep":
+        notes.append(_compare(model, found.reference, source))
+
+    processor = found.processor
+    if processor is None:
+        cfg = DEFAULT_PRETRAINED_CFG
+        processor = image_processor(
+            cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], cfg["mean"], cfg["std"]
+        )
+        notes.append("image preparation: not stated there, so ImageNet's usual one (256 → 224 pixels, bilinear)")
+    return Imported(model, processor, notes)
+
+
+def infer_fields(state: StateDict, source: str) -> dict[str, Any]:
+    """
+    The fields of `ResNet50Config` that names and shapes of the weights (ours, or torchvision's and timm's) give away.
+
+    Raises:
+        UserError: these are not the weights of a ResNet.
+    """
+    stem = next((state[name] for name in ("conv1.weight", "conv1.6.weight") if name in state), None)
+    if stem is None or stem.ndim != 4 or "layer1.0.conv1.weight" not in state:
+        raise UserError(f"{source} holds no ResNet: its keys begin with {', '.join(list(state)[:3])}")
+    first = state.get("conv1.0.weight", stem)
+    depths: list[int] = []
+    hidden_sizes: list[int] = []
+    while f"layer{len(depths) + 1}.0.conv1.weight" in state:
+        stage = f"layer{len(depths) + 1}"
+        depth = 1
+        while f"{stage}.{depth}.conv1.weight" in state:
+            depth += 1
+        depths.append(depth)
+        last = "conv3" if f"{stage}.0.conv3.weight" in state else "conv2"
+        hidden_sizes.append(state[f"{stage}.0.{last}.weight"].shape[0])
+    fields = {
+        "num_channels": first.shape[1],
+        "embedding_size": stem.shape[0],
+        "hidden_sizes": hidden_sizes,
+        "depths": depths,
+        "layer_type": "bottleneck" if "layer1.0.conv3.weight" in state else "basic",
+        "stem_type": "deep" if "conv1.0.weight" in state else "imagenet" if stem.shape[-1] == 7 else "cifar",
+        # ResNet-D's shortcuts begin with a pooling layer, which has no weights
+        "avg_down": any(f"layer{stage + 2}.0.downsample.2.weight" in state for stage in range(len(depths) - 1)),
+        "batch_norm_folded": "layer1.0.conv1.bias" in state,
+    }
+    if "fc.weight" in state and state["fc.weight"].shape[-1] == 2 * hidden_sizes[-1]:
+        fields["global_pool"] = "catavgmax"
+    return fields
+
+
+def _find(source: str) -> Source:
+    path = Path(source).expanduser()
+    if source.startswith("timm:"):
+        return _from_timm(source.removeprefix("timm:"), source)
+    if path.is_file():
+        state = read_weights(path)
+        if is_transformers_resnet(state):
+            return Source("weights under transformers' names", from_transformers_resnet(state), {})
+        return Source("weights under torchvision's names", state, {})
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"{source} is a folder without config.json; give the weights' file itself")
+        try:
+            config = json.loads((path / "config.json").read_text())
+        except ValueError as error:
+            raise UserError(f"{path / 'config.json'} is not JSON: {error}") from error
+        if config.get("model_type") == "resnet":
+            return _from_transformers(source)
+        if "architecture" in config:
+            return _from_timm(f"local-dir:{path}", source)
+        raise UserError(f"{path / 'config.json'} describes {config.get('model_type', 'nothing known')}, not a ResNet")
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        return _from_timm(f"hf-hub:{source}", source) if source.startswith("timm/") else _from_transformers(source)
+    raise UserError(
+        f"{source}: no such file or folder. Sources are files, folders, ids on the Hub, and timm:NAME, "
+        "e.g. timm:resnet50.a1_in1k"
+    )
+
+
+def _from_timm(name: str, source: str) -> Source:
+    try:
+        model = timm.create_model(name, pretrained=True).eval()
+    except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
+        raise UserError(f"timm cannot open {source}: {' '.join(str(error).split())}") from error
+    state = model.state_dict()
+    if not isinstance(model, timm.models.resnet.ResNet):
+        raise UserError(f"{source} is a {type(model).__name__}, not a ResNet")
+    activation = type(model.act1).__name__.lower()
+    fields: dict[str, Any] = {
+        "hidden_act": activation,
+        "global_pool": model.global_pool.pool_type or "avg",
+        "blur_pool": any(isinstance(module, BlurPool2d) for module in model.modules()),
+        "output_stride": model.feature_info[-1]["reduction"],
+        "batch_norm_eps": model.bn1.eps,
+    }
+    subset = infer_imagenet_subset(model)
+    if subset is not None:
+        fields |= _labels(ImageNetInfo(subset))
+    data = resolve_model_data_config(model, use_test_size=True)
+    if data["crop_mode"] != "center" or data["interpolation"] not in ("bilinear", "bicubic"):
+        raise UserError(f"{source} prepares its images by {data['crop_mode']} crop and {data['interpolation']}")
+    processor = image_processor(
+        data["input_size"][-1], data["crop_pct"], data["interpolation"], list(data["mean"]), list(data["std"])
+    )
+    return Source(f"timm's {model.pretrained_cfg['architecture']}", state, fields, processor, model)
+
+
+def _labels(info: ImageNetInfo) -> dict[str, Any]:
+    names = [info.index_to_description(index) for index in range(info.num_classes())]
+    for index, name in enumerate(names):
+        if names.count(name) > 1:  # ImageNet has two cranes: the bird and the machine
+            names[index] = f"{name} ({info.index_to_label_name(index)})"
+    return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+
+
+def _from_transformers(source: str) -> Source:
+    try:
+        model, loading = ResNetForImageClassification.from_pretrained(source, output_loading_info=True)
+        original = AutoImageProcessor.from_pretrained(source)
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        raise UserError(f"transformers cannot open {source}: {' '.join(str(error).split())}") from error
+    model.eval()
+    config = model.config
+    if config.downsample_in_first_stage:
+        raise UserError(f"{source} subsamples in its first stage, which this library's ResNet does not")
+    has_classifier = not any(name.startswith("classifier.") for name in loading["missing_keys"])
+    fields = {
+        "hidden_act": config.hidden_act,
+        "downsample_in_bottleneck": config.downsample_in_bottleneck,
+        "id2label": config.id2label,
+        "label2id": config.label2id,
+    }
+    state = from_transformers_resnet(model.state_dict())
+    if not has_classifier:
+        state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    reference = LogitsOnly(model) if has_classifier else None
+    return Source("transformers' own ResNet", state, fields, _as_bit_processor(original, source), reference)
+
+
+def _as_bit_processor(processor: Any, source: str) -> BitImageProcessor:
+    """The same preparation as a BitImageProcessor. microsoft/resnet-50 comes with a ConvNextImageProcessor."""
+    interpolation = {2: "bilinear", 3: "bicubic"}.get(int(processor.resample))
+    size = dict(processor.size).get("shortest_edge")
+    if interpolation is None or size is None:
+        raise UserError(f"{source}: {type(processor).__name__} prepares images in a way this library does not")
+    if "ConvNext" in type(processor).__name__:  # resizes to size / crop_pct and crops; from 384 pixels on, it squeezes
+        if size >= 384:
+            raise UserError(f"{source}: its processor changes the aspect ratio of images, which ours does not")
+        crop_size, ratio = size, processor.crop_pct
+    else:
+        crop_size = processor.crop_size["height"] if processor.do_center_crop else size
+        ratio = crop_size / size
+    return image_processor(crop_size, ratio, interpolation, list(processor.image_mean), list(processor.image_std))
+
+
+@torch.inference_mode()
+def _compare(model: ResNet50ForImageClassification, reference: nn.Module, source: str) -> str:
+    """Both on the same random images: the weights may fit and the architectures still differ."""
+    generator = torch.Generator().manual_seed(0)
+    pixel_values = torch.randn(2, model.config.num_channels, 224, 224, generator=generator)
+    ours, theirs = model(pixel_values).logits, reference(pixel_values)
+    difference = (ours - theirs).abs().max().item()
+    if difference > 1e-4 * max(1.0, theirs.abs().max().item()):
+        raise UserError(
+            f"{source} computes something else than a ResNet of this library with its weights "
+            f"(logits differ by {difference:.3g}): it has a layer without weights that we do not know"
+        )
+    return f"compared on random images: logits differ by at most {difference:.1e}"

@@ -1,0 +1,205 @@
+"""
+Models as ONNX files, laid out as transformers.js and optimum look for them.
+
+    config.json  preprocessor_config.json
+    onnx/model.onnx  onnx/model_fp16.onnx  onnx/model_quantized.onnx
+"""
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import BitImageProcessor, ResNetConfig
+
+from ..errors import UserError
+from ..evaluation.metrics.topk_accuracy.topk_accuracy import TopKAccuracy
+from ..modeling_resnet50 import ResNet50ForImageClassification
+from .fold import fold_batch_norm
+from .weights import LogitsOnly
+
+
+if TYPE_CHECKING:
+    import onnx
+
+# What PyTorch's exporter writes without converting down, and every onnxruntime since 1.23 runs.
+OPSET = 23
+
+
+def export_onnx(
+    model: ResNet50ForImageClassification, processor: BitImageProcessor, folder: Path, *, fp16: bool = False
+) -> None:
+    """
+    Write `onnx/model.onnx` and, if wanted, `onnx/model_fp16.onnx`, with what is needed to use them.
+
+    Input `pixel_values` float32 `(batch, channels, height, width)`, output `logits` float32 `(batch, num_labels)`, in
+    both files; batch, height and width are free. Each file is complete in itself: weights inside, preprocessing and
+    class names in its metadata.
+
+    Args:
+        model: in evaluation mode, float32.
+        processor: how images are prepared.
+        folder: exists.
+        fp16: also a file whose weights and arithmetic are float16.
+
+    Raises:
+        UserError: the packages for it are not installed.
+    """
+    with _needs_onnx():
+        import onnx
+        import onnxruntime  # noqa: F401  (whoever exports wants to run it)
+        import onnxscript  # noqa: F401  (the exporter asks for it, with a traceback)
+    (folder / "onnx").mkdir(exist_ok=True)
+    variants = {"model.onnx": LogitsOnly(model)}
+    if fp16:
+        # BatchNorm is folded before rounding: its small variances would lose more than the products do.
+        variants["model_fp16.onnx"] = _HalfLogits(fold_batch_norm(model).half())
+    for name, network in variants.items():
+        proto = _to_onnx(network, model.config.num_channels)
+        onnx.helper.set_model_props(proto, _metadata(model, processor))
+        onnx.checker.check_model(proto, full_check=True)
+        onnx.save(proto, folder / "onnx" / name)
+    # A ResNet by its family name, which transformers.js and optimum know without our code; the graph is in the file.
+    config = model.config
+    ResNetConfig(
+        num_channels=config.num_channels,
+        embedding_size=config.embedding_size,
+        hidden_sizes=config.hidden_sizes,
+        depths=config.depths,
+        layer_type=config.layer_type,
+        hidden_act=config.hidden_act,
+        downsample_in_bottleneck=config.downsample_in_bottleneck,
+        id2label=config.id2label,
+        label2id=config.label2id,
+        architectures=["ResNetForImageClassification"],
+    ).save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def quantize_onnx(folder: Path, calibration_images: Iterable[np.ndarray]) -> Path:
+    """
+    Write `onnx/model_quantized.onnx`: int8 weights (per channel) and activations, a quarter of the size.
+
+    Static quantisation of ONNX Runtime in QDQ form. The first convolution and the classifier are quantised as well.
+
+    Args:
+        folder: where `export_onnx` has written.
+        calibration_images: float32 `(batch, channels, height, width)`, prepared as the model takes them. A few hundred
+            images of the training set show the activations' ranges.
+
+    Raises:
+        UserError: the packages for it are not installed.
+    """
+    with _needs_onnx():
+        from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Images(CalibrationDataReader):
+        def __init__(self):
+            self.batches = iter(calibration_images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {"pixel_values": batch}
+
+    target = folder / "onnx" / "model_quantized.onnx"
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared = Path(scratch) / "prepared.onnx"
+        quant_pre_process(folder / "onnx" / "model.onnx", prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            target,
+            Images(),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+        )
+    return target
+
+
+def evaluate_onnx(path: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """
+    Top-1 and top-5 of an ONNX file, run by ONNX Runtime on the CPU.
+
+    Args:
+        path: the file.
+        batches: `pixel_values` float32 `(batch, channels, height, width)` and `labels` int64 `(batch,)`.
+
+    Returns:
+        `{"top1": share, "top5": share}`.
+    """
+    with _needs_onnx():
+        import onnxruntime
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    accuracy = TopKAccuracy(keep_in_memory=True)
+    for pixel_values, labels in batches:
+        (logits,) = session.run(["logits"], {"pixel_values": pixel_values})
+        accuracy.add_batch(predictions=np.argsort(-logits, axis=1)[:, :5], references=labels)
+    return accuracy.compute()
+
+
+def add_metadata(path: Path, values: dict[str, str]) -> None:
+    """Put more key–value pairs into an ONNX file's metadata."""
+    import onnx
+
+    proto = onnx.load(path)
+    present = {entry.key: entry.value for entry in proto.metadata_props}
+    onnx.helper.set_model_props(proto, {**present, **values})
+    onnx.save(proto, path)
+
+
+def _to_onnx(network: nn.Module, num_channels: int) -> "onnx.ModelProto":
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        program = torch.onnx.export(
+            network.eval(),
+            (torch.zeros(2, num_channels, 224, 224),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["pixel_values"],
+            output_names=["logits"],
+            dynamic_shapes={"pixel_values": {0: "batch", 2: "height", 3: "width"}},
+            verbose=False,
+        )
+    finally:
+        logger.setLevel(level)
+    return program.model_proto
+
+
+def _metadata(model: ResNet50ForImageClassification, processor: BitImageProcessor) -> dict[str, str]:
+    preparation: dict[str, Any] = {
+        "resize_short_side": processor.size["shortest_edge"],
+        "crop_size": processor.crop_size["height"],
+        "interpolation": {2: "bilinear", 3: "bicubic"}[int(processor.resample)],
+        "rescale_factor": processor.rescale_factor,
+        "mean": list(processor.image_mean),
+        "std": list(processor.image_std),
+    }
+    return {
+        "model_type": model.config.model_type,
+        "preprocessing": json.dumps(preparation),
+        "id2label": json.dumps(model.config.id2label, ensure_ascii=False),
+    }
+
+
+class _HalfLogits(LogitsOnly):
+    """Half precision within, float32 without: whoever runs the file need not know."""
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return self.model(pixel_values.half()).logits.float()
+
+
+@contextmanager
+def _needs_onnx():
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"ONNX needs more packages ({error.name}): pip install 'modeling-resnet50[onnx]'") from error

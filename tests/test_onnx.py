@@ -1,0 +1,131 @@
+"""ONNX files: the same logits in ONNX Runtime, laid out and described as other tools expect."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from conftest import TINY, as_if_trained
+from transformers import AutoConfig, AutoImageProcessor
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.cli import main
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from modeling_resnet50.hub.onnx import OPSET
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A small model of ten classes, and its export in all three precisions."""
+    torch.manual_seed(0)
+    names = [str(digit) for digit in range(10)]
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **labels)))
+    root = tmp_path_factory.mktemp("onnx")
+    processor = image_processor(32, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    save_model_and_processor(root / "model", model, processor)
+    arguments = ["--format", "onnx", "--fp16", "--int8", "--dataset", "digits", "--num_workers", "0"]
+    main(["export", str(root / "model"), str(root / "out"), *arguments])
+    return root / "out", model
+
+
+def run(path, pixel_values):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(["logits"], {"pixel_values": pixel_values.numpy()})[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 32, 32), (5, 3, 32, 32), (2, 3, 96, 64)])
+def test_float32_file_gives_the_same_logits_at_any_batch_and_size(exported, shape):
+    folder, model = exported
+    pixel_values = torch.randn(shape)
+    with torch.no_grad():
+        expected = model(pixel_values).logits
+    torch.testing.assert_close(run(folder / "onnx/model.onnx", pixel_values), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_float16_file_takes_and_gives_float32_and_is_near(exported):
+    folder, model = exported
+    pixel_values = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        expected = model(pixel_values).logits
+    logits = run(folder / "onnx/model_fp16.onnx", pixel_values)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, expected, rtol=1e-2, atol=1e-2)
+    assert not torch.equal(logits, expected)
+    stored = {tensor.data_type for tensor in onnx.load(folder / "onnx/model_fp16.onnx").graph.initializer}
+    assert onnx.TensorProto.FLOAT not in stored
+
+
+def test_int8_file_holds_int8_weights_and_orders_classes_much_as_float32(exported):
+    folder, model = exported
+    pixel_values = torch.randn(64, 3, 32, 32)
+    with torch.no_grad():
+        expected = model(pixel_values).logits
+    quantized = run(folder / "onnx/model_quantized.onnx", pixel_values)
+    correlation = np.corrcoef(expected.flatten().numpy(), quantized.flatten().numpy())[0, 1]
+    assert correlation > 0.95
+    tensors = {t.name: t for t in onnx.load(folder / "onnx/model_quantized.onnx").graph.initializer}
+    kernels = [t for t in tensors.values() if len(t.dims) == 4]
+    assert kernels
+    assert {t.data_type for t in kernels} == {onnx.TensorProto.INT8}
+
+
+def test_int8_says_what_it_cost_on_real_images(exported):
+    folder, _ = exported
+    said = {e.key: e.value for e in onnx.load(folder / "onnx/model_quantized.onnx").metadata_props}["quantization"]
+    assert said.startswith("int8: top-1 ")
+    assert said.endswith("points on 360 images of digits, calibrated on 512")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model_fp16.onnx", "model_quantized.onnx"])
+def test_each_file_is_checked_complete_and_describes_itself(exported, name):
+    folder, _ = exported
+    onnx.checker.check_model(folder / "onnx" / name, full_check=True)
+    proto = onnx.load(folder / "onnx" / name, load_external_data=False)
+    assert not any(t.data_location == onnx.TensorProto.EXTERNAL for t in proto.graph.initializer)
+    assert next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")) == OPSET
+    described = {entry.key: entry.value for entry in proto.metadata_props}
+    assert json.loads(described["id2label"])["7"] == "7"
+    assert json.loads(described["preprocessing"]) == {
+        "resize_short_side": 32,
+        "crop_size": 32,
+        "interpolation": "bilinear",
+        "rescale_factor": 1 / 255,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+
+
+def test_folder_is_laid_out_for_transformers_js_and_optimum(exported):
+    folder, _ = exported
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
+        "config.json",
+        "onnx/model.onnx",
+        "onnx/model_fp16.onnx",
+        "onnx/model_quantized.onnx",
+        "preprocessor_config.json",
+    ]
+    config = AutoConfig.from_pretrained(folder)
+    assert config.model_type == "resnet"  # known to both without our code
+    assert config.id2label[3] == "3"
+    assert AutoImageProcessor.from_pretrained(folder).crop_size["height"] == 32
+
+
+def test_int8_without_images_to_measure_on_is_refused_and_leaves_nothing(exported, tmp_path, capsys):
+    folder, _ = exported
+    with pytest.raises(SystemExit) as exit_:
+        main(["export", str(folder.parent / "model"), str(tmp_path / "out"), "--format", "onnx", "--int8"])
+    assert exit_.value.code == 2
+    assert "--int8 needs --dataset" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_packages_are_named_with_the_extra_that_brings_them(exported, tmp_path, capsys, monkeypatch):
+    folder, _ = exported
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    with pytest.raises(SystemExit):
+        main(["export", str(folder.parent / "model"), str(tmp_path / "out"), "--format", "onnx"])
+    assert "(onnxscript): pip install 'modeling-resnet50[onnx]'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
