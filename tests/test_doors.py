@@ -3,12 +3,15 @@
 import math
 import os
 
+import datasets
+import evaluate
 import pytest
 import safetensors.torch
 import timm
 import torch
 import torchvision
 from conftest import as_if_trained, run_python
+from hub_server import HubServer
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from timm.data import create_transform, resolve_model_data_config
@@ -25,6 +28,7 @@ from transformers import (
 )
 
 from modeling_resnet50 import ResNet50Backbone, ResNet50Config, ResNet50ForImageClassification, ResNet50Model
+from modeling_resnet50.evaluation import TopKAccuracy
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor, timm_preprocessing
 from modeling_resnet50.hub.weights import to_transformers_resnet
 
@@ -100,6 +104,21 @@ def test_pipelines(saved, photographs, reference):
     extract = pipeline("image-feature-extraction", model=str(folder), pool=True)
     features = torch.tensor(extract(photographs[0])).flatten()
     torch.testing.assert_close(model.fc(features), logits[0], rtol=1e-5, atol=1e-5)
+
+
+def test_evaluates_evaluator_judges_the_folder(saved, photographs, reference):
+    folder, model = saved
+    _, logits = reference
+    truth = [logits[0].argmax().item(), (logits[1].argmax().item() + 1) % 5]  # one hit, one miss
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(model.config.label2id))}
+    )
+    data = datasets.Dataset.from_dict({"image": photographs, "label": truth}, features=features)
+    result = evaluate.evaluator("image-classification").compute(
+        model_or_pipeline=str(folder), data=data, metric=TopKAccuracy(), label_mapping=model.config.label2id
+    )
+    assert result["top1"] == 0.5
+    assert "top5" not in result  # it gives the metric one class an image
 
 
 def test_timm_builds_it_from_the_folder_alone(saved, reference):
@@ -182,3 +201,37 @@ print("opened")
 """
     result = run_python(["-P", "-c", program], HF_HOME=str(tmp_path / "hf"), PYTHONPATH=os.devnull)
     assert result.stdout.strip() == "opened", result.stderr
+
+
+def test_every_door_by_the_hubs_id_online_and_then_offline_from_the_cache(saved, reference, tmp_path):
+    folder, _ = saved
+    torch.save(reference, tmp_path / "reference.pt")
+    program = f"""
+import os, sys, timm, torch
+from transformers import (AutoBackbone, AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification,
+                          pipeline)
+repo, trust = "someone/resnet50", dict(trust_remote_code=True)
+pixel_values, logits = torch.load({str(tmp_path / "reference.pt")!r})
+with torch.no_grad():
+    model = AutoModelForImageClassification.from_pretrained(repo, **trust).eval()
+    assert torch.equal(model(pixel_values).logits, logits)
+    base = AutoModel.from_pretrained(repo, **trust).eval()
+    assert torch.equal(model.fc(base(pixel_values).pooler_output.flatten(1)), logits)
+    if os.environ["HF_HUB_OFFLINE"] == "0":  # AutoBackbone asks the Hub whether the repository exists
+        backbone = AutoBackbone.from_pretrained(repo, out_indices=[1, 2, 3, 4], **trust).eval()
+        assert type(backbone).__name__ == "ResNet50Backbone"
+        assert [m.shape[1] for m in backbone(pixel_values).feature_maps] == [256, 512, 1024, 2048]
+    assert torch.equal(timm.create_model("hf-hub:" + repo, pretrained=True).eval()(pixel_values), logits)
+assert AutoConfig.from_pretrained(repo, **trust).id2label[4] == "eel"
+assert AutoImageProcessor.from_pretrained(repo).crop_size["height"] == 160
+assert pipeline("image-classification", model=repo, **trust).model.config.num_labels == 5
+assert "modeling_resnet50" not in sys.modules
+print("opened")
+"""
+    with HubServer() as hub:
+        hub.add_folder("someone/resnet50", folder)
+        environment = {**hub.environment(tmp_path / "hf"), "PYTHONPATH": os.devnull}
+        online = run_python(["-P", "-c", program], **environment)
+    assert online.stdout.strip() == "opened", online.stderr
+    offline = run_python(["-P", "-c", program], **{**environment, "HF_HUB_OFFLINE": "1"})
+    assert offline.stdout.strip() == "opened", offline.stderr

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import BitImageProcessor, ResNetConfig
 
 from ..errors import UserError
-from ..evaluation.metrics.topk_accuracy.topk_accuracy import TopKAccuracy
+from ..evaluation import TopKAccuracy
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .fold import fold_batch_norm
 from .weights import LogitsOnly

@@ -9,7 +9,8 @@ _DESCRIPTION = "Share of the images whose true class is among the k classes the 
 
 _INPUTS = """
 Args:
-    predictions: for each image, class indices with the most likely first; as many as the largest k, or more.
+    predictions: for each image, class indices with the most likely first, as many as the largest k or more; or the
+        most likely class alone, as `evaluate.evaluator` gives it, for top-1 only.
     references: for each image, its true class index.
     k: list of k; default [1, 5]. A k larger than the number of predicted classes counts all of them.
 
@@ -28,11 +29,15 @@ class TopKAccuracy(evaluate.Metric):
             description=_DESCRIPTION,
             citation="",
             inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Sequence(datasets.Value("int64")), "references": datasets.Value("int64")}
-            ),
+            features=[
+                datasets.Features({"predictions": predictions, "references": datasets.Value("int64")})
+                for predictions in (datasets.Sequence(datasets.Value("int64")), datasets.Value("int64"))
+            ],
         )
 
     def _compute(self, predictions, references, k=(1, 5)):
-        hits = np.asarray(predictions) == np.asarray(references)[:, None]
+        predictions = np.asarray(predictions)
+        if predictions.ndim == 1:
+            predictions, k = predictions[:, None], (1,)
+        hits = predictions == np.asarray(references)[:, None]
         return {f"top{n}": float(hits[:, :n].any(axis=1).mean()) for n in k}
