@@ -3,13 +3,14 @@ Inference speed of one ResNet-50 in its many forms, beside torchvision's and tim
 
     python benchmarks/inference.py [--batch_sizes 1 16] [--rounds 7] [--device cpu]
 
-Every form is timed once in each round, in turn, so that what the machine does meanwhile hits all alike. Shown are the
-median images per second, half the distance between the quartiles, and the ratio to the first row.
+Every form is timed once in each round, in random order, so that what the machine does meanwhile hits all alike. Shown
+are the median images per second, half the distance between the quartiles, and the ratio to the first row.
 """
 
 import argparse
 import copy
 import platform
+import random
 import statistics
 import tempfile
 import time
@@ -60,6 +61,8 @@ def forms(device: torch.device, folder: Path) -> dict[str, Callable[[torch.Tenso
         quantize_onnx(folder, [np.random.default_rng(0).normal(size=(8, 3, 224, 224)).astype(np.float32)])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        # Its threads would go on spinning into the next form's time.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         for name, file in (("ONNX Runtime", "model.onnx"), ("ONNX Runtime, int8", "model_quantized.onnx")):
             session = onnxruntime.InferenceSession(folder / "onnx" / file, options, ["CPUExecutionProvider"])
             chosen[name] = lambda x, session=session: session.run(None, {"pixel_values": x.numpy()})
@@ -83,7 +86,8 @@ def main() -> None:
             pixel_values = torch.randn(batch_size, 3, 224, 224, device=device)
             speeds: dict[str, list[float]] = {form: [] for form in chosen}
             for round_ in range(-1, options.rounds):  # the first only warms up
-                for form, function in chosen.items():
+                for form in random.Random(round_).sample(list(chosen), len(chosen)):
+                    function = chosen[form]
                     started_at = time.perf_counter()
                     function(pixel_values)
                     if device.type == "cuda":

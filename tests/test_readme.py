@@ -1,0 +1,80 @@
+"""The README's lines run, as they stand."""
+
+import re
+
+import datasets
+import pytest
+import torch
+from conftest import PROJECT, as_if_trained
+from PIL import Image
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.cli import main
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> dict[str, str]:
+    """First cell and code of each row of the table under a heading, where the last cell is lines of code."""
+    section = README.split(heading)[1].split("\n#")[0]
+    cells = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    lines = {row[0]: re.findall(r"`([^`]+)`(?:<br>|$)", row[-1]) for row in cells}
+    return {name: "\n".join(code) for name, code in lines.items() if len(code) == 3}
+
+
+OPEN_IT_WITH = rows("## Open it with …")
+EXPORTS = rows("### Export")
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    names = [str(digit) for digit in range(10)]
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**labels)))
+    folder = tmp_path_factory.mktemp("readme") / "best"
+    processor = image_processor(64, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    save_model_and_processor(folder, model, processor)
+    return folder
+
+
+@pytest.fixture
+def names():
+    """What the lines take for granted."""
+    image = Image.new("RGB", (80, 64), "red")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)})
+    return {
+        "image": image,
+        "pixel_values": torch.randn(2, 3, 64, 64),
+        "data": datasets.Dataset.from_dict({"image": [image], "label": [3]}, features=features),
+        "label2id": {str(digit): digit for digit in range(10)},
+    }
+
+
+def test_the_tables_are_found():
+    assert len(OPEN_IT_WITH) == 10
+    assert len(EXPORTS) == 4
+
+
+@pytest.mark.parametrize("library", OPEN_IT_WITH)
+def test_three_lines_open_the_folder(library, model_folder, names):
+    exec(OPEN_IT_WITH[library].replace("runs/digits/best", str(model_folder)), names)
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_three_lines_open_the_export(kind, model_folder, names, tmp_path):
+    name = re.match(r"`(\w+)`", kind)[1]
+    out = tmp_path / "out.pt2" if name == "pt2" else tmp_path / "out"
+    main(["export", str(model_folder), str(out), "--format", name])
+    exec(EXPORTS[kind].replace('"OUT', f'"{out}'), names)
+
+
+def test_every_file_the_readme_links_to_is_there():
+    for target in re.findall(r"\]\(([\w./-]+)\)", README):
+        assert (PROJECT / target).exists(), target
+
+
+def test_every_recipe_is_in_the_readme():
+    for recipe in (PROJECT / "recipes").glob("*.yaml"):
+        assert f"recipes/{recipe.name}" in README
