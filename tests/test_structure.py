@@ -19,7 +19,7 @@ ALLOWED = {
     "training": {"recipe"},
     "evaluation": {"data"},
     "hub": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "evaluation"},
-    "cli": {"recipe", "data", "training", "evaluation", "hub"},
+    "cli": {"modeling_resnet50", "recipe", "data", "training", "evaluation", "hub"},
 }
 
 
