@@ -18,6 +18,7 @@ from modeling_resnet50.data.sources import load_train_and_validation
 from modeling_resnet50.data.transforms import evaluation_resize_size, evaluation_transform, training_transform
 from modeling_resnet50.errors import user_errors_exit_cleanly
 from modeling_resnet50.evaluation.evaluate import evaluate_model
+from modeling_resnet50.files import replaced_folder
 from modeling_resnet50.hub.model_folder import prepare_repository, push_model, save_model
 from modeling_resnet50.recipe import parse_recipe
 from modeling_resnet50.training.console import TrainingConsole
@@ -29,7 +30,7 @@ from modeling_resnet50.training.distributed import (
 )
 from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
-from modeling_resnet50.training.run_folder import Progress, RunFolder, replaced_folder
+from modeling_resnet50.training.run_folder import Progress, RunFolder
 
 
 def main() -> None:

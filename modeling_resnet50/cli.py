@@ -17,6 +17,7 @@ from .data.sources import load_evaluation_split
 from .data.transforms import evaluation_transform
 from .errors import UserError, user_errors_exit_cleanly
 from .evaluation.evaluate import evaluate_model
+from .files import replaced_file, replaced_folder
 from .hub.exported_program import export_program
 from .hub.exporting import export_transformers, training_checkpoint
 from .hub.fold import fold_batch_norm
@@ -24,7 +25,6 @@ from .hub.importing import import_model
 from .hub.model_folder import load_model, save_model_and_processor
 from .hub.onnx import add_metadata, evaluate_onnx, export_onnx, quantize_onnx
 from .modeling_resnet50 import ResNet50ForImageClassification
-from .training.run_folder import replaced_file, replaced_folder
 
 
 CALIBRATION_IMAGES = 512  # for int8: enough for the ranges of activations to settle

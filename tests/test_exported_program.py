@@ -19,6 +19,12 @@ VARIANTS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _nothing_compiled_before():
+    """All variants share their forwards' code, and Dynamo gives up on code that it has compiled eight times."""
+    torch._dynamo.reset()
+
+
 def variant(name):
     return as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **VARIANTS[name], num_labels=5)))
 

@@ -1,6 +1,7 @@
 """ONNX files: the same logits in ONNX Runtime, laid out and described as other tools expect."""
 
 import json
+from importlib.metadata import version
 
 import numpy as np
 import onnx
@@ -10,10 +11,13 @@ import torch
 from conftest import TINY, as_if_trained
 from transformers import AutoConfig, AutoImageProcessor
 
-from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, ResNet50Model
 from modeling_resnet50.cli import main
+from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
+from modeling_resnet50.data.sources import load_evaluation_split
+from modeling_resnet50.data.transforms import evaluation_transform
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
-from modeling_resnet50.hub.onnx import OPSET
+from modeling_resnet50.hub.onnx import OPSET, evaluate_onnx, export_onnx, quantize_onnx
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +33,36 @@ def exported(tmp_path_factory):
     arguments = ["--format", "onnx", "--fp16", "--int8", "--dataset", "digits", "--num_workers", "0"]
     main(["export", str(root / "model"), str(root / "out"), *arguments])
     return root / "out", model
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A model that tells digits apart, its float32 and int8 files, and images it has not seen with their labels."""
+    torch.manual_seed(0)
+    config = ResNet50Config(depths=[1, 1], hidden_sizes=[128, 256], embedding_size=32, num_labels=10)
+    model = as_if_trained(ResNet50ForImageClassification(config))
+    processor = image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)
+    (train,), (unseen,) = prepared_digits("train", 512), prepared_digits("validation", 360)
+    with torch.no_grad():  # a classifier fitted in one step to the features that a random network gives
+        trunk = ResNet50Model(config).eval()
+        trunk.load_state_dict(model.state_dict(), strict=False)  # without the classifier
+        pooled = trunk(train["pixel_values"]).pooler_output.flatten(1)
+        inputs = torch.cat([pooled, torch.ones(len(pooled), 1)], dim=1)
+        targets = 10 * torch.eye(10)[train["labels"]] - 5
+        gram = inputs.T @ inputs + 1e-2 * torch.eye(inputs.shape[1])
+        solution = torch.linalg.solve(gram, inputs.T @ targets)
+        model.fc.weight.copy_(solution[:-1].T)
+        model.fc.bias.copy_(solution[-1])
+    folder = tmp_path_factory.mktemp("digits")
+    export_onnx(model, processor, folder)
+    quantize_onnx(folder, train["pixel_values"].numpy().reshape(8, 64, 3, 32, 32))
+    return folder / "onnx", unseen
+
+
+def prepared_digits(split, count):
+    """The first `count` images of a split as one batch, by the package's own data path."""
+    batches = ImageBatches(load_evaluation_split("digits", split), evaluation_transform(32, 32, "bilinear"))
+    return DeviceLoader(batches, [[(0, i) for i in range(count)]], torch.device("cpu"), [0.5] * 3, [0.5] * 3)
 
 
 def run(path, pixel_values):
@@ -72,6 +106,27 @@ def test_int8_file_holds_int8_weights_and_orders_classes_much_as_float32(exporte
     assert {t.data_type for t in kernels} == {onnx.TensorProto.INT8}
 
 
+def test_int8_decides_as_float32_on_nearly_all_unseen_digits_and_is_much_smaller(digits):
+    folder, unseen = digits
+    float32, int8 = folder / "model.onnx", folder / "model_quantized.onnx"
+    decisions = [run(path, unseen["pixel_values"]).argmax(1) for path in (float32, int8)]
+    assert (decisions[0] == decisions[1]).float().mean() >= 0.9
+    batches = [(unseen["pixel_values"].numpy(), unseen["labels"].numpy())]
+    before, after = evaluate_onnx(float32, batches)["top1"], evaluate_onnx(int8, batches)["top1"]
+    assert before >= 0.8
+    assert after >= before - 0.02
+    assert int8.stat().st_size < 0.4 * float32.stat().st_size
+
+
+def test_top1_and_top5_are_those_of_a_hand_count(digits):
+    folder, unseen = digits
+    pixel_values, labels = unseen["pixel_values"], unseen["labels"]
+    ranked = run(folder / "model.onnx", pixel_values).argsort(1, descending=True)
+    counted = {f"top{k}": (ranked[:, :k] == labels[:, None]).any(1).double().mean().item() for k in (1, 5)}
+    halves = [(pixel_values[part].numpy(), labels[part].numpy()) for part in (slice(100), slice(100, None))]
+    assert evaluate_onnx(folder / "model.onnx", halves) == pytest.approx(counted)
+
+
 def test_int8_says_what_it_cost_on_real_images(exported):
     folder, _ = exported
     said = {e.key: e.value for e in onnx.load(folder / "onnx/model_quantized.onnx").metadata_props}["quantization"]
@@ -87,6 +142,7 @@ def test_each_file_is_checked_complete_and_describes_itself(exported, name):
     assert not any(t.data_location == onnx.TensorProto.EXTERNAL for t in proto.graph.initializer)
     assert next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")) == OPSET
     described = {entry.key: entry.value for entry in proto.metadata_props}
+    assert described["producer"] == f"modeling-resnet50 {version('modeling-resnet50')}"
     assert json.loads(described["id2label"])["7"] == "7"
     assert json.loads(described["preprocessing"]) == {
         "resize_short_side": 32,

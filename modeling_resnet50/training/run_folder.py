@@ -7,16 +7,14 @@ The folder of a run, and getting back into it.
 """
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
 from ..errors import UserError
+from ..files import put_in_place
 from ..recipe import Recipe
 
 
@@ -117,43 +115,5 @@ class RunFolder:
         accelerator.save_state(str(unfinished))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            _put_in_place(unfinished, target)
+            put_in_place(unfinished, target)
         accelerator.wait_for_everyone()
-
-
-@contextmanager
-def replaced_folder(target: Path) -> Iterator[Path]:
-    """Gives a hidden folder beside `target` to fill; on leaving, it takes the place of `target`."""
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        _put_in_place(unfinished, target)
-    finally:
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
-
-
-@contextmanager
-def replaced_file(target: Path) -> Iterator[Path]:
-    """Gives a hidden path beside `target` to write to; on leaving, that file takes the place of `target`."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    try:
-        yield unfinished
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _put_in_place(unfinished: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.old")
-    if old.exists():
-        shutil.rmtree(old)
-    if target.exists():
-        os.rename(target, old)
-    os.rename(unfinished, target)
-    if old.exists():
-        shutil.rmtree(old)
