@@ -4,7 +4,8 @@ import pytest
 import timm
 import torch
 import torchvision
-from conftest import TINY, as_if_trained
+from conftest import TINY, as_if_trained, run_python
+from hub_server import HubServer
 from safetensors.torch import save_file
 from transformers import (
     AutoImageProcessor,
@@ -235,3 +236,30 @@ def test_imported_model_is_fine_tuned_on_other_classes_through_transformers(six_
 def test_a_source_that_is_not_there_is_said_to_be_missing(source, message):
     with pytest.raises(UserError, match=message):
         import_model(source)
+
+
+def test_ids_on_the_hub_are_opened_by_the_library_they_were_written_with(tmp_path):
+    config = ResNetConfig(depths=[1, 1], hidden_sizes=[16, 32], embedding_size=8, num_labels=6)
+    references = {"ann/resnet": as_if_trained(ResNetForImageClassification(config))}
+    references["ann/resnet"].save_pretrained(tmp_path / "resnet")
+    BitImageProcessor(size={"shortest_edge": 80}, crop_size={"height": 64, "width": 64}, resample=3).save_pretrained(
+        tmp_path / "resnet"
+    )
+    references["timm/resnet18.mine"] = timm_folder(tmp_path / "timm", "resnet18")
+    with HubServer() as hub:
+        hub.add_folder("ann/resnet", tmp_path / "resnet")
+        hub.add_folder("timm/resnet18.mine", tmp_path / "timm")
+        program = f"""
+from modeling_resnet50.cli import main
+main(["import", "ann/resnet", {str(tmp_path / "ann/resnet")!r}])
+main(["import", "timm/resnet18.mine", {str(tmp_path / "timm/resnet18.mine")!r}])
+main(["import", "ann/nothing", {str(tmp_path / "nothing")!r}])
+"""
+        result = run_python(["-c", program], **hub.environment(tmp_path / "home"))
+    assert result.returncode == 2, result.stderr
+    assert "error: transformers cannot open ann/nothing" in result.stderr
+    assert not (tmp_path / "nothing").exists()
+    assert result.stdout.count("compared on random images") == 2
+    for name, reference in references.items():
+        assert same_logits(AutoModelForImageClassification.from_pretrained(tmp_path / name), reference, exact=False)
+    assert AutoImageProcessor.from_pretrained(tmp_path / "ann/resnet").crop_size["height"] == 64
