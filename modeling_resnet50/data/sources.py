@@ -6,7 +6,6 @@ Where images come from. Every source ends as a `datasets.Dataset` with two colum
 """
 
 import io
-import os
 import re
 from pathlib import Path
 
@@ -15,13 +14,12 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dat
 from datasets.exceptions import DatasetNotFoundError
 from PIL import Image as PILImage
 from sklearn.datasets import load_digits
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..errors import UserError
 from ..recipe import Recipe
+from .class_names import imagenet_words, is_wnid
+from .folders import VALIDATION_NAMES, image_folders
 
-
-VALIDATION_NAMES = ("validation", "val", "valid", "test")
 
 _RUNS_NOW = "To see training run now, on data that is embedded: --config recipes/digits.yaml"
 
@@ -85,7 +83,7 @@ def load_splits(dataset_name: str, config_name: str | None = None) -> DatasetDic
     if path.is_dir():
         if any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
             return load_dataset(str(path), config_name)
-        return _class_folders(path)
+        return image_folders(path)
     if path.is_file():
         if path.suffix != ".parquet":
             raise UserError(f"dataset_name {dataset_name} is a file, but not a parquet file or a folder")
@@ -127,47 +125,6 @@ def _digits() -> DatasetDict:
     dataset = Dataset.from_dict({"image": images, "label": digits.target.tolist()}, features=features)
     parts = dataset.train_test_split(0.2, stratify_by_column="label", seed=0)
     return DatasetDict(train=parts["train"], validation=parts["test"])
-
-
-def _class_folders(root: Path) -> DatasetDict:
-    """
-    `root/<split>/<class>/*.jpg`, as torchvision and timm lay ImageNet out; or `root/<class>/*.jpg`, one split.
-
-    Read with `os.scandir` rather than `datasets`' `imagefolder`, which joins the classes of all splits into one list:
-    a class missing from one of them would go unnoticed.
-    """
-    folders = _subfolders(root)
-    split_names = [name for name in ("train", *VALIDATION_NAMES) if name in folders]
-    if split_names:
-        return DatasetDict({name: _class_folder_split(root / name) for name in split_names})
-    return DatasetDict(train=_class_folder_split(root))
-
-
-def _class_folder_split(folder: Path) -> Dataset:
-    names = _subfolders(folder)
-    if not names:
-        raise UserError(f"{folder} has no class folders: images must lie in {folder}/<class>/")
-    paths, labels, empty = [], [], []
-    for label, name in enumerate(names):
-        with os.scandir(folder / name) as entries:
-            files = sorted(e.path for e in entries if e.name.lower().endswith(IMG_EXTENSIONS) and e.name[0] != ".")
-        paths += files
-        labels += [label] * len(files)
-        if not files:
-            empty.append(name)
-    if not paths:
-        raise UserError(
-            f"{folder} has {len(names)} class folders but no images in them ({', '.join(IMG_EXTENSIONS)} count)"
-        )
-    if empty:
-        raise UserError(f"{folder}: no images in {len(empty)} of {len(names)} class folders, first {empty[0]!r}")
-    features = Features({"image": Image(decode=False), "label": ClassLabel(names=names)})
-    return Dataset.from_dict({"image": paths, "label": labels}, features=features)
-
-
-def _subfolders(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _split(splits: DatasetDict, name: str, recipe: Recipe) -> Dataset:
@@ -216,6 +173,9 @@ def _columns(dataset: Dataset, image_column: str | None, label_column: str | Non
         raise UserError("the split is empty")
     if not isinstance(dataset.features["label"], ClassLabel):
         dataset = _name_classes(dataset, label_column)
+    names = dataset.features["label"].names
+    if all(is_wnid(name) for name in names):  # so that a model says what it sees, wherever its ImageNet came from
+        dataset = dataset.cast_column("label", ClassLabel(names=imagenet_words(names)))
     labels = np.asarray(dataset["label"][:])
     if labels.min() < 0:
         raise UserError(f"{(labels < 0).sum()} images have no label (label -1, as in ImageNet's test split)")

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoImageProcessor, BitImageProcessor, ResNetForImageClassification
 
 from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
+from ..data.class_names import imagenet_words
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model
 from .model_folder import image_processor
@@ -202,7 +203,7 @@ def _from_timm(name: str, source: str) -> Source:
     }
     subset = infer_imagenet_subset(model)
     if subset is not None:
-        fields |= _labels(ImageNetInfo(subset))
+        fields |= _labels(ImageNetInfo(subset).label_names())
     data = resolve_model_data_config(model, use_test_size=True)
     if data["crop_mode"] != "center" or data["interpolation"] not in ("bilinear", "bicubic"):
         raise UserError(f"{source} prepares its images by {data['crop_mode']} crop and {data['interpolation']}")
@@ -212,12 +213,9 @@ def _from_timm(name: str, source: str) -> Source:
     return Source(f"timm's {model.pretrained_cfg['architecture']}", state, fields, processor, model)
 
 
-def _labels(info: ImageNetInfo) -> dict[str, Any]:
-    names = [info.index_to_description(index) for index in range(info.num_classes())]
-    for index, name in enumerate(names):
-        if names.count(name) > 1:  # ImageNet has two cranes: the bird and the machine
-            names[index] = f"{name} ({info.index_to_label_name(index)})"
-    return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+def _labels(wnids: list[str]) -> dict[str, Any]:
+    words = imagenet_words(wnids)
+    return {"id2label": dict(enumerate(words)), "label2id": {word: index for index, word in enumerate(words)}}
 
 
 def _from_transformers(source: str) -> Source:

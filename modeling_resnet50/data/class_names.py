@@ -1,0 +1,29 @@
+"""ImageNet's classes in words."""
+
+import re
+from collections import Counter
+
+from timm.data import ImageNetInfo
+
+
+def is_wnid(name: str) -> bool:
+    """Whether a name is a WordNet id as ImageNet uses them: `n01440764`."""
+    return re.fullmatch(r"n\d{8}", name) is not None
+
+
+def imagenet_words(wnids: list[str]) -> list[str]:
+    """
+    The words for each WordNet id, as in ImageNet's own lists: `tench, Tinca tinca`.
+
+    Words that two of the classes share get the id behind them: ImageNet has two cranes, the bird and the machine. An
+    id that ImageNet never had stays as it is.
+    """
+    words_of = ImageNetInfo()
+    words = []
+    for wnid in wnids:
+        try:
+            words.append(words_of.label_name_to_description(wnid))
+        except KeyError:
+            words.append(wnid)
+    counts = Counter(words)
+    return [f"{word} ({wnid})" if counts[word] > 1 else word for word, wnid in zip(words, wnids)]

@@ -1,0 +1,107 @@
+"""What the steps of preparing a data set have in common: saying where they are, and remembering what was verified."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from ..errors import UserError
+from ..files import replaced_file
+
+
+OnProgress = Callable[[int, int | None], None]
+"""`(done, total)`, in bytes or images. The total may be unknown."""
+
+_LOG_EVERY = 60  # seconds, where there is no terminal to draw a bar on
+
+
+class Steps:
+    """The voice of `resnet50 prepare`: a line for each step, and a bar while it lasts."""
+
+    def __init__(self, file=None):
+        self.console = Console(file=file or sys.stdout, soft_wrap=True, highlight=False, markup=False)
+
+    def say(self, step: str, text: str) -> None:
+        """`fetch    ILSVRC2012_img_val.tar: there already`"""
+        self.console.print(f"{step:<8} {text}")
+
+    @contextmanager
+    def bar(self, step: str, text: str, unit: str = "bytes") -> Iterator[OnProgress]:
+        """A progress bar, or a line now and then where there is no terminal."""
+        if not self.console.is_terminal:
+            self.say(step, text)
+            yield self._lines(step, text, unit)
+            return
+        counts = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [MofNCompleteColumn()]
+        columns = [TextColumn("{task.description}", markup=False), BarColumn(), *counts, TimeRemainingColumn()]
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(f"{step:<8} {text}", total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+    def _lines(self, step: str, text: str, unit: str) -> OnProgress:
+        last = monotonic()
+
+        def show(count: int) -> str:
+            return decimal(count) if unit == "bytes" else f"{count:,} {unit}"
+
+        def on_progress(done: int, total: int | None) -> None:
+            nonlocal last
+            if monotonic() - last >= _LOG_EVERY:
+                last = monotonic()
+                self.say(step, f"{text}: {show(done)}" + (f" of {show(total)}" if total else ""))
+
+        return on_progress
+
+
+class Verified:
+    """
+    Remembers which archives have been read to the end and found right, so that nobody reads 148 GB twice.
+
+    Kept in a file of the data set's folder. An archive that has changed since, by size or time, is not remembered.
+    """
+
+    def __init__(self, folder: Path):
+        self._path = folder / ".verified.json"
+
+    def __contains__(self, archive: Path) -> bool:
+        return self._read().get(archive.name) == self._stamp(archive)
+
+    def add(self, archive: Path) -> None:
+        with replaced_file(self._path) as unfinished:
+            unfinished.write_text(json.dumps({**self._read(), archive.name: self._stamp(archive)}, indent=1) + "\n")
+
+    def _read(self) -> dict[str, list[int]]:
+        return json.loads(self._path.read_text()) if self._path.is_file() else {}
+
+    @staticmethod
+    def _stamp(archive: Path) -> list[int]:
+        return [archive.stat().st_size, archive.stat().st_mtime_ns]
+
+
+def require_space(folder: Path, needed: int, purpose: str) -> None:
+    """
+    Raises:
+        UserError: the disk of `folder` has less than `needed` bytes and a tenth left.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    free, wanted = shutil.disk_usage(folder).free, int(1.1 * needed)
+    if free < wanted:
+        raise UserError(
+            f"{purpose} needs {decimal(wanted)} in {folder}, which has {decimal(free)} free: make room for "
+            f"{decimal(wanted - free)} more, or choose another disk with --to"
+        )
