@@ -60,8 +60,9 @@ def main() -> None:
         len(train_set), recipe.total_train_batch_size, recipe.seed, recipe.gradient_accumulation_steps, **process
     )
     train_loader = DeviceLoader(
-        ImageBatches(train_set, training_transform(recipe), recipe.seed),
+        ImageBatches(train_set, training_transform(recipe), recipe.seed, recipe.on_bad_image),
         train_sampler,
+        max_bad_images=recipe.max_bad_images,
         **loading,
     )
     eval_image_size = recipe.eval_image_size or recipe.image_size
@@ -128,7 +129,7 @@ def main() -> None:
                     progress.step += 1
                 metrics.update(loss, logits, batch["labels"])
                 console.advance(metrics, learning_rate)
-        train_results = metrics.compute()
+        train_results = metrics.compute(len(train_loader.bad_images))
 
         # Evaluate
         broadcast_buffers(model)

@@ -62,6 +62,14 @@ class Recipe:
         None,
         "Processes that decode and augment images, for each training process. Unset: its share of the cores, up to 8.",
     )
+    on_bad_image: Literal["error", "skip"] = _field(
+        "error",
+        "An unreadable training image stops the run, or is skipped: the next readable one stands in for it, and "
+        "metrics and model card count it. Unreadable validation images always stop.",
+    )
+    max_bad_images: int = _field(
+        10, "With on_bad_image skip: so many in one epoch, in one process; more stop the run."
+    )
 
     # Images as the network sees them
     image_size: int = _field(224, "Side of the training images, in pixels.")
@@ -125,7 +133,8 @@ class Recipe:
                      "checkpoint_every_epochs", "eval_image_size", "per_device_eval_batch_size"):  # fmt: skip
             if getattr(self, name) is not None:
                 self._require(name, getattr(self, name) >= 1, "must be at least 1")
-        for name in ("learning_rate", "weight_decay", "warmup_epochs", "dataloader_num_workers", "seed"):
+        for name in ("learning_rate", "weight_decay", "warmup_epochs", "dataloader_num_workers", "seed",
+                     "max_bad_images"):  # fmt: skip
             if getattr(self, name) is not None:
                 self._require(name, 0 <= getattr(self, name) < math.inf, "must be 0 or more")
         self._require("momentum", 0 <= self.momentum < 1, "must be in [0, 1)")

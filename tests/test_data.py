@@ -299,3 +299,38 @@ def test_unreadable_image_is_named_when_it_is_met(image_folder, num_workers):
     with pytest.raises(UserError, match=r"unreadable image: .*train/bee/3.jpg \(row 11\)") as error:
         list(loader_for(recipe, train, num_workers, epoch=0))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_skipped_image_is_replaced_by_the_next_readable_one_and_counted(image_folder, num_workers):
+    recipe = recipe_for(image_folder)
+    train, _ = load_train_and_validation(recipe)
+    order = [(1, 0), (1, 11), (1, 12)]
+    stand_in = [(1, 0), (1, 13), (1, 12)]
+    transform = training_transform(recipe)
+    expected = ImageBatches(train, transform, recipe.seed).__getitems__(stand_in)
+    for name in ("bee/3", "bee/4"):  # rows 11 and 12
+        (image_folder / "train" / f"{name}.jpg").write_bytes(b"not an image")
+    batches = ImageBatches(train, transform, recipe.seed, on_bad_image="skip")
+    batch = batches.__getitems__(order[:2])
+    assert torch.equal(batch["pixel_values"], expected["pixel_values"][:2])
+    assert batch["labels"].tolist() == expected["labels"][:2].tolist()
+    settings = (torch.device("cpu"), recipe.image_mean, recipe.image_std, num_workers)
+    loader = DeviceLoader(batches, [order[:2], order[2:]], *settings, max_bad_images=2)
+    for _ in range(2):  # counted anew in each pass
+        list(loader)
+        assert [text.split(":")[0] for text in loader.bad_images] == ["unreadable image"] * 2
+        assert "train/bee/3.jpg (row 11)" in loader.bad_images[0]
+    with pytest.raises(
+        UserError, match=r"more unreadable images than max_bad_images allows \(1\); the last is an .*bee/4"
+    ):
+        list(DeviceLoader(batches, [order[:2], order[2:]], *settings, max_bad_images=1))
+
+
+def test_a_folder_of_nothing_but_unreadable_images_is_refused_even_when_they_are_skipped(image_folder):
+    train, _ = load_train_and_validation(recipe_for(image_folder))
+    for path in image_folder.glob("train/*/*.jpg"):
+        path.write_bytes(b"not an image")
+    batches = ImageBatches(train, training_transform(recipe_for(image_folder)), on_bad_image="skip")
+    with pytest.raises(UserError, match="row 3 and the 100 after it are all unreadable"):
+        list(DeviceLoader(batches, [[(1, 3)]], torch.device("cpu"), [0.5] * 3, [0.5] * 3))

@@ -22,7 +22,7 @@ from modeling_resnet50.training.optimization import create_optimizer, learning_r
 
 METRICS = [
     "epoch", "step", "train_loss", "train_top1", "images_per_second",
-    "val_loss", "val_top1", "val_top5", "learning_rate",
+    "bad_images", "val_loss", "val_top1", "val_top5", "learning_rate",
 ]  # fmt: skip
 
 
@@ -330,6 +330,15 @@ def test_error_is_one_line_and_exit_code_2(tmp_path, image_folder):
     assert result.stderr.strip().splitlines()[-1].startswith("error: unreadable image: ")
     assert "train/cat/1.jpg" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_skipped_images_are_counted_in_metrics_and_model_card_and_shown(tmp_path, image_folder, train, capsys):
+    (image_folder / "train" / "cat" / "1.jpg").write_bytes(b"not an image")
+    train(tiny_arguments(image_folder, tmp_path, on_bad_image="skip", total_train_batch_size=24, num_train_epochs=2))
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["bad_images"] for row in rows] == [1, 1]
+    assert "1 unreadable images replaced" in capsys.readouterr().out
+    assert "up to 1 unreadable images were replaced by others" in (tmp_path / "final" / "README.md").read_text()
 
 
 def test_more_processes_than_devices_is_an_error(tmp_path, image_folder):

@@ -1,7 +1,9 @@
 """From a `datasets.Dataset` to batches on the device, ready for `model(**batch)`."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ from .sampling import sample_seed
 from .transforms import decode_image
 
 
+MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
+
+
 class ImageBatches(torch.utils.data.Dataset):
     """
     Decodes and transforms a batch of images in one call, each with random numbers of its own.
@@ -24,37 +29,52 @@ class ImageBatches(torch.utils.data.Dataset):
         transform: uint8 pixels `(3, height, width)` to uint8 pixels of one common size. Whatever it draws from
             PyTorch's global generator is a pure function of (seed, epoch, index).
         seed: the run's seed.
+        on_bad_image: what to do about an unreadable image: "error" stops, "skip" takes the next readable one instead.
     """
 
-    def __init__(self, dataset: Dataset, transform: nn.Module, seed: int = 0):
+    def __init__(
+        self,
+        dataset: Dataset,
+        transform: nn.Module,
+        seed: int = 0,
+        on_bad_image: Literal["error", "skip"] = "error",
+    ):
         self.images = dataset.select_columns("image")
         self.labels = np.asarray(dataset["label"][:], dtype=np.int64)
         self.transform = transform
         self.seed = seed
+        self.on_bad_image = on_bad_image
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitems__(self, samples: list[tuple[int, int]]) -> dict[str, Tensor] | UserError:
+    def __getitems__(self, samples: list[tuple[int, int]]) -> dict[str, Any] | UserError:
         """
         Args:
             samples: `(epoch, index)` of each image.
 
         Returns:
-            `pixel_values` uint8 `(batch, 3, height, width)` and `labels` int64 `(batch,)`. An unreadable image comes
-            back as the error, not raised: a DataLoader would bury it in the worker's traceback.
+            `pixel_values` uint8 `(batch, 3, height, width)`, `labels` int64 `(batch,)`, and `bad_images`, what was
+            wrong with each image that another one stands in for. Under "error", an unreadable image comes back as the
+            error, not raised: a DataLoader would bury it in the worker's traceback.
         """
         indices = [index for _, index in samples]
         rows = self.images[indices]["image"]
         pixel_values = None
+        bad_images = []
         with torch.random.fork_rng(devices=[]):  # without workers this is the training process: leave its state alone
             for position, ((epoch, index), row) in enumerate(zip(samples, rows)):
                 try:
-                    data = row["bytes"] if row["bytes"] is not None else Path(row["path"]).read_bytes()
-                    pixels = decode_image(data)
-                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                    where = f"{row['path']} (row {index})" if row["path"] else f"row {index}"
-                    return UserError(f"unreadable image: {where}: {error}")
+                    pixels = _decode(row, index)
+                except UserError as error:
+                    if self.on_bad_image == "error":
+                        return error
+                    bad_images.append(str(error))
+                    try:
+                        index, pixels = self._next_readable(index)
+                    except UserError as none_is_readable:
+                        return none_is_readable
+                    indices[position] = index
                 torch.default_generator.manual_seed(sample_seed(self.seed, epoch, index))
                 pixels = self.transform(pixels)
                 if pixel_values is None:
@@ -62,7 +82,27 @@ class ImageBatches(torch.utils.data.Dataset):
                         (len(samples), *pixels.shape), dtype=torch.uint8, memory_format=torch.channels_last
                     )
                 pixel_values[position] = pixels
-        return {"pixel_values": pixel_values, "labels": torch.from_numpy(self.labels[indices])}
+        return {
+            "pixel_values": pixel_values,
+            "labels": torch.from_numpy(self.labels[indices]),
+            "bad_images": bad_images,
+        }
+
+    def _next_readable(self, index: int) -> tuple[int, Tensor]:
+        """The image that stands in for an unreadable one, and its pixels: the same one in every run."""
+        for step in range(1, MAX_BAD_IN_A_ROW + 1):
+            substitute = (index + step) % len(self)
+            with suppress(UserError):
+                return substitute, _decode(self.images[substitute]["image"], substitute)
+        raise UserError(f"row {index} and the {MAX_BAD_IN_A_ROW} after it are all unreadable images")
+
+
+def _decode(row: dict[str, Any], index: int) -> Tensor:
+    try:
+        return decode_image(row["bytes"] if row["bytes"] is not None else Path(row["path"]).read_bytes())
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        where = f"{row['path']} (row {index})" if row["path"] else f"row {index}"
+        raise UserError(f"unreadable image: {where}: {error}") from error
 
 
 class DeviceLoader:
@@ -78,6 +118,10 @@ class DeviceLoader:
         device: where the batches go.
         image_mean, image_std: per channel, for pixels in [0, 1].
         num_workers: processes that decode; 0 decodes in this one.
+        max_bad_images: how many unreadable images one pass may replace.
+
+    Attributes:
+        bad_images: what was wrong with those that were replaced in this pass, one text each.
 
     Yields:
         `pixel_values` float32 `(batch, 3, height, width)`, channels last, and `labels` int64 `(batch,)`.
@@ -91,11 +135,14 @@ class DeviceLoader:
         image_mean: list[float],
         image_std: list[float],
         num_workers: int = 0,
+        max_bad_images: int = 0,
     ):
         self.sampler = sampler
         self.device = device
         self.mean = torch.tensor(image_mean, device=device).view(3, 1, 1)
         self.std = torch.tensor(image_std, device=device).view(3, 1, 1)
+        self.max_bad_images = max_bad_images
+        self.bad_images: list[str] = []
         self.loader = DataLoader(
             batches,
             batch_sampler=sampler,
@@ -111,9 +158,16 @@ class DeviceLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        self.bad_images = []
         for batch in self.loader:
             if isinstance(batch, UserError):
                 raise batch
+            self.bad_images += batch["bad_images"]
+            if len(self.bad_images) > self.max_bad_images:
+                raise UserError(
+                    f"more unreadable images than max_bad_images allows ({self.max_bad_images}); the last is an "
+                    + self.bad_images[-1]
+                )
             pixels = batch["pixel_values"].to(self.device, non_blocking=True).float().div_(255)
             yield {
                 "pixel_values": pixels.sub_(self.mean).div_(self.std),

@@ -43,7 +43,7 @@ if the architecture is the default one.
 
 ## Training
 
-SGD, {epochs} epochs, {batch_size} images per step. Every setting:
+SGD, {epochs} epochs, {batch_size} images per step.{bad_images} Every setting:
 
 ```yaml
 {recipe}
@@ -66,6 +66,7 @@ def model_card(model: PreTrainedModel, recipe: Recipe, history: list[dict[str, A
     dataset = settings["dataset_name"]
     name = recipe.hub_model_id or f"resnet50-{re.sub('[^A-Za-z0-9]+', '-', dataset).strip('-').lower()}"
     crop_size = recipe.eval_image_size or recipe.image_size
+    bad_images = max(r["bad_images"] for r in history if r["epoch"] <= epoch)
     is_best = row["val_top1"] == max(r["val_top1"] for r in history)
     card_data = ModelCardData(
         library_name="transformers",
@@ -108,6 +109,9 @@ def model_card(model: PreTrainedModel, recipe: Recipe, history: list[dict[str, A
             else "",
             location=recipe.hub_model_id or "path/to/this/folder",
             batch_size=recipe.total_train_batch_size,
+            bad_images=f" In each epoch, up to {bad_images} unreadable images were replaced by others."
+            if bad_images
+            else "",
             recipe=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100).strip(),
         )
     )

@@ -88,4 +88,6 @@ class TrainingConsole:
         if not self._header_shown:
             self._header_shown = True
             self.print("  ".join(title.rjust(len(cell)) for title, cell in cells))
-        self.print("  ".join(cell.rjust(len(title)) for title, cell in cells) + ("  best" if is_best else ""))
+        remarks = [f"{metrics['bad_images']} unreadable images replaced"] if metrics["bad_images"] else []
+        remarks += ["best"] if is_best else []
+        self.print("  ".join([*(cell.rjust(len(title)) for title, cell in cells), *remarks]))

@@ -2,6 +2,7 @@
 
 import time
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -30,8 +31,19 @@ class TrainMetrics:
     def seconds(self) -> float:
         return time.perf_counter() - self.started_at
 
-    def compute(self) -> dict[str, float]:
-        """Over all processes; call it on each of them, once, at the end of the epoch."""
+    def compute(self, bad_images: int = 0) -> dict[str, float]:
+        """
+        Over all processes; call it on each of them, once, at the end of the epoch.
+
+        Args:
+            bad_images: how many unreadable ones this process has replaced.
+        """
         loss, correct = (self.accelerator.reduce(value, "mean").item() / self.images for value in self.sums)
         images_per_second = self.images * self.accelerator.num_processes / self.seconds()
-        return {"train_loss": loss, "train_top1": correct, "images_per_second": round(images_per_second, 1)}
+        replaced = self.accelerator.reduce(torch.tensor(bad_images, device=self.accelerator.device), "sum").item()
+        return {
+            "train_loss": loss,
+            "train_top1": correct,
+            "images_per_second": round(images_per_second, 1),
+            "bad_images": replaced,
+        }
