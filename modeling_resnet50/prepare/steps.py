@@ -24,8 +24,8 @@ from ..errors import UserError
 from ..files import replaced_file
 
 
-OnProgress = Callable[[int, int | None], None]
-"""`(done, total)`, in bytes or images. The total may be unknown."""
+OnProgress = Callable[..., None]
+"""`(done, total, remark="")`, in bytes or images. The total may be unknown: None."""
 
 _LOG_EVERY = 60  # seconds, where there is no terminal to draw a bar on
 
@@ -48,10 +48,16 @@ class Steps:
             yield self._lines(step, text, unit)
             return
         counts = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [MofNCompleteColumn()]
-        columns = [TextColumn("{task.description}", markup=False), BarColumn(), *counts, TimeRemainingColumn()]
+        columns = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            *counts,
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[remark]}", markup=False),
+        ]
         with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(f"{step:<8} {text}", total=None)
-            yield lambda done, total: progress.update(task, completed=done, total=total)
+            task = progress.add_task(f"{step:<8} {text}", total=None, remark="")
+            yield lambda done, total, remark="": progress.update(task, completed=done, total=total, remark=remark)
 
     def _lines(self, step: str, text: str, unit: str) -> OnProgress:
         last = monotonic()
@@ -59,11 +65,12 @@ class Steps:
         def show(count: int) -> str:
             return decimal(count) if unit == "bytes" else f"{count:,} {unit}"
 
-        def on_progress(done: int, total: int | None) -> None:
+        def on_progress(done: int, total: int | None, remark: str = "") -> None:
             nonlocal last
             if monotonic() - last >= _LOG_EVERY:
                 last = monotonic()
-                self.say(step, f"{text}: {show(done)}" + (f" of {show(total)}" if total else ""))
+                of_total = f" of {show(total)}" if total else ""
+                self.say(step, f"{text}: {show(done)}{of_total} {remark}".rstrip())
 
         return on_progress
 
