@@ -12,10 +12,7 @@ import transformers
 from accelerate.utils import set_seed
 
 from modeling_resnet50 import ResNet50ForImageClassification
-from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
-from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler
-from modeling_resnet50.data.sources import load_train_and_validation
-from modeling_resnet50.data.transforms import evaluation_resize_size, evaluation_transform, training_transform
+from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.errors import user_errors_exit_cleanly
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.files import replaced_folder
@@ -48,36 +45,13 @@ def main() -> None:
 
     # Data
     with accelerator.main_process_first():
-        train_set, validation_set = load_train_and_validation(recipe)
-    process = {"process_index": accelerator.process_index, "num_processes": accelerator.num_processes}
-    loading = {
-        "device": accelerator.device,
-        "image_mean": recipe.image_mean,
-        "image_std": recipe.image_std,
-        "num_workers": num_data_workers(recipe),
-    }
-    train_sampler = TrainSampler(
-        len(train_set), recipe.total_train_batch_size, recipe.seed, recipe.gradient_accumulation_steps, **process
-    )
-    train_loader = DeviceLoader(
-        ImageBatches(train_set, training_transform(recipe), recipe.seed, recipe.on_bad_image),
-        train_sampler,
-        max_bad_images=recipe.max_bad_images,
-        **loading,
-    )
-    eval_image_size = recipe.eval_image_size or recipe.image_size
-    eval_transform = evaluation_transform(
-        evaluation_resize_size(eval_image_size, recipe.eval_crop_ratio), eval_image_size, recipe.interpolation
-    )
-    validation_loader = DeviceLoader(
-        ImageBatches(validation_set, eval_transform),
-        EvaluationSampler(len(validation_set), recipe.per_device_eval_batch_size or batch_size, **process),
-        **loading,
-    )
+        data = load_training_data(
+            recipe, accelerator.device, num_data_workers(recipe), accelerator.process_index, accelerator.num_processes
+        )
 
     # Model, optimizer, schedule
     set_seed(recipe.seed)
-    model = ResNet50ForImageClassification(recipe.model_config(train_set.features["label"].names))
+    model = ResNet50ForImageClassification(recipe.model_config(data.label_names))
     model.to(accelerator.device, memory_format=torch.channels_last)
     if recipe.gradient_checkpointing:
         # Renamed between transformers 5.17 and 5.23.
@@ -86,7 +60,7 @@ def main() -> None:
         model = synchronize_batch_norm(model)
     optimizer = create_optimizer(model, recipe)
     model, optimizer = accelerator.prepare(model, optimizer)
-    lr_at = learning_rate_schedule(recipe, len(train_loader) // recipe.gradient_accumulation_steps)
+    lr_at = learning_rate_schedule(recipe, len(data.train_loader) // recipe.gradient_accumulation_steps)
 
     # The run folder: a new run, or back to where the old one stood
     progress = Progress()
@@ -101,8 +75,8 @@ def main() -> None:
     accelerator.wait_for_everyone()
     accelerator.init_trackers("resnet50", config=recipe.flat_dict())
     console.print(
-        f"{recipe.dataset_name}: {len(train_set):,} training and {len(validation_set):,} validation images, "
-        f"{len(train_set.features['label'].names)} classes\n"
+        f"{recipe.dataset_name}: {data.num_train_images:,} training and {data.num_validation_images:,} validation "
+        f"images, {len(data.label_names)} classes\n"
         f"{accelerator.num_processes} process(es) on {accelerator.device.type}, "
         f"precision {accelerator.mixed_precision}, "
         f"{recipe.total_train_batch_size} images per step = {accelerator.num_processes} process(es) × "
@@ -112,11 +86,11 @@ def main() -> None:
 
     for epoch in range(progress.epoch + 1, recipe.num_train_epochs + 1):
         # Train
-        train_sampler.epoch = epoch
+        data.train_loader.sampler.epoch = epoch
         metrics = TrainMetrics(accelerator)
         model.train()
-        with console.epoch(epoch, len(train_loader)):
-            for batch in train_loader:
+        with console.epoch(epoch, len(data.train_loader)):
+            for batch in data.train_loader:
                 with accelerator.accumulate(model):
                     learning_rate = lr_at(progress.step)
                     set_learning_rate(optimizer, learning_rate)
@@ -129,11 +103,11 @@ def main() -> None:
                     progress.step += 1
                 metrics.update(loss, logits, batch["labels"])
                 console.advance(metrics, learning_rate)
-        train_results = metrics.compute(len(train_loader.bad_images))
+        train_results = metrics.compute(len(data.train_loader.bad_images))
 
         # Evaluate
         broadcast_buffers(model)
-        results = evaluate_model(model, validation_loader, accelerator)
+        results = evaluate_model(model, data.validation_loader, accelerator)
         row = {"epoch": epoch, "step": progress.step, **train_results, **results, "learning_rate": learning_rate}
         is_best = results["val_top1"] > progress.best_top1
         progress.epoch = epoch

@@ -58,6 +58,12 @@ class Recipe:
     label_column_name: str | None = _field(
         None, "Column of the labels. Unset: the only class-label column, or 'label'."
     )
+    streaming: bool = _field(
+        False, "Read parquet shards, of a folder or of the Hub, as they are needed, instead of a copy on this disk."
+    )
+    shuffle_buffer: int = _field(
+        2000, "When streaming: images that each worker process holds in memory to draw from, about 0.1 MB each."
+    )
     dataloader_num_workers: int | None = _field(
         None,
         "Processes that decode and augment images, for each training process. Unset: its share of the cores, up to 8.",
@@ -134,7 +140,7 @@ class Recipe:
             if getattr(self, name) is not None:
                 self._require(name, getattr(self, name) >= 1, "must be at least 1")
         for name in ("learning_rate", "weight_decay", "warmup_epochs", "dataloader_num_workers", "seed",
-                     "max_bad_images"):  # fmt: skip
+                     "max_bad_images", "shuffle_buffer"):  # fmt: skip
             if getattr(self, name) is not None:
                 self._require(name, 0 <= getattr(self, name) < math.inf, "must be 0 or more")
         self._require("momentum", 0 <= self.momentum < 1, "must be in [0, 1)")

@@ -3,17 +3,22 @@
 import json
 import math
 import os
+import shutil
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from conftest import PROJECT, run_python, tiny_arguments
+from conftest import PROJECT, TINY, run_python, tiny_arguments
+from datasets import Image
+from datasets.table import embed_table_storage
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from modeling_resnet50 import ResNet50ForImageClassification
+from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d
@@ -267,6 +272,48 @@ def test_two_ranks_with_synchronised_batch_norm_end_with_the_weights_of_one_proc
         assert one["val_top1"] == two["val_top1"]
         for name in ("train_loss", "val_loss"):
             assert one[name] == pytest.approx(two[name], rel=1e-4)
+
+
+@pytest.fixture
+def shards(image_folder, tmp_path):
+    """The image folder as parquet, three row groups a split."""
+    folder = tmp_path / "shards" / "data"
+    folder.mkdir(parents=True)
+    for name, split in load_splits(str(image_folder)).items():
+        rows = split.cast_column("image", Image())
+        table = embed_table_storage(rows.with_format("arrow")[:])
+        pq.write_table(table, folder / f"{name}-00000-of-00001.parquet", row_group_size=-(-len(rows) // 3))
+    return folder.parent
+
+
+def test_streamed_run_resumes_bit_identically(shards, tmp_path, train):
+    settings = {"streaming": True, "shuffle_buffer": 6, "dataloader_num_workers": 2, "checkpoint_every_epochs": 1}
+    train(tiny_arguments(shards, tmp_path / "whole", **settings))
+    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
+    checkpoint = tmp_path / "resumed" / "checkpoints" / "epoch-0001"
+    train(tiny_arguments(shards, tmp_path / "resumed", **settings, resume_from_checkpoint=checkpoint))
+    assert_same_weights(weights_of(tmp_path / "whole" / "final"), weights_of(tmp_path / "resumed" / "final"))
+
+
+def test_streamed_validation_is_that_of_the_folder(shards, image_folder, tmp_path, train):
+    rows = []
+    for name, arguments in (("folder", {"dataset_name": image_folder}), ("shards", {"streaming": True})):
+        settings = {"dataset_name": shards, "learning_rate": 0.0, "weight_decay": 0.0, "num_train_epochs": 1}
+        settings |= {"config_overrides": json.dumps({**TINY, "batch_norm_momentum": 1e-9}), **arguments}
+        train(tiny_arguments(output_dir=tmp_path / name, **settings))
+        rows.append(json.loads((tmp_path / name / "metrics.jsonl").read_text()))
+    for metric in ("val_loss", "val_top1", "val_top5"):
+        assert rows[0][metric] == pytest.approx(rows[1][metric], rel=1e-6)
+
+
+def test_two_ranks_that_stream_end_with_the_weights_of_one_process_with_as_many_streams(shards, tmp_path, train):
+    settings = {"streaming": True, "shuffle_buffer": 6}
+    run_two_ranks(tiny_arguments(shards, tmp_path / "two", **settings))
+    settings |= {"gradient_accumulation_steps": 2, "dataloader_num_workers": 2}
+    train(tiny_arguments(shards, tmp_path / "one", **settings))
+    assert_same_weights(
+        parameters_of(tmp_path / "two" / "final"), parameters_of(tmp_path / "one" / "final"), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_cpu_sync_batch_norm_on_one_process_is_batch_norm(tmp_path):

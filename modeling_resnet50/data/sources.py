@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..recipe import Recipe
 from .class_names import imagenet_words, is_wnid
 from .folders import VALIDATION_NAMES, image_folders
+from .streaming import StreamedSplit, open_streamed_split
 
 
 _RUNS_NOW = "To see training run now, on data that is embedded: --config recipes/digits.yaml"
@@ -43,12 +44,19 @@ def load_train_and_validation(recipe: Recipe) -> tuple[Dataset, Dataset]:
     else:
         validation = _split(splits, recipe.validation_split_name or _validation_name(splits, recipe), recipe)
         validation = _columns(validation, recipe.image_column_name, recipe.label_column_name)
-    _check_same_classes(train, validation)
-    if len(train) < recipe.total_train_batch_size:
-        raise UserError(
-            f"{recipe.dataset_name} has {len(train)} training images, fewer than one batch: "
-            f"lower total_train_batch_size ({recipe.total_train_batch_size})"
-        )
+    _check_splits(recipe, train, validation)
+    return train, validation
+
+
+def open_streamed_train_and_validation(recipe: Recipe) -> tuple[StreamedSplit, StreamedSplit]:
+    """As `load_train_and_validation`, of parquet shards that stay where they are."""
+    if recipe.train_val_split is not None:
+        raise UserError("train_val_split cannot hold out a part of a stream: it needs a validation split of its own")
+    columns = (recipe.dataset_config_name, recipe.image_column_name, recipe.label_column_name)
+    validation_names = [recipe.validation_split_name] if recipe.validation_split_name else VALIDATION_NAMES
+    train = open_streamed_split(recipe.dataset_name, [recipe.train_split_name or "train"], *columns)
+    validation = open_streamed_split(recipe.dataset_name, validation_names, *columns)
+    _check_splits(recipe, train, validation)
     return train, validation
 
 
@@ -191,7 +199,11 @@ def _name_classes(dataset: Dataset, label_column: str) -> Dataset:
     return dataset.cast_column("label", ClassLabel(names=[str(label) for label in range(max(labels) + 1)]))
 
 
-def _check_same_classes(train: Dataset, validation: Dataset) -> None:
+def _check_splits(recipe: Recipe, train: Dataset | StreamedSplit, validation: Dataset | StreamedSplit) -> None:
+    """
+    Raises:
+        UserError: not a batch of training images, a class is missing from one split, or their order differs.
+    """
     train_names, validation_names = train.features["label"].names, validation.features["label"].names
     for one, other, where in ((train_names, validation_names, "validation"), (validation_names, train_names, "train")):
         missing = [name for name in one if name not in set(other)]
@@ -202,3 +214,8 @@ def _check_same_classes(train: Dataset, validation: Dataset) -> None:
             )
     if train_names != validation_names:
         raise UserError("train and validation list the same classes in a different order")
+    if len(train) < recipe.total_train_batch_size:
+        raise UserError(
+            f"{recipe.dataset_name} has {len(train)} training images, fewer than one batch: "
+            f"lower total_train_batch_size ({recipe.total_train_batch_size})"
+        )

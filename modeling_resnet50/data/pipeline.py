@@ -1,0 +1,89 @@
+"""The data of a run: from its recipe to two loaders, whatever the source."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..recipe import Recipe
+from .loader import DeviceLoader, ImageBatches
+from .sampling import EvaluationSampler, TrainSampler
+from .sources import load_train_and_validation, open_streamed_train_and_validation
+from .streaming import StreamedEvaluationSampler, StreamedImageBatches, StreamSampler
+from .transforms import evaluation_resize_size, evaluation_transform, training_transform
+
+
+@dataclass
+class TrainingData:
+    """
+    What a run trains on and is judged by.
+
+    Attributes:
+        train_loader: set `sampler.epoch` before each pass.
+        validation_loader: each image once, over all processes together.
+        label_names: of the classes, in their order.
+        num_train_images, num_validation_images: in all.
+    """
+
+    train_loader: DeviceLoader
+    validation_loader: DeviceLoader
+    label_names: list[str]
+    num_train_images: int
+    num_validation_images: int
+
+
+def load_training_data(
+    recipe: Recipe, device: torch.device, num_workers: int, process_index: int, num_processes: int
+) -> TrainingData:
+    """
+    Args:
+        recipe: names source, transforms and batch sizes.
+        device: where the batches go.
+        num_workers: worker processes of each loader.
+        process_index, num_processes: this process's share.
+
+    Raises:
+        UserError: as `load_train_and_validation`.
+    """
+    batch_size = recipe.local_batch_size(num_processes)
+    eval_batch_size = recipe.per_device_eval_batch_size or batch_size
+    share = {"process_index": process_index, "num_processes": num_processes}
+    batching = (recipe.total_train_batch_size, recipe.seed)
+    if recipe.streaming:
+        train_set, validation_set = open_streamed_train_and_validation(recipe)
+        train_sampler = StreamSampler(
+            train_set.row_group_sizes,
+            *batching,
+            shuffle_buffer=recipe.shuffle_buffer,
+            gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+            num_streams=num_processes * max(1, num_workers),
+            **share,
+        )
+        eval_sampler = StreamedEvaluationSampler(
+            validation_set.row_group_sizes, eval_batch_size, num_workers=num_workers, **share
+        )
+        images = StreamedImageBatches
+    else:
+        train_set, validation_set = load_train_and_validation(recipe)
+        train_sampler = TrainSampler(len(train_set), *batching, recipe.gradient_accumulation_steps, **share)
+        eval_sampler = EvaluationSampler(len(validation_set), eval_batch_size, **share)
+        images = ImageBatches
+
+    eval_size = recipe.eval_image_size or recipe.image_size
+    eval_transform = evaluation_transform(
+        evaluation_resize_size(eval_size, recipe.eval_crop_ratio), eval_size, recipe.interpolation
+    )
+    loading: dict[str, Any] = {
+        "device": device,
+        "image_mean": recipe.image_mean,
+        "image_std": recipe.image_std,
+        "num_workers": num_workers,
+    }
+    train_images = images(train_set, training_transform(recipe), recipe.seed, recipe.on_bad_image)
+    return TrainingData(
+        DeviceLoader(train_images, train_sampler, max_bad_images=recipe.max_bad_images, **loading),
+        DeviceLoader(images(validation_set, eval_transform), eval_sampler, **loading),
+        train_set.features["label"].names,
+        len(train_set),
+        len(validation_set),
+    )

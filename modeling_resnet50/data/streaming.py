@@ -1,0 +1,476 @@
+"""
+Parquet shards, on the Hub or in a folder, as training data that is never on this disk as a whole.
+
+What is read at once is a row group. An epoch puts the row groups into an order of its own and cuts the rows, in that
+order, into streams of equal length, one for each worker of each process; so a row group is read by one worker, once.
+Inside its stream, every row is put off by a random number of rows, at most twice the shuffle buffer.
+
+As in `sampling`, who sees what when is a pure function of a few integers: the sampler computes it, and tells the
+workers batch by batch which rows to take and which row groups to have in memory.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Features, Image, load_dataset_builder
+from datasets.exceptions import DatasetNotFoundError
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from huggingface_hub.errors import HTTPError  # of the HTTP library that this version of the client uses
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+
+from ..errors import UserError
+from .class_names import imagenet_words, is_wnid
+from .loader import ImageBatches
+
+
+FOOTER_THREADS = 16
+READ_THREADS = 4  # for each worker
+# Seconds until a row group is asked for again, from a server; huggingface_hub has by then tried for 20 s by itself.
+RETRY_AFTER = (10, 30, 60)
+
+
+# Where the rows are
+
+
+@dataclass(frozen=True)
+class StreamedSplit:
+    """
+    One split of a data set in parquet shards: where its rows are, and what they mean. Rows are numbered from 0, over
+    all shards; so are row groups.
+
+    Attributes:
+        filesystem: has the shards, at `paths`.
+        file_sizes: of the shards, in bytes.
+        footers: of the shards.
+        image_column, label_column: their names in the shards.
+        label_names: of the classes.
+    """
+
+    filesystem: AbstractFileSystem
+    paths: list[str]
+    file_sizes: Sequence[int]
+    footers: Sequence[pq.FileMetaData]
+    image_column: str
+    label_column: str
+    label_names: list[str]
+
+    def __len__(self) -> int:
+        return int(self.row_group_sizes.sum())
+
+    @property
+    def features(self) -> Features:
+        """As a `datasets.Dataset` from `sources` has them."""
+        return Features({"image": Image(decode=False), "label": ClassLabel(names=self.label_names)})
+
+    @cached_property
+    def row_groups(self) -> list[tuple[int, int]]:
+        """Shard of each row group, and its number there."""
+        return [(shard, group) for shard, footer in enumerate(self.footers) for group in range(footer.num_row_groups)]
+
+    @cached_property
+    def row_group_sizes(self) -> np.ndarray:
+        """Rows in each row group, int64, `(number of row groups,)`."""
+        sizes = [self.footers[shard].row_group(group).num_rows for shard, group in self.row_groups]
+        return np.array(sizes, dtype=np.int64)
+
+    def read_row_group(self, number: int) -> tuple[list[dict[str, Any]], np.ndarray]:
+        """
+        Returns:
+            For each row, `bytes` and `path` of the image, encoded; and the labels, int64.
+
+        Raises:
+            ShardError: the shard cannot be read, even after waiting, or has an image without a class.
+        """
+        shard, group = self.row_groups[number]
+        waits = RETRY_AFTER if "file" not in self.filesystem.protocol else ()
+        for wait in (*waits, None):
+            try:
+                table = self._read(shard, group)
+                break
+            except FileNotFoundError as error:
+                raise ShardError(f"the shard {self.paths[shard]} is gone") from error
+            except (OSError, HTTPError, pa.ArrowException) as error:
+                if wait is None:
+                    reason = " ".join(str(error).split())
+                    raise ShardError(f"cannot read row group {group} of {self.paths[shard]}: {reason}") from error
+                time.sleep(wait)
+        labels = table[self.label_column].fill_null(-1).to_numpy().astype(np.int64)
+        if labels.min() < 0 or labels.max() >= len(self.label_names):
+            raise ShardError(
+                f"{self.paths[shard]} has labels outside the {len(self.label_names)} classes (or no labels at all, as "
+                "ImageNet's test split)"
+            )
+        chunks = [Image(decode=False).cast_storage(chunk) for chunk in table[self.image_column].chunks]
+        return [row for chunk in chunks for row in chunk.to_pylist()], labels
+
+    def _read(self, shard: int, group: int) -> pa.Table:
+        # With size and footer known, nothing is asked for but the row group itself.
+        with self.filesystem.open(self.paths[shard], "rb", cache_type="none", size=self.file_sizes[shard]) as file:
+            parquet = pq.ParquetFile(file, metadata=self.footers[shard], pre_buffer=True)
+            return parquet.read_row_group(group, columns=[self.image_column, self.label_column], use_threads=False)
+
+
+class ShardError(Exception):
+    """Row groups cannot be read. Not a `UserError`, which for a batch means one bad image."""
+
+
+def open_streamed_split(
+    dataset_name: str,
+    split_names: Sequence[str],
+    config_name: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> StreamedSplit:
+    """
+    Find a split's shards and read their footers, and nothing else of them.
+
+    Args:
+        dataset_name: a folder or a file of parquet, or a data set on the Hub; that one is held at its revision of now.
+        split_names: the first of these that there is.
+        config_name: of a data set with several configurations.
+        image_column, label_column: None: the only such column there is.
+
+    Raises:
+        UserError: the source is missing, out of reach, not parquet, empty, unlabelled, or without such a split.
+    """
+    path = Path(dataset_name).expanduser()
+    with _builder_errors(dataset_name):
+        if path.is_file():
+            builder = load_dataset_builder("parquet", data_files=str(path))
+        else:
+            builder = load_dataset_builder(str(path) if path.exists() else dataset_name, config_name)
+    if builder.name != "parquet":
+        raise UserError(f"{dataset_name} is not in parquet shards, so it cannot be streamed")
+    urls_of = builder.config.data_files
+    split_name = next((name for name in split_names if name in urls_of), None)
+    if split_name is None:
+        raise UserError(f"{dataset_name} has no split {split_names[0]!r}; it has: {', '.join(map(str, urls_of))}")
+
+    urls = urls_of[split_name]
+    filesystem = url_to_fs(urls[0])[0]
+    paths = [filesystem._strip_protocol(url) for url in urls]
+    with _builder_errors(dataset_name), ThreadPoolExecutor(FOOTER_THREADS) as threads:
+        footers, file_sizes = zip(*threads.map(lambda path: _read_footer(filesystem, path), paths))
+    if not any(footer.num_rows for footer in footers):
+        raise UserError("the split is empty")
+    features = builder.info.features or Features.from_arrow_schema(footers[0].schema.to_arrow_schema())
+    image_column, label_column = _columns(features, image_column, label_column)
+    label_names = _label_names(features, footers, label_column)
+    return StreamedSplit(filesystem, paths, file_sizes, footers, image_column, label_column, label_names)
+
+
+@contextmanager
+def _builder_errors(dataset_name: str) -> Iterator[None]:
+    try:
+        yield
+    except DatasetNotFoundError as error:
+        if "gated" in str(error):
+            raise UserError(
+                f"{dataset_name} is gated, and this account has no access yet. Ask for it on the data set's page on "
+                "the Hub, then log in with `hf auth login`"
+            ) from error
+        raise UserError(
+            f"dataset_name {dataset_name}: neither a local folder nor a data set on the Hub that this account can "
+            "see. If it is private or gated, log in with `hf auth login`"
+        ) from error
+    except (OSError, HTTPError, pa.ArrowException) as error:
+        raise UserError(f"cannot read {dataset_name}: {' '.join(str(error).split())}") from error
+    except ValueError as error:  # a configuration that does not exist, or has to be chosen
+        raise UserError(f"{dataset_name}: {' '.join(str(error).split())}") from error
+
+
+def _read_footer(filesystem: AbstractFileSystem, path: str) -> tuple[pq.FileMetaData, int]:
+    with filesystem.open(path, "rb", cache_type="none") as file:
+        return pq.read_metadata(file), file.seek(0, os.SEEK_END)
+
+
+def _columns(features: Features, image_column: str | None, label_column: str | None) -> tuple[str, str]:
+    if image_column is None:
+        found = [name for name, feature in features.items() if isinstance(feature, Image)]
+        if len(found) != 1:
+            raise UserError(
+                f"{len(found)} image columns among {', '.join(features)}: name one with --image_column_name"
+            )
+        image_column = found[0]
+    if label_column is None:
+        found = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+        found = found or [name for name in ("label", "labels") if name in features]
+        if len(found) != 1:
+            raise UserError(
+                f"{len(found)} label columns among {', '.join(features)}: name one with --label_column_name"
+            )
+        label_column = found[0]
+    for column in (image_column, label_column):
+        if column not in features:
+            raise UserError(f"no column {column!r}; there are: {', '.join(features)}")
+    return image_column, label_column
+
+
+def _label_names(features: Features, footers: Sequence[pq.FileMetaData], label_column: str) -> list[str]:
+    if isinstance(features[label_column], ClassLabel):
+        names = features[label_column].names
+        return imagenet_words(names) if all(is_wnid(name) for name in names) else names
+    # Nobody has named the classes, but the footers know the largest number.
+    groups = [footer.row_group(number) for footer in footers for number in range(footer.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    statistics = [column.statistics for column in columns if column.path_in_schema == label_column]
+    if not all(s is not None and s.has_min_max and isinstance(s.max, int) for s in statistics):
+        raise UserError(f"column {label_column!r} must hold class numbers to be streamed, best as a ClassLabel")
+    return [str(label) for label in range(max(s.max for s in statistics) + 1)]
+
+
+# Who sees which row when
+
+
+class StreamedBatch(NamedTuple):
+    """
+    What a worker has to know about one batch.
+
+    Attributes:
+        epoch: for the augmentation.
+        stream: that the batch is from.
+        indices: rows of the split, in order.
+        row_groups: that this stream needs in memory from now on, the soonest first: those that have begun and are not
+            used up, and those to read ahead.
+    """
+
+    epoch: int
+    stream: int
+    indices: list[int]
+    row_groups: list[int]
+
+
+class StreamSampler(Sampler):
+    """
+    One process's share of an epoch, one `StreamedBatch` per forward pass.
+
+    The forward passes of an epoch are numbered over all processes: step after step, in each step accumulation pass
+    after accumulation pass, in each of these process after process. Pass f takes the next batch of stream
+    f mod `num_streams`. So all processes have equally many; two processes see what one process with two accumulation
+    steps sees; and a worker meets the same streams only, as long as the number of workers divides
+    `num_streams / num_processes`. With any other number every image is still seen once, but row groups are read
+    several times. Images that do not fill a last total batch are left out; which ones, changes with every epoch.
+
+    A worker holds about `shuffle_buffer` encoded images and two row groups in memory for each of its streams. A batch
+    is drawn from about `2 * shuffle_buffer` rows around the same place of the stream: fewer at both of its ends, which
+    is why the first batch does not have to wait for a full buffer.
+
+    Set `epoch` before iterating; and `start_batch`, to leave out the batches of the epoch that are already done.
+
+    Args:
+        row_group_sizes: of the split.
+        total_batch_size: images per optimizer step.
+        seed: the run's seed.
+        shuffle_buffer: images in memory, for each stream. 0: rows stay as they are, only row groups are shuffled.
+        gradient_accumulation_steps: forward passes per optimizer step.
+        num_streams: a multiple of num_processes; usually `num_processes * max(1, num_workers)`.
+    """
+
+    def __init__(
+        self,
+        row_group_sizes: np.ndarray,
+        total_batch_size: int,
+        seed: int,
+        shuffle_buffer: int,
+        gradient_accumulation_steps: int = 1,
+        process_index: int = 0,
+        num_processes: int = 1,
+        num_streams: int | None = None,
+    ):
+        self.row_group_sizes = row_group_sizes
+        self.total_batch_size = total_batch_size
+        self.seed = seed
+        self.shuffle_buffer = shuffle_buffer
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.process_index = process_index
+        self.num_processes = num_processes
+        self.num_streams = num_streams or num_processes
+        if self.num_streams % num_processes:
+            raise UserError(f"{self.num_streams} streams do not divide over {num_processes} processes")
+        self.epoch = 0
+        self.start_batch = 0
+
+    def __len__(self) -> int:
+        """Batches of the whole epoch, wherever it starts."""
+        return int(self.row_group_sizes.sum()) // self.total_batch_size * self.gradient_accumulation_steps
+
+    def __iter__(self) -> Iterator[StreamedBatch]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.row_group_sizes))
+        batch_size = self.total_batch_size // (self.gradient_accumulation_steps * self.num_processes)
+        passes = len(self) * self.num_processes
+        lengths = [len(range(stream, passes, self.num_streams)) * batch_size for stream in range(self.num_streams)]
+        stops = np.cumsum(lengths)
+        streams = {}
+        for number in range(self.process_index, min(self.num_streams, passes), self.num_processes):
+            rng = np.random.default_rng((self.seed, self.epoch, number, 1))
+            positions = np.arange(stops[number] - lengths[number], stops[number])
+            delays = rng.uniform(0, 2 * self.shuffle_buffer, len(positions))
+            positions = positions[np.argsort(positions + delays, kind="stable")]
+            streams[number] = _Stream(self.row_group_sizes, order, positions, batch_size)
+        for number in range(self.start_batch, len(self)):
+            index, stream = divmod(number * self.num_processes + self.process_index, self.num_streams)
+            yield StreamedBatch(self.epoch, stream, *streams[stream].batch(index))
+
+
+class StreamedEvaluationSampler(Sampler):
+    """
+    One process's share of a split, each row exactly once, without shuffling: each worker reads a part of its own from
+    beginning to end, and their batches take turns. The last batch of a worker may be shorter, and processes may have
+    a few batches more or less than others.
+    """
+
+    def __init__(
+        self,
+        row_group_sizes: np.ndarray,
+        batch_size: int,
+        process_index: int = 0,
+        num_processes: int = 1,
+        num_workers: int = 0,
+    ):
+        order = np.arange(len(row_group_sizes))
+        num_streams = max(1, num_workers)
+        parts = np.array_split(np.arange(row_group_sizes.sum()), num_processes * num_streams)
+        # The longer parts come first, so that they can take turns.
+        parts = parts[process_index * num_streams :][:num_streams]
+        self.streams = [_Stream(row_group_sizes, order, part, batch_size) for part in parts]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.streams))
+
+    def __iter__(self) -> Iterator[StreamedBatch]:
+        for number in range(len(self)):
+            index, stream = divmod(number, len(self.streams))
+            yield StreamedBatch(0, stream, *self.streams[stream].batch(index))
+
+
+class _Stream:
+    """
+    Batches from a sequence of rows.
+
+    Args:
+        row_group_sizes: of the split.
+        order: a permutation of the row groups.
+        positions: in the rows of the row groups in that order.
+        batch_size: rows per batch.
+    """
+
+    def __init__(self, row_group_sizes: np.ndarray, order: np.ndarray, positions: np.ndarray, batch_size: int):
+        stops = np.cumsum(row_group_sizes[order])
+        row_groups = order[np.searchsorted(stops, positions, side="right")]
+        shift = np.empty_like(stops)  # from a place in the order to a row of the split
+        shift[order] = np.cumsum(row_group_sizes)[order] - stops
+        self.batch_size = batch_size
+        self.indices = positions + shift[row_groups]
+        self.row_groups, first = np.unique(row_groups, return_index=True)
+        last = len(positions) - 1 - np.unique(row_groups[::-1], return_index=True)[1]
+        as_needed = np.argsort(first)
+        self.row_groups = self.row_groups[as_needed]
+        self.first_batches, self.last_batches = first[as_needed] // batch_size, last[as_needed] // batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def batch(self, number: int) -> tuple[list[int], list[int]]:
+        """Rows of one batch; and the row groups with rows in it or later, up to those that the next batch needs, at
+        least one more than this batch needs."""
+        indices = self.indices[number * self.batch_size : (number + 1) * self.batch_size]
+        begun, soon = np.searchsorted(self.first_batches, (number, number + 1), side="right")
+        ahead = max(begun + 1, soon)
+        return indices.tolist(), self.row_groups[:ahead][self.last_batches[:ahead] >= number].tolist()
+
+
+# In the worker
+
+
+class StreamedImageBatches(ImageBatches):
+    """
+    `ImageBatches` of a split that is not here: the same pixels for the same (seed, epoch, row).
+
+    Iterate over it with the batches of a `StreamSampler` or a `StreamedEvaluationSampler`.
+    """
+
+    def __init__(
+        self,
+        split: StreamedSplit,
+        transform: nn.Module,
+        seed: int = 0,
+        on_bad_image: Literal["error", "skip"] = "error",
+    ):
+        self.images = RowGroupReader(split)
+        self.labels = self.images.labels
+        self.transform = transform
+        self.seed = seed
+        self.on_bad_image = on_bad_image
+
+    def __getitems__(self, batch: StreamedBatch) -> dict[str, Tensor | list[str]] | UserError:
+        try:
+            self.images.hold(batch.stream, batch.row_groups)
+            return super().__getitems__([(batch.epoch, index) for index in batch.indices])
+        except ShardError as error:
+            return UserError(str(error))
+
+
+class RowGroupReader:
+    """
+    Rows of a split by number, like a `datasets.Dataset`, in the process that called `hold`: any row, though only
+    those of the row groups that are held come without waiting. A row is forgotten when it is given out: asking again
+    reads its row group again.
+
+    Attributes:
+        labels: int64 `(rows,)`; known for rows that have been given out.
+    """
+
+    def __init__(self, split: StreamedSplit):
+        self.split = split
+        self.labels = np.full(len(split), -1)
+        self._stops = np.cumsum(split.row_group_sizes)
+        self._pid: int | None = None
+        self._held: dict[int, list[int]] = {}
+        self._reads: dict[int, Future[dict[int, dict[str, Any]]]] = {}
+
+    def hold(self, stream: int, row_groups: list[int]) -> None:
+        """Read these row groups in the background, and keep them and those of the other streams. Drop all others."""
+        if self._pid != os.getpid():  # threads, and what they were reading, stay behind at a fork
+            self._pid, self._threads, self._reads = os.getpid(), ThreadPoolExecutor(READ_THREADS), {}
+        self._held[stream] = row_groups
+        for row_group in self._reads.keys() - set().union(*self._held.values()):
+            self._reads.pop(row_group).cancel()
+        for row_group in row_groups:
+            self._read(row_group)
+
+    def __getitem__(self, indices: int | list[int]) -> dict[str, Any]:
+        """`{"image": row}` or `{"image": rows}`, a row being `bytes` and `path`."""
+        if isinstance(indices, list):
+            return {"image": [self._take(index) for index in indices]}
+        return {"image": self._take(indices)}
+
+    def _take(self, index: int) -> dict[str, Any]:
+        row_group = int(np.searchsorted(self._stops, index, side="right"))
+        rows = self._read(row_group).result()
+        if index not in rows:
+            del self._reads[row_group]
+            rows = self._read(row_group).result()
+        return rows.pop(index)
+
+    def _read(self, row_group: int) -> Future[dict[int, dict[str, Any]]]:
+        if row_group not in self._reads:
+            self._reads[row_group] = self._threads.submit(self._rows_of, row_group)
+        return self._reads[row_group]
+
+    def _rows_of(self, row_group: int) -> dict[int, dict[str, Any]]:
+        rows, labels = self.split.read_row_group(row_group)
+        stop = int(self._stops[row_group])
+        self.labels[stop - len(rows) : stop] = labels
+        return dict(enumerate(rows, stop - len(rows)))
