@@ -11,13 +11,14 @@ import torch
 import transformers
 from accelerate.utils import set_seed
 
-from modeling_resnet50 import ResNet50ForImageClassification
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.errors import user_errors_exit_cleanly
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.files import replaced_folder
 from modeling_resnet50.hub.model_folder import prepare_repository, push_model, save_model
-from modeling_resnet50.recipe import parse_recipe
+from modeling_resnet50.hub.pretrained import load_teacher, starting_model
+from modeling_resnet50.recipe_file import parse_recipe
+from modeling_resnet50.training.averaging import create_average, freeze_batch_norm, recalibrate_batch_norm
 from modeling_resnet50.training.console import TrainingConsole
 from modeling_resnet50.training.distributed import (
     broadcast_buffers,
@@ -25,6 +26,7 @@ from modeling_resnet50.training.distributed import (
     num_data_workers,
     synchronize_batch_norm,
 )
+from modeling_resnet50.training.losses import Criterion, Teacher
 from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
 from modeling_resnet50.training.run_folder import Progress, RunFolder
@@ -38,7 +40,7 @@ def main() -> None:
     checkpoint = run.checkpoint_to_resume(recipe)
     accelerator = create_accelerator(recipe)
     batch_size = recipe.local_batch_size(accelerator.num_processes)
-    console = TrainingConsole(accelerator.is_main_process, recipe.num_train_epochs)
+    console = TrainingConsole(accelerator.is_main_process, recipe.num_train_epochs, recipe.averages)
     transformers.utils.logging.disable_progress_bar()
     if not console.console.is_terminal:
         datasets.disable_progress_bars()
@@ -51,7 +53,7 @@ def main() -> None:
 
     # Model, optimizer, schedule
     set_seed(recipe.seed)
-    model = ResNet50ForImageClassification(recipe.model_config(data.label_names))
+    model = starting_model(recipe, data.label_names)
     model.to(accelerator.device, memory_format=torch.channels_last)
     if recipe.gradient_checkpointing:
         # Renamed between transformers 5.17 and 5.23.
@@ -59,12 +61,17 @@ def main() -> None:
     if recipe.sync_batch_norm:
         model = synchronize_batch_norm(model)
     optimizer = create_optimizer(model, recipe)
+    average = create_average(model, recipe)
+    teacher = None
+    if recipe.teacher is not None:
+        teacher = Teacher(*load_teacher(recipe.teacher), recipe, len(data.label_names)).to(accelerator.device)
+    criterion = Criterion(recipe, teacher)
     model, optimizer = accelerator.prepare(model, optimizer)
     lr_at = learning_rate_schedule(recipe, len(data.train_loader) // recipe.gradient_accumulation_steps)
 
     # The run folder: a new run, or back to where the old one stood
     progress = Progress()
-    accelerator.register_for_checkpointing(progress)
+    accelerator.register_for_checkpointing(progress, *([average] if average is not None else []))
     if recipe.push_to_hub and accelerator.is_main_process:
         prepare_repository(recipe.hub_model_id)
     if checkpoint is not None:
@@ -89,29 +96,49 @@ def main() -> None:
         data.train_loader.sampler.epoch = epoch
         metrics = TrainMetrics(accelerator)
         model.train()
+        if recipe.freeze_batch_norm:
+            freeze_batch_norm(model)
         with console.epoch(epoch, len(data.train_loader)):
             for batch in data.train_loader:
                 with accelerator.accumulate(model):
                     learning_rate = lr_at(progress.step)
                     set_learning_rate(optimizer, learning_rate)
                     logits = model(batch["pixel_values"]).logits
-                    loss = torch.nn.functional.cross_entropy(logits, batch["labels"])
+                    loss = criterion(logits, batch)
                     accelerator.backward(loss)
+                    if recipe.max_grad_norm is not None and accelerator.sync_gradients:
+                        accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
                     optimizer.step()
                     optimizer.zero_grad()
                 if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
                     progress.step += 1
+                    if average is not None:
+                        average.after_step(accelerator.unwrap_model(model), progress.step, epoch)
                 metrics.update(loss, logits, batch["labels"])
                 console.advance(metrics, learning_rate)
         train_results = metrics.compute(len(data.train_loader.bad_images))
 
-        # Evaluate
-        broadcast_buffers(model)
-        results = evaluate_model(model, data.validation_loader, accelerator)
+        # Evaluate the weights, and their average
+        candidates = {"": accelerator.unwrap_model(model)}
+        if average is not None:
+            average.after_epoch(candidates[""], epoch)
+            if average.has_begun(epoch):
+                candidates["average_"] = average.module
+                if recipe.batch_norm_recalibration_steps:
+                    data.train_loader.sampler.epoch = 0  # none that is trained on
+                    recalibrate_batch_norm(
+                        average.module, data.train_loader, recipe.batch_norm_recalibration_steps, accelerator
+                    )
+        results = {}
+        for prefix, candidate in candidates.items():
+            broadcast_buffers(candidate)
+            validated = evaluate_model(candidate, data.validation_loader, accelerator, flip=recipe.eval_flip)
+            results |= {f"{prefix}{name}": value for name, value in validated.items()}
+        better = max(candidates, key=lambda prefix: results[f"{prefix}val_top1"])
+        is_best = results[f"{better}val_top1"] > progress.best_top1
         row = {"epoch": epoch, "step": progress.step, **train_results, **results, "learning_rate": learning_rate}
-        is_best = results["val_top1"] > progress.best_top1
         progress.epoch = epoch
-        progress.best_top1 = max(progress.best_top1, results["val_top1"])
+        progress.best_top1 = max(progress.best_top1, results[f"{better}val_top1"])
         console.row(row, is_best)
         accelerator.log(row, step=progress.step)
 
@@ -120,13 +147,17 @@ def main() -> None:
             run.log(row)
             if is_best:
                 with replaced_folder(run.best) as folder:
-                    save_model(folder, accelerator.unwrap_model(model), recipe, run.history(), epoch)
+                    save_model(folder, candidates[better], recipe, run.history(), epoch, better)
         if epoch % recipe.checkpoint_every_epochs == 0 or epoch == recipe.num_train_epochs:
             run.save_checkpoint(accelerator, epoch)
 
     if accelerator.is_main_process:
-        with replaced_folder(run.final) as folder:
-            save_model(folder, accelerator.unwrap_model(model), recipe, run.history(), progress.epoch)
+        finals = {"": (run.final, accelerator.unwrap_model(model))}
+        if average is not None and average.has_begun(progress.epoch):
+            finals["average_"] = (run.final_average, average.module)
+        for prefix, (path, candidate) in finals.items():
+            with replaced_folder(path) as folder:
+                save_model(folder, candidate, recipe, run.history(), progress.epoch, prefix)
     console.print(
         f"\nBest validation top-1: {progress.best_top1:.2%}. Load that model with\n\n"
         "import modeling_resnet50\n"

@@ -57,6 +57,7 @@ def _add_evaluate(commands) -> None:
     command.add_argument(
         "--mixed_precision", choices=["no", "bf16", "fp16"], help="default: accelerate's configuration"
     )
+    command.add_argument("--flip", action="store_true", help="mean of the logits of each image and its mirror image")
     command.add_argument("--trust_remote_code", action="store_true", help="run the code that comes with other models")
     command.add_argument("--json", action="store_true", help="print the results as JSON")
     command.set_defaults(run=_evaluate)
@@ -150,16 +151,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     loader = _loader(dataset, sampler, processor, accelerator.device, options.num_workers)
     shown = accelerator.is_main_process and sys.stderr.isatty()
     bar = iter(track(range(len(loader)), description="evaluating", disable=not shown, transient=True))
-    results = evaluate_model(
-        model, loader, accelerator, class_map.to(accelerator.device), on_batch=lambda: next(bar, None)
-    )
+    class_map = class_map.to(accelerator.device)
+    results = evaluate_model(model, loader, accelerator, class_map, lambda: next(bar, None), options.flip)
     results = {name.removeprefix("val_"): value for name, value in results.items()}
     if accelerator.is_main_process and options.json:
         print(json.dumps({**results, "images": len(dataset)}))
     elif accelerator.is_main_process:
         print(f"top-1 {results['top1']:.3%}   top-5 {results['top5']:.3%}   loss {results['loss']:.4f}   ", end="")
         resize_size, crop_size, interpolation = _protocol(processor)
-        print(f"({len(dataset):,} images, {resize_size} → {crop_size} pixels, {interpolation})")
+        flipped = ", with mirror images" if options.flip else ""
+        print(f"({len(dataset):,} images, {resize_size} → {crop_size} pixels, {interpolation}{flipped})")
     accelerator.end_training()
 
 

@@ -27,3 +27,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'learning_rate'?"` for the nearest known name, or nothing if none is near."""
     nearest = get_close_matches(name, list(known), n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def cause(error: Exception) -> str:
+    """The reason inside huggingface_hub's two-line validation errors."""
+    return str(error.__cause__ or error).strip()

@@ -1,33 +1,40 @@
 """
 A recipe: everything about a training run that decides its result, and nothing about the machine.
 
-One YAML file per recipe, checked into the `Recipe` dataclass; any field can be overridden on the command line. Field
-names are those of transformers' `TrainingArguments` and example scripts where these have one.
+Field names are those of transformers' `TrainingArguments` and example scripts where these have one.
 """
 
-import copy
 import math
-import re
-import sys
-import types
-import typing
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from huggingface_hub.dataclasses import strict
-from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
-from transformers import HfArgumentParser
+from huggingface_hub.errors import StrictDataclassError
 
 from .configuration_resnet50 import ResNet50Config
-from .errors import UserError, did_you_mean
+from .errors import UserError, cause, did_you_mean
 
 
 def _field(default: Any, help: str) -> Any:
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata={"help": help})
     return field(default=default, metadata={"help": help})
+
+
+_AT_LEAST_1 = (
+    "image_size", "eval_image_size", "image_size_start", "num_train_epochs", "total_train_batch_size",
+    "per_device_eval_batch_size", "gradient_accumulation_steps", "checkpoint_every_epochs", "augmentation_repeats",
+    "rand_augment_num_ops", "mixup_group_size", "ema_every_steps",
+)  # fmt: skip
+_AT_LEAST_0 = (
+    "learning_rate", "min_learning_rate", "weight_decay", "max_grad_norm", "warmup_epochs", "warmup_start_factor",
+    "lr_power", "lr_step_factor", "dataloader_num_workers", "seed", "max_bad_images", "shuffle_buffer",
+    "color_jitter", "rand_augment_magnitude_std", "mixup_alpha", "cutmix_alpha", "ema_start_epoch",
+    "batch_norm_recalibration_steps",
+)  # fmt: skip
+_SHARES = ("random_flip", "random_erasing", "mixup_prob", "mixup_switch_prob", "distillation_alpha")
 
 
 @strict
@@ -84,6 +91,9 @@ class Recipe:
         0.875, "Validation images: short side resized to eval_image_size / eval_crop_ratio, then centre crop."
     )
     interpolation: Literal["bilinear", "bicubic"] = _field("bilinear", "Resampling filter, always with antialiasing.")
+    train_interpolation: Literal["bilinear", "bicubic", "random"] | None = _field(
+        None, "For training images, if it is another one; random draws one of the two for each image, as timm does."
+    )
     random_crop_scale: list[float] = _field(
         [0.08, 1.0], "Random resized crop: smallest and largest share of the area."
     )
@@ -91,14 +101,50 @@ class Recipe:
         [3 / 4, 4 / 3], "Random resized crop: smallest and largest width / height."
     )
     random_flip: float = _field(0.5, "Probability of a horizontal flip.")
+    color_jitter: float = _field(0.0, "Random brightness, contrast and saturation, up to this share. 0: off.")
+    auto_augment: Literal["none", "randaugment", "trivialaugment", "autoaugment", "augmix"] = _field(
+        "none",
+        "Augmentation policy. randaugment is timm's, with increasing severity; the others are torchvision's.",
+    )
+    rand_augment_num_ops: int = _field(2, "RandAugment: operations per image.")
+    rand_augment_magnitude: float = _field(9.0, "RandAugment: their magnitude, 0 to 10.")
+    rand_augment_magnitude_std: float = _field(0.5, "RandAugment: standard deviation of the magnitude.")
+    random_erasing: float = _field(0.0, "Probability that a rectangle is erased to the mean colour.")
+    augmentation_repeats: int = _field(
+        1, "Repeated augmentation: how often an image is in a batch, each time augmented anew. An epoch stays as long."
+    )
+    image_size_start: int | None = _field(
+        None, "Progressive resizing: side of the training images in the first epochs. Unset: always image_size."
+    )
+    image_size_ramp: list[int] | None = _field(
+        None,
+        "Progressive resizing: epochs, counted from 0, until which it is image_size_start and from which image_size.",
+    )
+    mixup_alpha: float = _field(0.0, "Mixup: parameter of the Beta distribution. 0: off.")
+    cutmix_alpha: float = _field(0.0, "CutMix: parameter of the Beta distribution. 0: off.")
+    mixup_prob: float = _field(1.0, "Probability that a batch is mixed at all.")
+    mixup_switch_prob: float = _field(0.5, "Where both are on: probability of CutMix instead of mixup.")
+    mixup_group_size: int | None = _field(
+        None,
+        "Images that share one draw of mixup: the batch per device of whoever published the recipe, on any number of "
+        "devices. Unset: all of a step.",
+    )
     image_mean: list[float] = _field([0.485, 0.456, 0.406], "Mean of each channel, for pixels in [0, 1].")
     image_std: list[float] = _field([0.229, 0.224, 0.225], "Standard deviation of each channel, for pixels in [0, 1].")
 
     # Model
-    config_overrides: dict | str | None = _field(
+    model_name_or_path: str | None = _field(
+        None,
+        "Weights to start from: a folder or an id on the Hub (of this library, timm or transformers), timm:NAME, or a "
+        "file. The classifier is kept if the classes are the same, and new otherwise. Unset: from scratch.",
+    )
+    config_overrides: dict | None = _field(
         None, "Fields of ResNet50Config that differ from its defaults, e.g. '{stem_type: cifar}'."
     )
     sync_batch_norm: bool = _field(False, "BatchNorm over the images of all processes instead of each one's own.")
+    freeze_batch_norm: bool = _field(
+        False, "Keep BatchNorm's statistics as they are, as for small batches in fine-tuning."
+    )
     gradient_checkpointing: bool = _field(False, "Recompute activations in the backward pass: less memory, slower.")
 
     # Optimisation
@@ -107,19 +153,66 @@ class Recipe:
         256, "Images per optimizer step, over all processes and accumulation steps together."
     )
     gradient_accumulation_steps: int = _field(1, "Forward and backward passes per optimizer step.")
-    learning_rate: float = _field(0.1, "Peak learning rate, reached at the end of warm-up.")
-    momentum: float = _field(0.9, "Momentum of SGD.")
-    weight_decay: float = _field(1e-4, "L2 penalty on all parameters.")
-    warmup_epochs: float = _field(5.0, "Epochs of linear warm-up from 0 to learning_rate.")
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = _field(
-        "cosine", "Course of the learning rate after warm-up: down to 0 along a cosine or a line, or constant."
+    optim: str = _field("sgd", "sgd, or any optimizer that timm creates, by name: lamb, lars, adamw, ….")
+    momentum: float = _field(0.9, "Momentum of SGD and its kin.")
+    nesterov: bool = _field(False, "Nesterov's momentum, for sgd.")
+    optim_args: dict | None = _field(None, "Further arguments of the optimizer, e.g. '{betas: [0.9, 0.99]}'.")
+    weight_decay: float = _field(1e-4, "L2 penalty, or decoupled decay where the optimizer has that.")
+    weight_decay_on: Literal["all", "all_but_norm", "all_but_norm_and_bias"] = _field(
+        "all", "Parameters that decay: all; without BatchNorm's; or also without the classifier's bias."
     )
+    max_grad_norm: float | None = _field(None, "Clip the norm of the gradient. Unset: off.")
+    learning_rate: float = _field(0.1, "Peak learning rate, reached at the end of warm-up.")
+    lr_scheduler_type: Literal["cosine", "linear", "polynomial", "step", "one_cycle", "constant"] = _field(
+        "cosine", "Course of the learning rate after warm-up. In one_cycle the warm-up is a part of it."
+    )
+    lr_scheduler_interval: Literal["step", "epoch"] = _field(
+        "step", "Whether it moves at every step or, as in torchvision's and timm's scripts, once per epoch."
+    )
+    warmup_epochs: float = _field(5.0, "Epochs of linear warm-up to learning_rate.")
+    warmup_start_factor: float | None = _field(
+        None, "Warm-up starts at this share of learning_rate. Unset: the first of n steps is at 1/n, the last at 1."
+    )
+    warmup_replaces_schedule: bool = _field(
+        False, "The course after warm-up starts where it would be without one, as in timm, instead of from its start."
+    )
+    min_learning_rate: float = _field(0.0, "Where cosine, linear and polynomial end.")
+    lr_power: float = _field(2.0, "Power of polynomial.")
+    lr_step_epochs: list[float] = _field([30.0, 60.0], "For step: epochs after which the learning rate falls.")
+    lr_step_factor: float = _field(0.1, "For step: by this factor.")
     mixed_precision: Literal["no", "fp16", "bf16"] | None = _field(
         None, "fp16 scales the loss against underflow. Unset: what the accelerate configuration says."
     )
     seed: int = _field(42, "Decides initial weights, order of the images and their augmentation.")
 
+    # Loss
+    loss: Literal["cross_entropy", "bce"] = _field(
+        "cross_entropy", "bce: binary cross-entropy of each class, as in ResNet strikes back."
+    )
+    label_smoothing_factor: float = _field(0.0, "Share of the target that is spread over all classes.")
+    bce_target_threshold: float | None = _field(
+        None, "For bce: mixed targets above this are 1, others 0. Unset: they stay soft."
+    )
+    teacher: str | None = _field(
+        None, "Distil from this classifier of the same classes, a folder or an id on the Hub (timm's too)."
+    )
+    distillation_alpha: float = _field(0.5, "Share of the teacher in the loss.")
+    distillation_temperature: float = _field(1.0, "Softens the outputs of both.")
+
+    # Averaged weights
+    ema_decay: float | None = _field(None, "Exponential moving average of the weights, with this decay. Unset: off.")
+    ema_every_steps: int = _field(1, "Update it every so many optimizer steps.")
+    ema_warmup: bool = _field(False, "Start with a small decay that grows, by timm's formula.")
+    ema_start_epoch: int = _field(0, "Until so many epochs are over, the average is a copy of the weights.")
+    swa_start_epoch: int | None = _field(
+        None, "Stochastic weight averaging: mean of the weights after each epoch from this one on. Unset: off."
+    )
+    batch_norm_recalibration_steps: int = _field(
+        0, "Measure BatchNorm's statistics anew, on so many batches, for averaged weights. SWA needs some."
+    )
+
     # Evaluation and output
+    eval_flip: bool = _field(False, "Test-time augmentation: mean of the logits of each image and its mirror image.")
     per_device_eval_batch_size: int | None = _field(None, "Unset: as many images as a training process holds at once.")
     output_dir: str | None = _field(None, "Run folder. Unset: runs/<name of the recipe>.")
     overwrite_output_dir: bool = _field(False, "Replace the run that output_dir already holds.")
@@ -130,21 +223,18 @@ class Recipe:
     hub_model_id: str | None = _field(None, "Repository to push to, as user/name.")
 
     def __post_init__(self):
-        if isinstance(self.config_overrides, str):  # from the command line
-            try:
-                self.config_overrides = yaml.load(self.config_overrides, Loader=_Loader)
-            except (yaml.YAMLError, StrictDataclassFieldValidationError) as error:
-                raise UserError(f"config_overrides is not a YAML mapping: {self.config_overrides!r}") from error
-        for name in ("image_size", "num_train_epochs", "total_train_batch_size", "gradient_accumulation_steps",
-                     "checkpoint_every_epochs", "eval_image_size", "per_device_eval_batch_size"):  # fmt: skip
+        for name in _AT_LEAST_1:
             if getattr(self, name) is not None:
                 self._require(name, getattr(self, name) >= 1, "must be at least 1")
-        for name in ("learning_rate", "weight_decay", "warmup_epochs", "dataloader_num_workers", "seed",
-                     "max_bad_images", "shuffle_buffer"):  # fmt: skip
+        for name in _AT_LEAST_0:
             if getattr(self, name) is not None:
                 self._require(name, 0 <= getattr(self, name) < math.inf, "must be 0 or more")
+        for name in _SHARES:
+            self._require(name, 0 <= getattr(self, name) <= 1, "must be in [0, 1]")
+        for name in ("label_smoothing_factor", "ema_decay", "bce_target_threshold"):
+            if getattr(self, name) is not None:
+                self._require(name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
         self._require("momentum", 0 <= self.momentum < 1, "must be in [0, 1)")
-        self._require("random_flip", 0 <= self.random_flip <= 1, "must be in [0, 1]")
         self._require("eval_crop_ratio", 0 < self.eval_crop_ratio <= 1, "must be in (0, 1]")
         if self.train_val_split is not None:
             self._require("train_val_split", 0 < self.train_val_split < 1, "must be between 0 and 1")
@@ -162,9 +252,52 @@ class Recipe:
             self.warmup_epochs <= self.num_train_epochs,
             f"must not be longer than the training (num_train_epochs is {self.num_train_epochs})",
         )
+        self._require("rand_augment_magnitude", 0 <= self.rand_augment_magnitude <= 10, "must be in [0, 10]")
+        self._require("distillation_temperature", self.distillation_temperature > 0, "must be positive")
+        if self.mixup_group_size is not None:
+            self._require("mixup_group_size", self.mixup_group_size % 2 == 0, "must be even: images mix in pairs")
+        self._check_epochs()
+        if self.bce_target_threshold is not None and self.loss != "bce":
+            raise UserError(
+                "bce_target_threshold has no meaning for loss cross_entropy: leave it out, or set loss: bce"
+            )
+        if self.ema_decay is not None and self.swa_start_epoch is not None:
+            raise UserError("ema_decay and swa_start_epoch are two ways to average the weights: choose one")
+        if self.swa_start_epoch is not None and not self.batch_norm_recalibration_steps:
+            raise UserError(
+                "swa_start_epoch needs batch_norm_recalibration_steps, e.g. 100: averaged weights have no BatchNorm "
+                "statistics of their own"
+            )
+        if self.streaming and self.augmentation_repeats > 1:
+            raise UserError("augmentation_repeats needs images at hand, which streaming has not: set one of them off")
         if self.push_to_hub and not self.hub_model_id:
             raise UserError("push_to_hub needs hub_model_id, the repository to push to: --hub_model_id user/name")
         self.model_config()
+
+    def _check_epochs(self) -> None:
+        epochs = self.num_train_epochs
+        if (self.image_size_start is None) != (self.image_size_ramp is None):
+            raise UserError("progressive resizing needs both image_size_start and image_size_ramp")
+        if self.image_size_ramp is not None:
+            ramp = self.image_size_ramp
+            self._require(
+                "image_size_ramp",
+                len(ramp) == 2 and 0 <= ramp[0] <= ramp[1] <= epochs,
+                f"must be two epochs, 0 <= first <= last <= {epochs}",
+            )
+        if self.swa_start_epoch is not None:
+            self._require("swa_start_epoch", 1 <= self.swa_start_epoch <= epochs, f"must be in [1, {epochs}]")
+        self._require("lr_step_epochs", sorted(self.lr_step_epochs) == self.lr_step_epochs, "must rise")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images of a batch are mixed with each other, so that targets are soft."""
+        return self.mixup_alpha > 0 or self.cutmix_alpha > 0
+
+    @property
+    def averages(self) -> bool:
+        """Whether there is an average of the weights beside them."""
+        return self.ema_decay is not None or self.swa_start_epoch is not None
 
     def _require(self, name: str, condition: bool, requirement: str) -> None:
         if not condition:
@@ -194,7 +327,7 @@ class Recipe:
         try:
             return ResNet50Config(**overrides, **labels)
         except (StrictDataclassError, TypeError) as error:
-            raise UserError(f"config_overrides: {_cause(error)}") from error
+            raise UserError(f"config_overrides: {cause(error)}") from error
 
     def local_batch_size(self, num_processes: int) -> int:
         """
@@ -217,9 +350,11 @@ class Recipe:
         """The fields that decide the result, fit to be published: no path of this machine's folders."""
         private = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "push_to_hub", "hub_model_id")
         settings = {name: value for name, value in asdict(self).items() if name not in private}
-        path = Path(self.dataset_name)
-        if path.exists() or path.is_absolute():
-            settings["dataset_name"] = path.resolve().name
+        for name in ("dataset_name", "model_name_or_path", "teacher"):
+            if settings[name] is not None:
+                path = Path(settings[name])
+                if path.exists() or path.is_absolute():
+                    settings[name] = path.resolve().name
         return settings
 
     def flat_dict(self) -> dict[str, int | float | str]:
@@ -229,123 +364,3 @@ class Recipe:
     def save(self, path: Path) -> None:
         """Write every field as YAML: training from that file is the same run again."""
         path.write_text(yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=119))
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but `1e-4` is a number, and a key given twice is an error."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def load_recipe_file(path: str | Path) -> dict[str, Any]:
-    """
-    Read and check a recipe's YAML.
-
-    Returns:
-        The fields it sets, each of the right name and type.
-
-    Raises:
-        UserError: no such file, not YAML, an unknown key, or a value of the wrong type.
-    """
-    path = Path(path)
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the recipe {path}: {error}. There are: {_recipe_names()}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    values = {} if values is None else values
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold `field: value` lines, not a {type(values).__name__}")
-    types_of = typing.get_type_hints(Recipe)
-    for name, value in values.items():
-        if name not in types_of:
-            raise UserError(f"{path}: unknown key {name!r}{did_you_mean(str(name), types_of)}")
-        values[name] = _whole_numbers_as_floats(value, types_of[name])
-    try:
-        Recipe(**values)
-    except StrictDataclassFieldValidationError as error:
-        raise UserError(f"{path}: {_cause(error)}") from error
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    return values
-
-
-def parse_recipe(arguments: list[str] | None = None) -> Recipe:
-    """
-    `--config recipes/X.yaml [--any_field value]` as a checked recipe. `--help` explains each field.
-
-    Args:
-        arguments: the command line, without the program's name. None: this process's own.
-
-    Raises:
-        UserError: anything wrong with the file or the command line.
-    """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parser = _Parser(
-        Recipe,
-        description="Train a ResNet-50. Start it with `accelerate launch train.py …`, or with python for one process.",
-        usage="train.py --config recipes/NAME.yaml [--FIELD VALUE ...]",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", metavar="FILE", help="The recipe. Fields given beside it override its own.")
-    config, _ = parser.parse_known_args(arguments)
-    if config.config is None:
-        raise UserError(f"which recipe? Give one with --config: {_recipe_names()}")
-    parser.set_defaults(**load_recipe_file(config.config))
-    namespace, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        known = [f"--{f.name}" for f in fields(Recipe)]
-        raise UserError(f"unknown argument {unknown[0]!r}{did_you_mean(unknown[0], known)} --help lists them all")
-    values = vars(namespace)
-    name = Path(values.pop("config")).stem
-    values["output_dir"] = values["output_dir"] or f"runs/{name}"
-    try:
-        return Recipe(**values)
-    except StrictDataclassFieldValidationError as error:
-        raise UserError(_cause(error)) from error
-
-
-class _Parser(HfArgumentParser):
-    @staticmethod
-    def _parse_dataclass_field(parser, field):
-        # The parent strips `None` from the field's own type, which `strict` still needs.
-        HfArgumentParser._parse_dataclass_field(parser, copy.copy(field))
-
-    def error(self, message: str):
-        raise UserError(message)
-
-
-def _recipe_names() -> str:
-    """The recipes in reach, each with the first line of its header."""
-    folder = Path("recipes")
-    lines = [
-        f"\n  {path}  {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}"
-        for path in sorted(folder.glob("*.yaml"))
-    ]
-    return "".join(lines) or "none in ./recipes; start from the project's folder"
-
-
-def _whole_numbers_as_floats(value: Any, hint: Any) -> Any:
-    """`learning_rate: 1` means 1.0. Everything else stays as it is, for the type check to judge."""
-    accepted = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if type(value) is int and float in accepted and int not in accepted:
-        return float(value)
-    if isinstance(value, list) and list[float] in accepted:
-        return [_whole_numbers_as_floats(item, float) for item in value]
-    return value
-
-
-def _cause(error: Exception) -> str:
-    """The reason inside huggingface_hub's two-line validation errors."""
-    return str(error.__cause__ or error).strip()

@@ -14,6 +14,7 @@ from PIL import Image as PILImage
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
+from modeling_resnet50.data.augmentation import TrainingTransform
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order
 from modeling_resnet50.data.sources import load_evaluation_split, load_train_and_validation
@@ -21,7 +22,6 @@ from modeling_resnet50.data.transforms import (
     decode_image,
     evaluation_resize_size,
     evaluation_transform,
-    training_transform,
 )
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.recipe import Recipe
@@ -247,7 +247,7 @@ def test_evaluation_sees_each_image_once_with_a_ragged_end(num_processes):
 def loader_for(recipe: Recipe, dataset: Dataset, num_workers: int, epoch: int) -> DeviceLoader:
     sampler = TrainSampler(len(dataset), recipe.total_train_batch_size, recipe.seed)
     sampler.epoch = epoch
-    batches = ImageBatches(dataset, training_transform(recipe), recipe.seed)
+    batches = ImageBatches(dataset, TrainingTransform(recipe), recipe.seed)
     return DeviceLoader(batches, sampler, torch.device("cpu"), recipe.image_mean, recipe.image_std, num_workers)
 
 
@@ -307,7 +307,7 @@ def test_skipped_image_is_replaced_by_the_next_readable_one_and_counted(image_fo
     train, _ = load_train_and_validation(recipe)
     order = [(1, 0), (1, 11), (1, 12)]
     stand_in = [(1, 0), (1, 13), (1, 12)]
-    transform = training_transform(recipe)
+    transform = TrainingTransform(recipe)
     expected = ImageBatches(train, transform, recipe.seed).__getitems__(stand_in)
     for name in ("bee/3", "bee/4"):  # rows 11 and 12
         (image_folder / "train" / f"{name}.jpg").write_bytes(b"not an image")
@@ -331,6 +331,6 @@ def test_a_folder_of_nothing_but_unreadable_images_is_refused_even_when_they_are
     train, _ = load_train_and_validation(recipe_for(image_folder))
     for path in image_folder.glob("train/*/*.jpg"):
         path.write_bytes(b"not an image")
-    batches = ImageBatches(train, training_transform(recipe_for(image_folder)), on_bad_image="skip")
+    batches = ImageBatches(train, TrainingTransform(recipe_for(image_folder)), on_bad_image="skip")
     with pytest.raises(UserError, match="row 3 and the 100 after it are all unreadable"):
         list(DeviceLoader(batches, [[(1, 3)]], torch.device("cpu"), [0.5] * 3, [0.5] * 3))

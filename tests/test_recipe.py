@@ -7,7 +7,8 @@ import pytest
 from conftest import PROJECT
 
 from modeling_resnet50.errors import UserError
-from modeling_resnet50.recipe import Recipe, load_recipe_file, parse_recipe
+from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.recipe_file import load_recipe_file, parse_recipe
 
 
 RECIPES = sorted((PROJECT / "recipes").glob("*.yaml"))
@@ -69,7 +70,7 @@ def test_help_lists_every_field(capsys):
     ("text", "message"),
     [
         ("learnig_rate: 0.1", r"mine.yaml: unknown key 'learnig_rate'; did you mean 'learning_rate'\?"),
-        ("learning_rate: fast", r"mine.yaml: .*'learning_rate' expected float, got str"),
+        ("learning_rate: fast", r"mine.yaml: learning_rate: 'fast' is neither a number nor arithmetic"),
         ("num_train_epochs: 1.5", "'num_train_epochs' expected int, got float"),
         ("random_crop_scale: [a, b]", "random_crop_scale"),
         ("learning_rate: -0.1", "learning_rate must be 0 or more, got -0.1"),
@@ -94,7 +95,7 @@ def test_bad_recipe_is_one_clear_error(tmp_path, text, message):
     ("arguments", "message"),
     [
         (["--learnig_rate", "1"], r"unknown argument '--learnig_rate'; did you mean '--learning_rate'\?"),
-        (["--learning_rate", "fast"], "--learning_rate.* invalid float value: 'fast'"),
+        (["--learning_rate", "fast"], "learning_rate: 'fast' is neither a number nor arithmetic"),
         (["--warmup_epochs", "1000"], "warmup_epochs"),
         (["--config_overrides", "{"], "not a YAML mapping"),
     ],

@@ -16,6 +16,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from PIL import Image
 
 from modeling_resnet50.data import streaming
+from modeling_resnet50.data.augmentation import TrainingTransform
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.streaming import (
@@ -25,7 +26,7 @@ from modeling_resnet50.data.streaming import (
     StreamSampler,
     open_streamed_split,
 )
-from modeling_resnet50.data.transforms import evaluation_transform, training_transform
+from modeling_resnet50.data.transforms import evaluation_transform
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.recipe import Recipe
 
@@ -35,7 +36,7 @@ SHARDS = [[10, 10, 3], [1], [17, 4], [6, 6, 6, 6, 2]]
 NAMES = ["ant", "bee", "cat", "dog"]
 CLASSES = ClassLabel(names=NAMES)
 SIZES = np.array([size for shard in SHARDS for size in shard])
-TRANSFORM = training_transform(Recipe(image_size=16))
+TRANSFORM = TrainingTransform(Recipe(image_size=16))
 
 
 def write_shard(path: Path, rows: range, row_groups: list[int], label=CLASSES, labels=None) -> None:

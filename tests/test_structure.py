@@ -16,6 +16,7 @@ ALLOWED = {
     "modeling_resnet50": {"configuration_resnet50"},
     "__init__": {"configuration_resnet50", "modeling_resnet50"},
     "recipe": {"configuration_resnet50"},
+    "recipe_file": {"recipe"},
     "data": {"recipe"},
     "prepare": {"data"},
     "training": {"recipe"},

@@ -139,18 +139,18 @@ def test_model_card_states_the_runs_own_numbers(finished_run):
 
 def test_ten_steps_equal_a_plain_pytorch_loop(image_folder, tmp_path, train):
     """The same weights as a loop of a few lines on the same batches: no Accelerate, no recipe."""
+    from modeling_resnet50.data.augmentation import TrainingTransform
     from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
     from modeling_resnet50.data.sampling import TrainSampler
     from modeling_resnet50.data.sources import load_train_and_validation
-    from modeling_resnet50.data.transforms import training_transform
-    from modeling_resnet50.recipe import parse_recipe
+    from modeling_resnet50.recipe_file import parse_recipe
 
     arguments = tiny_arguments(image_folder, tmp_path / "run", total_train_batch_size=4, warmup_epochs=0)
     train(arguments)
     recipe = parse_recipe(arguments)
     images, _ = load_train_and_validation(recipe)
     sampler = TrainSampler(24, 4, recipe.seed)
-    batches = ImageBatches(images, training_transform(recipe), recipe.seed)
+    batches = ImageBatches(images, TrainingTransform(recipe), recipe.seed)
     loader = DeviceLoader(batches, sampler, torch.device("cpu"), recipe.image_mean, recipe.image_std)
     torch.manual_seed(recipe.seed)
     model = ResNet50ForImageClassification(recipe.model_config(["ant", "bee", "cat"]))

@@ -1,7 +1,8 @@
 """From a `datasets.Dataset` to batches on the device, ready for `model(**batch)`."""
 
+import random
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
 from ..errors import UserError
+from .augmentation import TrainingTransform
+from .mixing import Mixing
 from .sampling import sample_seed
 from .transforms import decode_image
 
@@ -26,8 +29,8 @@ class ImageBatches(torch.utils.data.Dataset):
 
     Args:
         dataset: columns `image` and `label`, as the loaders of `sources` give it.
-        transform: uint8 pixels `(3, height, width)` to uint8 pixels of one common size. Whatever it draws from
-            PyTorch's global generator is a pure function of (seed, epoch, index).
+        transform: uint8 pixels `(3, height, width)` to uint8 pixels of one common size. Whatever it draws from the
+            global generators of PyTorch, NumPy and Python is a pure function of (seed, epoch, index).
         seed: the run's seed.
         on_bad_image: what to do about an unreadable image: "error" stops, "skip" takes the next readable one instead.
     """
@@ -48,22 +51,24 @@ class ImageBatches(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitems__(self, samples: list[tuple[int, int]]) -> dict[str, Any] | UserError:
+    def __getitems__(self, samples: list[tuple[int, ...]]) -> dict[str, Any] | UserError:
         """
         Args:
-            samples: `(epoch, index)` of each image.
+            samples: `(epoch, index)` or `(epoch, index, repeat)` of each image, all of one epoch.
 
         Returns:
             `pixel_values` uint8 `(batch, 3, height, width)`, `labels` int64 `(batch,)`, and `bad_images`, what was
             wrong with each image that another one stands in for. Under "error", an unreadable image comes back as the
             error, not raised: a DataLoader would bury it in the worker's traceback.
         """
-        indices = [index for _, index in samples]
+        indices = [index for _, index, *_ in samples]
+        if isinstance(self.transform, TrainingTransform):
+            self.transform.epoch = samples[0][0]
         rows = self.images[indices]["image"]
         pixel_values = None
         bad_images = []
-        with torch.random.fork_rng(devices=[]):  # without workers this is the training process: leave its state alone
-            for position, ((epoch, index), row) in enumerate(zip(samples, rows)):
+        with _generators_restored():  # without workers this is the training process
+            for position, ((epoch, index, *repeat), row) in enumerate(zip(samples, rows)):
                 try:
                     pixels = _decode(row, index)
                 except UserError as error:
@@ -75,7 +80,7 @@ class ImageBatches(torch.utils.data.Dataset):
                     except UserError as none_is_readable:
                         return none_is_readable
                     indices[position] = index
-                torch.default_generator.manual_seed(sample_seed(self.seed, epoch, index))
+                _seed_generators(sample_seed(self.seed, epoch, index, *repeat))
                 pixels = self.transform(pixels)
                 if pixel_values is None:
                     pixel_values = torch.empty(
@@ -105,6 +110,22 @@ def _decode(row: dict[str, Any], index: int) -> Tensor:
         raise UserError(f"unreadable image: {where}: {error}") from error
 
 
+@contextmanager
+def _generators_restored() -> Iterator[None]:
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    random.setstate(python_state)
+    np.random.set_state(numpy_state)
+
+
+def _seed_generators(seed: int) -> None:
+    """torchvision draws from PyTorch's global generator, timm from Python's and NumPy's."""
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
 class DeviceLoader:
     """
     Iterates over normalised batches on the device.
@@ -119,12 +140,14 @@ class DeviceLoader:
         image_mean, image_std: per channel, for pixels in [0, 1].
         num_workers: processes that decode; 0 decodes in this one.
         max_bad_images: how many unreadable images one pass may replace.
+        mixing: mixup and CutMix, if any.
 
     Attributes:
         bad_images: what was wrong with those that were replaced in this pass, one text each.
 
     Yields:
-        `pixel_values` float32 `(batch, 3, height, width)`, channels last, and `labels` int64 `(batch,)`.
+        `pixel_values` float32 `(batch, 3, height, width)`, channels last; `labels` int64 `(batch,)`; and `targets` for
+        the loss: the labels, or with mixing `(batch, num_labels)`, and the label is then the class with most of it.
     """
 
     def __init__(
@@ -136,6 +159,7 @@ class DeviceLoader:
         image_std: list[float],
         num_workers: int = 0,
         max_bad_images: int = 0,
+        mixing: Mixing | None = None,
     ):
         self.sampler = sampler
         self.device = device
@@ -143,6 +167,7 @@ class DeviceLoader:
         self.std = torch.tensor(image_std, device=device).view(3, 1, 1)
         self.max_bad_images = max_bad_images
         self.bad_images: list[str] = []
+        self.mixing = mixing
         self.loader = DataLoader(
             batches,
             batch_sampler=sampler,
@@ -159,7 +184,7 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         self.bad_images = []
-        for batch in self.loader:
+        for number, batch in enumerate(self.loader):
             if isinstance(batch, UserError):
                 raise batch
             self.bad_images += batch["bad_images"]
@@ -169,10 +194,12 @@ class DeviceLoader:
                     + self.bad_images[-1]
                 )
             pixels = batch["pixel_values"].to(self.device, non_blocking=True).float().div_(255)
-            yield {
-                "pixel_values": pixels.sub_(self.mean).div_(self.std),
-                "labels": batch["labels"].to(self.device, non_blocking=True),
-            }
+            pixels.sub_(self.mean).div_(self.std)
+            labels = targets = batch["labels"].to(self.device, non_blocking=True)
+            if self.mixing is not None:
+                pixels, targets = self.mixing(pixels, labels, self.sampler.epoch, number)
+                labels = targets.argmax(-1)
+            yield {"pixel_values": pixels, "labels": labels, "targets": targets}
 
 
 def _as_it_is(batch):

@@ -6,11 +6,13 @@ from typing import Any
 import torch
 
 from ..recipe import Recipe
+from .augmentation import TrainingTransform
 from .loader import DeviceLoader, ImageBatches
+from .mixing import Mixing
 from .sampling import EvaluationSampler, TrainSampler
 from .sources import load_train_and_validation, open_streamed_train_and_validation
 from .streaming import StreamedEvaluationSampler, StreamedImageBatches, StreamSampler
-from .transforms import evaluation_resize_size, evaluation_transform, training_transform
+from .transforms import evaluation_resize_size, evaluation_transform
 
 
 @dataclass
@@ -65,7 +67,13 @@ def load_training_data(
         images = StreamedImageBatches
     else:
         train_set, validation_set = load_train_and_validation(recipe)
-        train_sampler = TrainSampler(len(train_set), *batching, recipe.gradient_accumulation_steps, **share)
+        train_sampler = TrainSampler(
+            len(train_set),
+            *batching,
+            recipe.gradient_accumulation_steps,
+            repeats=recipe.augmentation_repeats,
+            **share,
+        )
         eval_sampler = EvaluationSampler(len(validation_set), eval_batch_size, **share)
         images = ImageBatches
 
@@ -79,11 +87,17 @@ def load_training_data(
         "image_std": recipe.image_std,
         "num_workers": num_workers,
     }
-    train_images = images(train_set, training_transform(recipe), recipe.seed, recipe.on_bad_image)
+    label_names = train_set.features["label"].names
     return TrainingData(
-        DeviceLoader(train_images, train_sampler, max_bad_images=recipe.max_bad_images, **loading),
+        DeviceLoader(
+            images(train_set, TrainingTransform(recipe), recipe.seed, recipe.on_bad_image),
+            train_sampler,
+            max_bad_images=recipe.max_bad_images,
+            mixing=Mixing(recipe, len(label_names), **share) if recipe.mixes else None,
+            **loading,
+        ),
         DeviceLoader(images(validation_set, eval_transform), eval_sampler, **loading),
-        train_set.features["label"].names,
+        label_names,
         len(train_set),
         len(validation_set),
     )

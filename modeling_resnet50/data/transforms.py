@@ -17,8 +17,6 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
-from ..recipe import Recipe
-
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -52,20 +50,6 @@ def _needs_pil(data: bytes) -> bool:
         return False
     image = Image.open(io.BytesIO(data))
     return image.mode == "CMYK" or image.getexif().get(_EXIF_ORIENTATION, 1) != 1
-
-
-def training_transform(recipe: Recipe) -> nn.Module:
-    """Random resized crop and flip. Draws from PyTorch's global random generator."""
-    return v2.Compose([
-        v2.RandomResizedCrop(
-            recipe.image_size,
-            scale=tuple(recipe.random_crop_scale),
-            ratio=tuple(recipe.random_crop_ratio),
-            interpolation=InterpolationMode(recipe.interpolation),
-            antialias=True,
-        ),
-        v2.RandomHorizontalFlip(recipe.random_flip),
-    ])  # fmt: skip
 
 
 def evaluation_transform(resize_size: int, crop_size: int, interpolation: str) -> nn.Module:

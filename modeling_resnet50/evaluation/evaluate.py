@@ -18,6 +18,7 @@ def evaluate_model(
     accelerator: Accelerator,
     class_map: Tensor | None = None,
     on_batch: Callable[[], None] | None = None,
+    flip: bool = False,
 ) -> dict[str, float]:
     """
     Top-1, top-5 and loss over all images of all processes' loaders, each image exactly once.
@@ -28,6 +29,7 @@ def evaluate_model(
         accelerator: gives precision and processes. Call on every process.
         class_map: int64 `(number of classes of the data,)`, the model's class for each label of the data.
         on_batch: called after each batch, to show progress.
+        flip: test-time augmentation: mean of the logits of each image and its mirror image.
 
     Returns:
         `{"val_loss": nats, "val_top1": share, "val_top5": share}`, the same on every process.
@@ -39,6 +41,8 @@ def evaluate_model(
     for batch in loader:
         with accelerator.autocast():
             logits = model(pixel_values=batch["pixel_values"]).logits
+            if flip:
+                logits = (logits + model(pixel_values=batch["pixel_values"].flip(-1)).logits) / 2
         log_probabilities = logits.float().log_softmax(-1)
         target = batch["labels"] if class_map is None else class_map[batch["labels"]]
         top_classes.append(log_probabilities.topk(min(5, logits.shape[-1])).indices)

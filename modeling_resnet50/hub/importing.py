@@ -11,13 +11,13 @@ from huggingface_hub.errors import StrictDataclassError
 from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
 from timm.layers import BlurPool2d
 from torch import nn
-from transformers import AutoImageProcessor, BitImageProcessor, ResNetForImageClassification
+from transformers import AutoImageProcessor, BitImageProcessor, PreTrainedConfig, ResNetForImageClassification
 
 from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
 from ..data.class_names import imagenet_words
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model
-from .model_folder import image_processor
+from .model_folder import image_processor, load_model
 from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet, is_transformers_resnet, read_weights
 
 
@@ -44,7 +44,7 @@ class Imported:
 def import_model(
     source: str,
     *,
-    classifier: Literal["keep", "new", "drop"] = "keep",
+    classifier: Literal["keep", "new", "drop", "fit"] = "keep",
     num_labels: int | None = None,
     config_overrides: dict[str, Any] | None = None,
 ) -> Imported:
@@ -54,7 +54,8 @@ def import_model(
     Args:
         source: `timm:NAME`; a folder of timm or of transformers' own ResNet, or its id on the Hub; or a file:
             safetensors, or what `torch.save` wrote (a state dict, or a training checkpoint that holds one).
-        classifier: keep the source's, put a new one in its place, or drop it and give the features only.
+        classifier: keep the source's, put a new one in its place, drop it and give the features only; or "fit": keep
+            it if it tells `num_labels` classes apart, else put a new one in its place.
         num_labels: classes of a new classifier.
         config_overrides: what the weights cannot show, e.g. `{"downsample_in_bottleneck": True}` for a v1 ResNet.
 
@@ -66,6 +67,8 @@ def import_model(
     notes = [f"recognised: {found.kind}"]
     fields = {**infer_fields(found.state, source), **found.fields, **(config_overrides or {})}
     classes = found.state["fc.weight"].shape[0] if "fc.weight" in found.state else None
+    if classifier == "fit":
+        classifier = "keep" if classes == num_labels else "new"
     if classifier == "keep":
         if classes is None:
             raise UserError(
@@ -174,15 +177,36 @@ def _find(source: str) -> Source:
             raise UserError(f"{path / 'config.json'} is not JSON: {error}") from error
         if config.get("model_type") == "resnet":
             return _from_transformers(source)
+        if config.get("model_type") == ResNet50Config.model_type:
+            return _from_this_library(source)
         if "architecture" in config:
             return _from_timm(f"local-dir:{path}", source)
         raise UserError(f"{path / 'config.json'} describes {config.get('model_type', 'nothing known')}, not a ResNet")
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
-        return _from_timm(f"hf-hub:{source}", source) if source.startswith("timm/") else _from_transformers(source)
+        if source.startswith("timm/"):
+            return _from_timm(f"hf-hub:{source}", source)
+        return _from_transformers(source) if _model_type(source) == "resnet" else _from_this_library(source)
     raise UserError(
         f"{source}: no such file or folder. Sources are files, folders, ids on the Hub, and timm:NAME, "
         "e.g. timm:resnet50.a1_in1k"
     )
+
+
+def _model_type(source: str) -> str | None:
+    try:
+        return PreTrainedConfig.get_config_dict(source)[0].get("model_type")
+    except (OSError, ValueError) as error:
+        raise UserError(f"transformers cannot open {source}: {' '.join(str(error).split())}") from error
+
+
+def _from_this_library(source: str) -> Source:
+    model, processor = load_model(source)
+    if not isinstance(model, ResNet50ForImageClassification):
+        raise UserError(f"{source} is a {type(model).__name__}, not a ResNet")
+    architecture = [name for name in ResNet50Config.__annotations__ if hasattr(model.config, name)]
+    fields = {name: getattr(model.config, name) for name in architecture if name != "pretrained_cfg"}
+    fields |= {"id2label": model.config.id2label, "label2id": model.config.label2id}
+    return Source("a model of this library", model.state_dict(), fields, processor, LogitsOnly(model.eval()))
 
 
 def _from_timm(name: str, source: str) -> Source:

@@ -17,7 +17,7 @@ _TEMPLATE = """---
 
 # {name}
 
-ResNet-50 (He et al. 2015, v1.5: stride in the 3×3 convolutions) trained from scratch on `{dataset}`:
+ResNet-50 (He et al. 2015, v1.5: stride in the 3×3 convolutions) trained {start} on `{dataset}`:
 {parameters:,} parameters, {num_labels} classes, images of {image_size} × {image_size} pixels.
 
 ## Results
@@ -27,7 +27,7 @@ ResNet-50 (He et al. 2015, v1.5: stride in the 3×3 convolutions) trained from s
 | {epoch} of {epochs} | {top1:.2%} | {top5:.2%} | {loss:.4f} |
 
 Measured on the validation split, every image once: short side resized to {resize_size} pixels, central square of
-{image_size}, {interpolation}. The saved image processor does the same.{selection}
+{image_size}, {interpolation}. The saved image processor does the same.{flip}{averaged}{selection}
 
 ## Use
 
@@ -43,7 +43,7 @@ if the architecture is the default one.
 
 ## Training
 
-SGD, {epochs} epochs, {batch_size} images per step.{bad_images} Every setting:
+{optim}, {epochs} epochs, {batch_size} images per step.{bad_images} Every setting:
 
 ```yaml
 {recipe}
@@ -51,7 +51,9 @@ SGD, {epochs} epochs, {batch_size} images per step.{bad_images} Every setting:
 """
 
 
-def model_card(model: PreTrainedModel, recipe: Recipe, history: list[dict[str, Any]], epoch: int) -> ModelCard:
+def model_card(
+    model: PreTrainedModel, recipe: Recipe, history: list[dict[str, Any]], epoch: int, prefix: str = ""
+) -> ModelCard:
     """
     The card of a model with the weights of `epoch`.
 
@@ -60,14 +62,16 @@ def model_card(model: PreTrainedModel, recipe: Recipe, history: list[dict[str, A
         recipe: what it was trained by.
         history: rows of metrics.jsonl, one of them for `epoch`.
         epoch: counted from 1.
+        prefix: of this model's columns in the metrics: `"average_"` for averaged weights.
     """
     row = next(row for row in history if row["epoch"] == epoch)
+    top1, top5, loss = (row[f"{prefix}{name}"] for name in ("val_top1", "val_top5", "val_loss"))
     settings = recipe.public_dict()
     dataset = settings["dataset_name"]
     name = recipe.hub_model_id or f"resnet50-{re.sub('[^A-Za-z0-9]+', '-', dataset).strip('-').lower()}"
     crop_size = recipe.eval_image_size or recipe.image_size
     bad_images = max(r["bad_images"] for r in history if r["epoch"] <= epoch)
-    is_best = row["val_top1"] == max(r["val_top1"] for r in history)
+    is_best = top1 == max(value for r in history for name, value in r.items() if name.endswith("val_top1"))
     card_data = ModelCardData(
         library_name="transformers",
         pipeline_tag="image-classification",
@@ -84,9 +88,9 @@ def model_card(model: PreTrainedModel, recipe: Recipe, history: list[dict[str, A
                 dataset_split="validation",
                 metric_type="accuracy",
                 metric_name=metric_name,
-                metric_value=round(row[key], 6),
+                metric_value=round(value, 6),
             )
-            for metric_name, key in (("top-1 accuracy", "val_top1"), ("top-5 accuracy", "val_top5"))
+            for metric_name, value in (("top-1 accuracy", top1), ("top-5 accuracy", top5))
         ],
     )
     return ModelCard(
@@ -101,9 +105,13 @@ def model_card(model: PreTrainedModel, recipe: Recipe, history: list[dict[str, A
             interpolation=recipe.interpolation,
             epoch=epoch,
             epochs=recipe.num_train_epochs,
-            top1=row["val_top1"],
-            top5=row["val_top5"],
-            loss=row["val_loss"],
+            top1=top1,
+            top5=top5,
+            loss=loss,
+            averaged=" The weights are an average over the training." if prefix else "",
+            flip=" The logits are the mean over each image and its mirror image." if recipe.eval_flip else "",
+            optim=recipe.optim if recipe.optim != "sgd" else "SGD",
+            start=f"from `{settings['model_name_or_path']}`" if recipe.model_name_or_path else "from scratch",
             selection=" These weights were chosen by this very top-1, which therefore flatters them."
             if is_best
             else "",

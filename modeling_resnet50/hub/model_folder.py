@@ -64,7 +64,7 @@ def timm_preprocessing(processor: BitImageProcessor) -> dict[str, Any]:
 
 
 def save_model(
-    folder: Path, model: PreTrainedModel, recipe: Recipe, history: list[dict[str, Any]], epoch: int
+    folder: Path, model: PreTrainedModel, recipe: Recipe, history: list[dict[str, Any]], epoch: int, prefix: str = ""
 ) -> None:
     """
     Everything a user needs to load a trained model, in one folder.
@@ -75,6 +75,7 @@ def save_model(
         recipe: what it was trained by.
         history: rows of metrics.jsonl; the card states those of `epoch`.
         epoch: the epoch the weights come from.
+        prefix: of this model's columns in the metrics: `"average_"` for averaged weights.
     """
     processor = image_processor(
         recipe.eval_image_size or recipe.image_size,
@@ -84,7 +85,7 @@ def save_model(
         recipe.image_std,
     )
     save_model_and_processor(folder, model, processor)
-    model_card(model, recipe, history, epoch).save(folder / "README.md")
+    model_card(model, recipe, history, epoch, prefix).save(folder / "README.md")
 
 
 def save_model_and_processor(folder: Path, model: PreTrainedModel, processor: BitImageProcessor) -> None:

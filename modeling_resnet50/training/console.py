@@ -22,6 +22,7 @@ _COLUMNS = {
     "val_loss": ("val loss", "{:>9.4f}"),
     "val_top1": ("val top-1", "{:>9.2f}%"),
     "val_top5": ("val top-5", "{:>9.2f}%"),
+    "average_val_top1": ("average's", "{:>9.2f}%"),
     "images_per_second": ("images/s", "{:>9.1f}"),
 }
 
@@ -29,9 +30,10 @@ _COLUMNS = {
 class TrainingConsole:
     """Progress of a run: bars on a terminal, plain lines where the output is piped to a file."""
 
-    def __init__(self, is_main_process: bool, num_epochs: int):
+    def __init__(self, is_main_process: bool, num_epochs: int, averages: bool = False):
         self.console = Console(quiet=not is_main_process, highlight=False, soft_wrap=True)
         self.num_epochs = num_epochs
+        self.averages = averages
         self._header_shown = False
         self._bar: Progress | None = None
 
@@ -83,8 +85,9 @@ class TrainingConsole:
 
     def row(self, metrics: dict[str, Any], is_best: bool) -> None:
         """One line of the table; the header comes before the first."""
-        shown = {**metrics, **{name: 100 * metrics[name] for name in ("train_top1", "val_top1", "val_top5")}}
-        cells = [(title, form.format(shown[name])) for name, (title, form) in _COLUMNS.items()]
+        shown = {name: 100 * value if "_top" in name else value for name, value in metrics.items()}
+        columns = {name: column for name, column in _COLUMNS.items() if name != "average_val_top1" or self.averages}
+        cells = [(title, form.format(shown[name]) if name in shown else "") for name, (title, form) in columns.items()]
         if not self._header_shown:
             self._header_shown = True
             self.print("  ".join(title.rjust(len(cell)) for title, cell in cells))

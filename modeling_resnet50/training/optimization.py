@@ -4,22 +4,51 @@ import math
 from collections.abc import Callable
 
 import torch
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, list_optimizers
 from torch import nn
 
+from ..errors import UserError, did_you_mean
 from ..recipe import Recipe
 
 
 def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD with momentum and weight decay on all parameters, as in He et al. 2015. Made by timm's factory."""
-    return create_optimizer_v2(
-        model,
-        opt="momentum",  # timm's name for SGD without Nesterov
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        filter_bias_and_bn=False,
-    )
+    """
+    Any optimizer that timm's factory makes, by its name there; `sgd` is PyTorch's, with or without Nesterov.
+
+    Raises:
+        UserError: no optimizer of that name, or arguments that it does not take.
+    """
+    known = ["sgd", *list_optimizers()]
+    if recipe.optim not in known:
+        raise UserError(f"optim {recipe.optim}: no such optimizer{did_you_mean(recipe.optim, known)}")
+    name = recipe.optim
+    if name == "sgd":
+        name = "nesterov" if recipe.nesterov else "momentum"  # in timm, sgd alone means Nesterov
+    try:
+        return create_optimizer_v2(
+            parameter_groups(model, recipe),
+            opt=name,
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            **(recipe.optim_args or {}),
+        )
+    except (TypeError, ValueError, AssertionError) as error:
+        raise UserError(f"optim {recipe.optim} with optim_args {recipe.optim_args}: {error}") from error
+
+
+def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
+    """All trainable parameters, those that do not decay (`weight_decay_on`) in a group of their own."""
+    decaying, others = [], []
+    for module in model.modules():
+        is_norm = isinstance(module, nn.modules.batchnorm._NormBase)
+        for name, parameter in module.named_parameters(recurse=False):
+            spared = recipe.weight_decay_on != "all" and is_norm
+            spared |= recipe.weight_decay_on == "all_but_norm_and_bias" and name == "bias"
+            if parameter.requires_grad:
+                (others if spared else decaying).append(parameter)
+    groups = [{"params": decaying, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def learning_rate_schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
@@ -27,29 +56,62 @@ def learning_rate_schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[in
     The learning rate as a pure function of the optimizer step.
 
     A function rather than a scheduler object: it resumes from one integer, and Accelerate cannot step it once per
-    process. Step 0 already moves: warm-up rises from `learning_rate / warmup_steps` to `learning_rate`.
+    process.
 
     Args:
-        recipe: `learning_rate`, `warmup_epochs`, `num_train_epochs`, `lr_scheduler_type`.
+        recipe: `learning_rate`, `min_learning_rate`, `num_train_epochs`, and all of `warmup_` and `lr_`.
         steps_per_epoch: optimizer steps in one epoch.
 
     Returns:
         `lr_at(step)`, where `step` counts the optimizer steps already taken.
     """
-    total_steps = recipe.num_train_epochs * steps_per_epoch
-    warmup_steps = round(recipe.warmup_epochs * steps_per_epoch)
+    peak, lowest, epochs = recipe.learning_rate, recipe.min_learning_rate, recipe.num_train_epochs
+    warmup = recipe.warmup_epochs
+    start = 0.0 if recipe.warmup_replaces_schedule else warmup  # epoch at which the course begins
+
+    def course(epoch: float) -> float:
+        """After warm-up; `epoch` is continuous, from 0."""
+        progress = (epoch - start) / (epochs - start) if epochs > start else 1.0
+        match recipe.lr_scheduler_type:
+            case "cosine":
+                return lowest + (peak - lowest) * 0.5 * (1 + math.cos(math.pi * progress))
+            case "linear":
+                return lowest + (peak - lowest) * (1 - progress)
+            case "polynomial":
+                return lowest + (peak - lowest) * (1 - progress) ** recipe.lr_power
+            case "step":
+                return peak * recipe.lr_step_factor ** sum(epoch >= milestone for milestone in recipe.lr_step_epochs)
+            case "constant":
+                return peak
+        raise AssertionError(recipe.lr_scheduler_type)
 
     def lr_at(step: int) -> float:
-        if step < warmup_steps:
-            return recipe.learning_rate * (step + 1) / warmup_steps
-        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)  # 0 to 1 after warm-up
-        if recipe.lr_scheduler_type == "cosine":
-            return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-        if recipe.lr_scheduler_type == "linear":
-            return recipe.learning_rate * (1 - progress)
-        return recipe.learning_rate
+        if recipe.lr_scheduler_type == "one_cycle":
+            return _one_cycle(recipe, step, steps_per_epoch)
+        by_epoch = recipe.lr_scheduler_interval == "epoch"
+        step = step // steps_per_epoch * steps_per_epoch if by_epoch else step
+        epoch = step / steps_per_epoch
+        if epoch < warmup:
+            if recipe.warmup_start_factor is None:
+                return peak * min(1.0, (epoch + (1 if by_epoch else 1 / steps_per_epoch)) / warmup)
+            return peak * (recipe.warmup_start_factor + (1 - recipe.warmup_start_factor) * epoch / warmup)
+        return course(epoch)
 
     return lr_at
+
+
+def _one_cycle(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """
+    Up along half a cosine during warm-up, then down along another (Smith and Topin 2018), as PyTorch's `OneCycleLR`:
+    from a 25th of the peak, or `warmup_start_factor`, to a 250,000th.
+    """
+    peak, last = recipe.learning_rate, recipe.num_train_epochs * steps_per_epoch - 1
+    first = peak * (recipe.warmup_start_factor if recipe.warmup_start_factor is not None else 1 / 25)
+    top = recipe.warmup_epochs / recipe.num_train_epochs * (last + 1) - 1  # the step at the peak
+    if step <= top:
+        return first + (peak - first) * 0.5 * (1 - math.cos(math.pi * step / top))
+    final = first / 1e4
+    return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * (step - top) / (last - top)))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

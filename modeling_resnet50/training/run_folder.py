@@ -3,6 +3,7 @@ The folder of a run, and getting back into it.
 
     recipe.yaml  metrics.jsonl
     best/  final/              a model each, for `from_pretrained`
+    final_average/             if the recipe averages weights
     checkpoints/epoch-0010/    full training state
 """
 
@@ -46,11 +47,12 @@ class RunFolder:
         self.metrics_file = self.path / "metrics.jsonl"
         self.best = self.path / "best"
         self.final = self.path / "final"
+        self.final_average = self.path / "final_average"
         self.checkpoints = self.path / "checkpoints"
 
     @property
     def _owned(self) -> list[Path]:
-        return [self.recipe_file, self.metrics_file, self.best, self.final, self.checkpoints]
+        return [self.recipe_file, self.metrics_file, self.best, self.final, self.final_average, self.checkpoints]
 
     def check_free(self, recipe: Recipe) -> None:
         """

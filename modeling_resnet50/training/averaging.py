@@ -1,0 +1,117 @@
+"""Averages of the weights along the way, which often classify better than the weights at the end."""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from accelerate import Accelerator
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, update_bn
+
+from ..recipe import Recipe
+
+
+class WeightAverage:
+    """
+    A second model whose weights are the average of the first one's.
+
+    Attributes:
+        module: that model, in evaluation mode.
+        average: the library's, whose state is saved and loaded.
+        start_epoch: after which, counted from 1, averaging begins.
+    """
+
+    module: nn.Module
+    average: nn.Module
+    start_epoch: int
+
+    def after_step(self, model: nn.Module, step: int, epoch: int) -> None:
+        """To be called after each optimizer step; `step` of them are taken, `epoch` is the one that runs, from 1."""
+
+    def after_epoch(self, model: nn.Module, epoch: int) -> None:
+        """To be called when an epoch, counted from 1, is over."""
+
+    def has_begun(self, epoch: int) -> bool:
+        """Whether, after that epoch, it is more than a copy."""
+        return epoch > self.start_epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.average.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.average.load_state_dict(state)
+
+
+class ExponentialMovingAverage(WeightAverage):
+    """timm's `ModelEmaV3`: parameters and BatchNorm's statistics, `average += (1 - decay) * (weights - average)`."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe):
+        self.average = ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=recipe.ema_warmup)
+        self.module = self.average.module
+        self.every_steps, self.start_epoch = recipe.ema_every_steps, recipe.ema_start_epoch
+        self.num_updates = 0
+
+    def after_step(self, model: nn.Module, step: int, epoch: int) -> None:
+        if step % self.every_steps:
+            return
+        if epoch <= self.start_epoch:
+            self.average.set(model)
+        else:
+            self.num_updates += 1  # timm's and torchvision's first one copies
+            self.average.update(model, self.num_updates)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"average": self.average.state_dict(), "num_updates": self.num_updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.average.load_state_dict(state["average"])
+        self.num_updates = state["num_updates"]
+
+
+class StochasticWeightAverage(WeightAverage):
+    """Mean of the weights at the ends of epochs (Izmailov et al. 2018), by PyTorch's `AveragedModel`."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe):
+        self.average = AveragedModel(model)
+        self.module = self.average.module.eval()
+        self.start_epoch = recipe.swa_start_epoch - 1
+
+    def after_epoch(self, model: nn.Module, epoch: int) -> None:
+        if self.has_begun(epoch):
+            self.average.update_parameters(model)  # the first one copies
+
+
+def create_average(model: nn.Module, recipe: Recipe) -> WeightAverage | None:
+    """The average that a recipe asks for, if any. `model` must be unwrapped, and on its device."""
+    if recipe.ema_decay is not None:
+        return ExponentialMovingAverage(model, recipe)
+    if recipe.swa_start_epoch is not None:
+        return StochasticWeightAverage(model, recipe)
+    return None
+
+
+def recalibrate_batch_norm(
+    model: nn.Module, batches: Iterable[dict[str, Tensor]], num_batches: int, accelerator: Accelerator
+) -> None:
+    """
+    Measure BatchNorm's statistics anew: the mean over some batches of all processes, in the training precision.
+
+    Args:
+        model: unwrapped; its mode is kept.
+        batches: of the training data; each process has its own.
+        num_batches: how many of them to take.
+    """
+    with accelerator.autocast():
+        update_bn((batch["pixel_values"] for batch in islice(batches, num_batches)), model)
+    if accelerator.num_processes > 1:
+        for name, buffer in model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                buffer.copy_(accelerator.reduce(buffer.clone(), "mean"))
+
+
+def freeze_batch_norm(model: nn.Module) -> None:
+    """BatchNorm normalises by its running statistics, which stay as they are. Undone by `model.train()`."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
