@@ -145,7 +145,8 @@ def test_ten_steps_equal_a_plain_pytorch_loop(image_folder, tmp_path, train):
     from modeling_resnet50.data.sources import load_train_and_validation
     from modeling_resnet50.recipe_file import parse_recipe
 
-    arguments = tiny_arguments(image_folder, tmp_path / "run", total_train_batch_size=4, warmup_epochs=0)
+    settings = {"total_train_batch_size": 4, "warmup_epochs": 0, "learning_rate": 0.1}
+    arguments = tiny_arguments(image_folder, tmp_path / "run", **settings)
     train(arguments)
     recipe = parse_recipe(arguments)
     images, _ = load_train_and_validation(recipe)

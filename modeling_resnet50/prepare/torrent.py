@@ -505,7 +505,7 @@ def _progress(status: "lt.torrent_status", state: Any, idle_seconds: float) -> T
     return TorrentProgress(
         state=state,
         done=done,
-        total=total,
+        total=total or None,  # nothing is wanted yet when the metadata has just come
         download_rate=rate,
         upload_rate=status.upload_payload_rate,
         peers=status.num_peers,
