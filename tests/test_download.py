@@ -1,0 +1,303 @@
+"""Files by HTTP, from a server that does everything wrong that servers do."""
+
+import os
+import random
+import resource
+import signal
+import socket
+import struct
+import time
+from functools import partial
+from hashlib import md5
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+
+import pytest
+from processes import run_in_a_fork
+
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.prepare import download as module
+from modeling_resnet50.prepare.download import download, verify
+
+
+CHUNK = 4096
+CONTENT = random.Random(0).randbytes(300 * CHUNK + 17)
+OTHER = random.Random(1).randbytes(len(CONTENT) - 1000)
+
+
+class FaultyServer:
+    """
+    Serves `content`, and does to the requests one after the other what `faults` says; then it behaves.
+
+    Attributes:
+        log: for each request, the first byte it asked for, and the end of what was sent of it (None: no content).
+    """
+
+    def __init__(self, content: bytes = CONTENT, faults=(), headers=("etag", "ranges", "length")):
+        self.content = content
+        self.faults = list(faults)
+        self.headers = set(headers)
+        self.log = []
+        self.closing = Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.answer(self)
+
+            def log_message(self, *arguments):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/file.zip"
+
+    def __enter__(self):
+        Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
+        return self
+
+    def __exit__(self, *exception):
+        self.closing.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+    @property
+    def etag(self) -> str:
+        return f'"{md5(self.content).hexdigest()}"'
+
+    def answer(self, handler):
+        fault = self.faults.pop(0) if self.faults else None
+        if fault == "changed":
+            self.content = OTHER
+        start = 0
+        wanted = handler.headers.get("Range")
+        if wanted and "ranges" in self.headers and fault != "ignores the range":
+            assert handler.headers["If-Range"]  # without it, bytes of two versions would be put together
+            if handler.headers["If-Range"] == self.etag:
+                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if isinstance(fault, int):
+            self.log.append((start, None))
+            handler.send_response(fault)
+            if fault in (429, 503):
+                handler.send_header("Retry-After", "7")
+            handler.end_headers()
+            return
+        asked, body = start, self.content[start:]
+        if fault == "another page":
+            body, start = b"<html>Please log in</html>", 0
+        if fault == "wrong bytes":
+            body = bytes(len(body))
+        handler.send_response(206 if start else 200)
+        if start:
+            first = start + 1 if fault == "wrong range" else start
+            handler.send_header("Content-Range", f"bytes {first}-{len(self.content) - 1}/{len(self.content)}")
+        length = len(body) + {"too long": 500, "too short": -min(500, len(body))}.get(fault, 0)
+        if "length" in self.headers:
+            handler.send_header("Content-Length", str(length))
+        if "etag" in self.headers:
+            handler.send_header("ETag", self.etag)
+        handler.end_headers()
+        if fault in ("cut", "reset", "stall"):
+            body = body[: random.Random(len(self.log)).randrange(8 * CHUNK)]
+        self.log.append((asked, None if fault in ("another page", "wrong range") else start + len(body)))
+        try:
+            handler.wfile.write(body)
+            handler.wfile.flush()
+            if fault == "stall":
+                self.closing.wait(5)
+        except OSError:
+            pass  # the client has had enough
+        if fault == "reset":
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.close_connection = True
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", CHUNK)
+
+
+class Waits(list):
+    """In place of sleeping: the seconds, one after the other."""
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+def fetch(server, path, **settings):
+    waits = Waits()
+    download(server.url, path, wait=waits, timeout=0.3, **settings)
+    return waits
+
+
+def fetched_again(log, faults) -> list[tuple[int, str]]:
+    """For each request after the first: how many bytes it had once more, and what had ended the content before it."""
+    again = []
+    sent, ended_by = log[0][1], faults[0]
+    for (start, end), fault in zip(log[1:], [*faults[1:], None]):
+        again.append((sent - start, ended_by))
+        if end is not None:
+            sent, ended_by = end, fault
+    return again
+
+
+def test_a_hundred_interruptions_cost_at_most_a_chunk_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_FAILURES", 100)
+    kinds = ["cut", "cut", "cut", "reset", "stall", 500, 502, 503, 429, 408, "wrong range", "another page"]
+    faults = ["cut", *random.Random(3).choices(kinds, k=99)]
+    with FaultyServer(faults=faults) as server:
+        fetch(server, tmp_path / "file.zip", size=len(CONTENT), md5=md5(CONTENT).hexdigest())
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+    assert not server.faults
+    assert len(server.log) == 101
+    # A reset also takes back what lay in the network's buffers, which never arrived.
+    again = fetched_again(server.log, faults)
+    assert all(count <= (9 if ended_by == "reset" else 1) * CHUNK for count, ended_by in again)
+    assert sorted(path.name for path in tmp_path.iterdir() if "lock" not in path.name) == ["file.zip"]
+
+
+@pytest.mark.parametrize("fault", ["changed", 416, "too long", "too short", "ignores the range"])
+def test_what_is_not_of_the_same_file_is_fetched_from_the_start(tmp_path, fault):
+    with FaultyServer(faults=["cut", fault]) as server:
+        fetch(server, tmp_path / "file.zip")
+    expected = OTHER if fault == "changed" else CONTENT
+    assert (tmp_path / "file.zip").read_bytes() == expected
+
+
+def test_a_file_that_changes_at_every_cut_is_never_put_together_from_two(tmp_path):
+    with FaultyServer(faults=["cut", "cut", "changed", "cut"]) as server:
+        server.faults[2:2] = ["cut"]
+        fetch(server, tmp_path / "file.zip")
+    assert (tmp_path / "file.zip").read_bytes() == OTHER
+
+
+def test_a_known_size_unmasks_a_server_that_lies_about_it(tmp_path):
+    with FaultyServer(faults=["too short", "another page"]) as server:
+        waits = fetch(server, tmp_path / "file.zip", size=len(CONTENT))
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+    assert len(waits) == 2
+
+
+def test_wrong_bytes_are_fetched_a_second_time_and_not_a_third(tmp_path):
+    known = {"size": len(CONTENT), "md5": md5(CONTENT).hexdigest()}
+    with FaultyServer(faults=["wrong bytes"]) as server:
+        fetch(server, tmp_path / "file.zip", **known)
+        assert (tmp_path / "file.zip").read_bytes() == CONTENT
+        (tmp_path / "file.zip").unlink()
+        server.faults = ["wrong bytes", "wrong bytes"]
+        with pytest.raises(UserError, match=f"MD5 sum is .*, not {known['md5']}.*twice in a row: try another address"):
+            fetch(server, tmp_path / "file.zip", **known)
+        assert not (tmp_path / "file.zip").exists()
+        fetch(server, tmp_path / "file.zip", **known)  # the wrong bytes are gone
+
+
+def test_without_a_validator_nothing_is_resumed(tmp_path):
+    with FaultyServer(faults=["cut", "cut"], headers=("ranges", "length")) as server:
+        fetch(server, tmp_path / "file.zip")
+    assert [start for start, _ in server.log] == [0, 0, 0]
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+
+
+def test_a_file_of_unannounced_length_comes_whole(tmp_path):
+    with FaultyServer(headers=("etag", "ranges")) as server:
+        fetch(server, tmp_path / "file.zip", md5=md5(CONTENT).hexdigest())
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+
+
+def test_the_server_says_how_long_to_wait_otherwise_waits_double_until_bytes_come(tmp_path):
+    with FaultyServer(faults=[500, 500, 500, 503, "cut", 500]) as server:
+        waits = fetch(server, tmp_path / "file.zip")
+    assert waits == [1, 2, 4, 7, 1, 2]
+
+
+def test_refusals_end_at_once_and_say_what_to_do(tmp_path):
+    with FaultyServer(faults=[404]) as server, pytest.raises(UserError, match=r"HTTP 404 Not Found: choose another"):
+        fetch(server, tmp_path / "file.zip")
+    assert len(server.log) == 1
+    with pytest.raises(UserError, match=r"cannot fetch gopher://example: No connection adapters"):
+        download("gopher://example", tmp_path / "file.zip")
+
+
+def test_a_server_that_stays_away_is_given_up_on_and_nothing_is_lost(tmp_path):
+    with FaultyServer(faults=["cut", *[500] * 20]) as server:
+        with pytest.raises(UserError, match=r"HTTP 500 .* bytes of it are here: the same command goes on"):
+            fetch(server, tmp_path / "file.zip")
+        assert len(server.log) == 1 + module.MAX_FAILURES
+        server.faults = []
+        fetch(server, tmp_path / "file.zip")
+        assert server.log[-1][0] > 0
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+    waits = Waits()
+    with pytest.raises(UserError, match="cannot fetch"):
+        download(server.url, tmp_path / "more.zip", wait=waits)  # nobody listens there any more
+    assert len(waits) == module.MAX_FAILURES
+
+
+def test_killed_anywhere_it_goes_on_and_loses_at_most_a_chunk(tmp_path):
+    path = tmp_path / "file.zip"
+    known = {"size": len(CONTENT), "md5": md5(CONTENT).hexdigest()}
+    with FaultyServer() as server:
+        for kill in range(40):
+            path.unlink(missing_ok=True)
+            calls_left = random.Random(kill).randrange(1, 30)
+
+            def count_and_die(done, total, remark):
+                nonlocal calls_left
+                calls_left -= 1
+                if calls_left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            # in turn: in the middle of the content, and at an operation on a file
+            settings = {**known, "on_progress": count_and_die} if kill % 2 else known
+            code = run_in_a_fork(partial(fetch, server, path, **settings), None if kill % 2 else 1 + kill // 4)
+            assert code in (0, -signal.SIGKILL)
+            assert not path.exists() or path.read_bytes() == CONTENT
+        fetch(server, path, **known)
+    assert path.read_bytes() == CONTENT
+    assert sum(start > 0 for start, _ in server.log) > 10
+
+
+def test_a_full_disk_ends_with_a_clear_error_and_the_rest_comes_later(tmp_path):
+    path = tmp_path / "file.zip"
+
+    def with_little_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100 * CHUNK + 5, resource.RLIM_INFINITY))
+        with pytest.raises(UserError, match=r"no space left on the disk.*goes on from here"):
+            fetch(server, path)
+
+    with FaultyServer() as server:
+        assert run_in_a_fork(with_little_room) == 0
+        assert not path.exists()
+        fetch(server, path)
+        assert server.log[-1][0] == 100 * CHUNK + 5
+    assert path.read_bytes() == CONTENT
+
+
+def test_two_processes_do_not_fetch_one_file(tmp_path):
+    held = Event()
+
+    def slowly(done, total, remark):
+        held.set()
+        time.sleep(0.01)
+
+    with FaultyServer() as server:
+        first = Thread(target=fetch, args=[server, tmp_path / "file.zip"], kwargs={"on_progress": slowly})
+        first.start()
+        assert held.wait(10)
+        with pytest.raises(UserError, match="another process is fetching"):
+            fetch(server, tmp_path / "file.zip")
+        first.join()
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+
+
+def test_what_is_there_is_verified_and_not_fetched(tmp_path):
+    path = tmp_path / "file.zip"
+    path.write_bytes(CONTENT)
+    download("http://127.0.0.1:9/", path, size=len(CONTENT), md5=md5(CONTENT).hexdigest())
+    with pytest.raises(UserError, match=r"has 1,228,817 bytes instead of 5: not the right file"):
+        download("http://127.0.0.1:9/", path, size=5)
+    assert path.read_bytes() == CONTENT
+    progress = []
+    with pytest.raises(UserError, match="damaged or another file"):
+        verify(path, md5="0" * 32, on_progress=lambda *arguments: progress.append(arguments))
+    assert progress[-1][0] == len(CONTENT)
