@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from datasets import Dataset
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
@@ -17,7 +16,7 @@ from ..errors import UserError
 from .augmentation import TrainingTransform
 from .mixing import Mixing
 from .sampling import sample_seed
-from .transforms import decode_image
+from .transforms import UNREADABLE, decode_image
 
 
 MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
@@ -105,7 +104,7 @@ class ImageBatches(torch.utils.data.Dataset):
 def _decode(row: dict[str, Any], index: int) -> Tensor:
     try:
         return decode_image(row["bytes"] if row["bytes"] is not None else Path(row["path"]).read_bytes())
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         where = f"{row['path']} (row {index})" if row["path"] else f"row {index}"
         raise UserError(f"unreadable image: {where}: {error}") from error
 

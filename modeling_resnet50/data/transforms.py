@@ -1,55 +1,120 @@
 """
 From encoded bytes to uint8 pixels of the network's size. Normalisation happens later, on the device.
 
-JPEG is decoded by simplejpeg (libjpeg-turbo): the same pixels as PIL, half as long. PIL decodes everything else, and
-is the judge of any JPEG that simplejpeg refuses.
+JPEG is decoded by simplejpeg (libjpeg-turbo): the same pixels as PIL, half as long. PIL decodes everything else.
 """
 
 import io
 import math
+import re
+import struct
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import simplejpeg
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
 
+# What PIL raises for files that are damaged in one way or another.
+UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+
+# Not all that PIL knows: EPS, for one, is a program, and PIL would run it.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+
 _EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTED = re.compile(rb"Exif\0\0|ns\.adobe\.com/xap")  # EXIF, or the same in XMP
+# libjpeg's warnings that mean wrong pixels. Others, such as bytes too many before a marker, cost nothing.
+_DAMAGE = re.compile("(?i)huffman|premature end|arithmetic|progression")
 
 
 def decode_image(data: bytes) -> Tensor:
     """
-    Decode any image PIL can read.
+    Decode JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, JPEG 2000 or AVIF, whatever the file's name says: as transformers'
+    pipelines and timm do, but for what those take in silence. Here 16 bits become 8 by scaling, not by clipping, and
+    a JPEG whose pixels are damaged is an error.
+
+    Transparency is dropped, CMYK and palettes become RGB, and of an animation the first picture is taken.
 
     Returns:
         RGB pixels, uint8, `(3, height, width)`, channels last in memory, turned upright as its EXIF data says (so do
         `datasets` and transformers' pipelines).
 
     Raises:
-        OSError, ValueError, SyntaxError, Image.DecompressionBombError: not an image, damaged, or absurdly large.
+        UNREADABLE: not an image, damaged, absurdly large, or of 32 bits, which have no agreed range.
     """
-    pixels = None
-    if data[:3] == b"\xff\xd8\xff" and not _needs_pil(data):
-        with suppress(ValueError):  # damaged, or a rare kind: PIL decides below
-            pixels = simplejpeg.decode_jpeg(data)
+    pixels = _decode_jpeg(data) if data[:3] == b"\xff\xd8\xff" else None
     if pixels is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on metadata and palettes, once per image
-            pixels = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+        pixels = _decode_by_pil(data)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _needs_pil(data: bytes) -> bool:
-    """Whether a JPEG has to be turned, or is CMYK (simplejpeg rounds that differently). Reads the header only."""
+def _decode_jpeg(data: bytes) -> np.ndarray | None:
+    """None for what PIL has to do: odd kinds, CMYK (simplejpeg rounds that differently), and what has to be turned."""
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if height * width > Image.MAX_IMAGE_PIXELS or colours in ("CMYK", "YCCK") or _is_turned(data):
+            return None
+        return simplejpeg.decode_jpeg(data)
+    except ValueError as error:
+        if _DAMAGE.search(str(error)):
+            raise
+        return None
+
+
+def _is_turned(data: bytes) -> bool:
     header = data[: data.find(b"\xff\xda")]  # up to the start of the first scan
-    if b"Exif\0\0" not in header and b"Adobe" not in header:
+    if _ORIENTED.search(header) is None:
         return False
-    image = Image.open(io.BytesIO(data))
-    return image.mode == "CMYK" or image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+    with _quiet():
+        return _orientation(Image.open(io.BytesIO(data), formats=_FORMATS)) != 1
+
+
+def _decode_by_pil(data: bytes) -> np.ndarray:
+    with _quiet():
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image.load()
+        orientation = _orientation(image)
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits, without an agreed range: convert it to 8 bits")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    with _quiet():
+        return np.array(image.convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> int:
+    """As EXIF or XMP have it; 1 (upright) where that is missing or damaged."""
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION, 1)
+    except UNREADABLE:
+        return 1
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without PIL's remarks on metadata and palettes, once per image."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def evaluation_transform(resize_size: int, crop_size: int, interpolation: str) -> nn.Module:
