@@ -17,7 +17,8 @@ from torchvision.transforms.functional import pil_to_tensor
 from modeling_resnet50.data.augmentation import TrainingTransform
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order
-from modeling_resnet50.data.sources import load_evaluation_split, load_train_and_validation
+from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
+from modeling_resnet50.data.streaming import open_streamed_split
 from modeling_resnet50.data.transforms import (
     decode_image,
     evaluation_resize_size,
@@ -347,3 +348,19 @@ def test_a_folder_of_nothing_but_unreadable_images_is_refused_even_when_they_are
     batches = ImageBatches(train, TrainingTransform(recipe_for(image_folder)), on_bad_image="skip")
     with pytest.raises(UserError, match="row 3 and the 100 after it are all unreadable"):
         list(DeviceLoader(batches, [[(1, 3)]], torch.device("cpu"), [0.5] * 3, [0.5] * 3))
+
+
+def test_two_folders_of_the_same_name_are_not_taken_for_one(tmp_path):
+    """`datasets` goes by the name and the README.md, as folders that were downloaded from the Hub have one."""
+    for place, names in (("a", ["ant", "bee"]), ("b", ["cow", "dog", "eel"])):
+        folder = tmp_path / place / "packed"
+        (folder / "data").mkdir(parents=True)
+        features = Features({"image": Image(), "label": ClassLabel(names=names)})
+        image = {"bytes": b"1", "path": None}
+        rows = Dataset.from_dict({"image": [image] * len(names), "label": range(len(names))}, features=features)
+        rows.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+        (folder / "README.md").write_text(
+            "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n---\n"
+        )
+        assert load_splits(str(folder))["train"].features["label"].names == names
+        assert open_streamed_split(str(folder), ["train"]).label_names == names

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset
-from datasets.exceptions import DatasetNotFoundError
 from PIL import Image as PILImage
 from sklearn.datasets import load_digits
 
@@ -19,10 +18,8 @@ from ..errors import UserError
 from ..recipe import Recipe
 from .class_names import imagenet_words, is_wnid
 from .folders import VALIDATION_NAMES, image_folders
+from .opening import cache_for, column_names, errors_named
 from .streaming import StreamedSplit, open_streamed_split
-
-
-_RUNS_NOW = "To see training run now, on data that is embedded: --config recipes/digits.yaml"
 
 
 def load_train_and_validation(recipe: Recipe) -> tuple[Dataset, Dataset]:
@@ -90,34 +87,18 @@ def load_splits(dataset_name: str, config_name: str | None = None) -> DatasetDic
         return _digits()
     if path.is_dir():
         if any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
-            return load_dataset(str(path), config_name)
+            with errors_named(dataset_name):
+                return load_dataset(str(path), config_name, cache_dir=cache_for(path))
         return image_folders(path)
     if path.is_file():
         if path.suffix != ".parquet":
             raise UserError(f"dataset_name {dataset_name} is a file, but not a parquet file or a folder")
-        return load_dataset("parquet", data_files=str(path))
+        with errors_named(dataset_name):
+            return load_dataset("parquet", data_files=str(path))
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", dataset_name) or dataset_name.startswith("."):
         raise UserError(f"dataset_name {dataset_name}: no such folder or file")
-    return _from_hub(dataset_name, config_name)
-
-
-def _from_hub(repo_id: str, config_name: str | None) -> DatasetDict:
-    try:
-        return load_dataset(repo_id, config_name)
-    except DatasetNotFoundError as error:
-        if "gated" in str(error):
-            raise UserError(
-                f"{repo_id} is gated, and this account has no access yet. Ask for it on the data set's page on the "
-                f"Hub, then log in with `hf auth login`. {_RUNS_NOW}"
-            ) from error
-        raise UserError(
-            f"dataset_name {repo_id}: neither a local folder nor a data set on the Hub that this account can see. "
-            f"If it is private or gated, log in with `hf auth login`. {_RUNS_NOW}"
-        ) from error
-    except (ConnectionError, OSError) as error:
-        raise UserError(f"cannot reach the Hub for {repo_id}: {' '.join(str(error).split())}. {_RUNS_NOW}") from error
-    except ValueError as error:  # a configuration that does not exist, or has to be chosen
-        raise UserError(f"{repo_id}: {' '.join(str(error).split())}") from error
+    with errors_named(dataset_name):
+        return load_dataset(dataset_name, config_name)
 
 
 def _digits() -> DatasetDict:
@@ -152,27 +133,28 @@ def _validation_name(splits: DatasetDict, recipe: Recipe) -> str:
 
 
 def _columns(dataset: Dataset, image_column: str | None, label_column: str | None) -> Dataset:
-    """Bring any data set into the two columns the rest of the package knows."""
-    features = dataset.features
-    if image_column is None:
-        found = [name for name, feature in features.items() if isinstance(feature, Image)]
-        if len(found) != 1:
-            raise UserError(
-                f"{len(found)} image columns among {', '.join(features)}: name one with --image_column_name"
-            )
-        image_column = found[0]
-    if label_column is None:
-        found = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
-        found = found or [name for name in ("label", "labels") if name in features]
-        if len(found) != 1:
-            raise UserError(
-                f"{len(found)} label columns among {', '.join(features)}: name one with --label_column_name"
-            )
-        label_column = found[0]
-    for column in (image_column, label_column):
-        if column not in features:
-            raise UserError(f"no column {column!r}; there are: {', '.join(features)}")
+    """The two columns the rest of the package knows, every image with a class that has a name in words."""
+    dataset = image_and_label(dataset, image_column, label_column)
+    names = dataset.features["label"].names
+    if all(is_wnid(name) for name in names):  # so that a model says what it sees, wherever its ImageNet came from
+        dataset = dataset.cast_column("label", ClassLabel(names=imagenet_words(names)))
+    labels = np.asarray(dataset["label"][:])
+    if labels.min() < 0:
+        raise UserError(f"{(labels < 0).sum()} images have no label (label -1, as in ImageNet's test split)")
+    return dataset
 
+
+def image_and_label(dataset: Dataset, image_column: str | None = None, label_column: str | None = None) -> Dataset:
+    """
+    Bring any data set into two columns, `image` (encoded) and `label` (a `ClassLabel`).
+
+    Args:
+        image_column, label_column: None: the only such column there is.
+
+    Raises:
+        UserError: no such column, several of them, or no rows.
+    """
+    image_column, label_column = column_names(dataset.features, image_column, label_column)
     dataset = dataset.select_columns([image_column, label_column])
     if (image_column, label_column) != ("image", "label"):
         dataset = dataset.rename_columns({image_column: "image", label_column: "label"})
@@ -181,12 +163,6 @@ def _columns(dataset: Dataset, image_column: str | None, label_column: str | Non
         raise UserError("the split is empty")
     if not isinstance(dataset.features["label"], ClassLabel):
         dataset = _name_classes(dataset, label_column)
-    names = dataset.features["label"].names
-    if all(is_wnid(name) for name in names):  # so that a model says what it sees, wherever its ImageNet came from
-        dataset = dataset.cast_column("label", ClassLabel(names=imagenet_words(names)))
-    labels = np.asarray(dataset["label"][:])
-    if labels.min() < 0:
-        raise UserError(f"{(labels < 0).sum()} images have no label (label -1, as in ImageNet's test split)")
     return dataset
 
 

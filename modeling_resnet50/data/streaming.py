@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Features, Image, load_dataset_builder
-from datasets.exceptions import DatasetNotFoundError
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from huggingface_hub.errors import HTTPError  # of the HTTP library that this version of the client uses
@@ -33,6 +31,7 @@ from torch.utils.data import Sampler
 from ..errors import UserError
 from .class_names import imagenet_words, is_wnid
 from .loader import ImageBatches
+from .opening import cache_for, column_names, errors_named
 
 
 FOOTER_THREADS = 16
@@ -146,11 +145,13 @@ def open_streamed_split(
         UserError: the source is missing, out of reach, not parquet, empty, unlabelled, or without such a split.
     """
     path = Path(dataset_name).expanduser()
-    with _builder_errors(dataset_name):
+    with errors_named(dataset_name):
         if path.is_file():
             builder = load_dataset_builder("parquet", data_files=str(path))
+        elif path.is_dir():
+            builder = load_dataset_builder(str(path), config_name, cache_dir=cache_for(path))
         else:
-            builder = load_dataset_builder(str(path) if path.exists() else dataset_name, config_name)
+            builder = load_dataset_builder(dataset_name, config_name)
     if builder.name != "parquet":
         raise UserError(f"{dataset_name} is not in parquet shards, so it cannot be streamed")
     urls_of = builder.config.data_files
@@ -161,61 +162,19 @@ def open_streamed_split(
     urls = urls_of[split_name]
     filesystem = url_to_fs(urls[0])[0]
     paths = [filesystem._strip_protocol(url) for url in urls]
-    with _builder_errors(dataset_name), ThreadPoolExecutor(FOOTER_THREADS) as threads:
+    with errors_named(dataset_name), ThreadPoolExecutor(FOOTER_THREADS) as threads:
         footers, file_sizes = zip(*threads.map(lambda path: _read_footer(filesystem, path), paths))
     if not any(footer.num_rows for footer in footers):
         raise UserError("the split is empty")
     features = builder.info.features or Features.from_arrow_schema(footers[0].schema.to_arrow_schema())
-    image_column, label_column = _columns(features, image_column, label_column)
+    image_column, label_column = column_names(features, image_column, label_column)
     label_names = _label_names(features, footers, label_column)
     return StreamedSplit(filesystem, paths, file_sizes, footers, image_column, label_column, label_names)
-
-
-@contextmanager
-def _builder_errors(dataset_name: str) -> Iterator[None]:
-    try:
-        yield
-    except DatasetNotFoundError as error:
-        if "gated" in str(error):
-            raise UserError(
-                f"{dataset_name} is gated, and this account has no access yet. Ask for it on the data set's page on "
-                "the Hub, then log in with `hf auth login`"
-            ) from error
-        raise UserError(
-            f"dataset_name {dataset_name}: neither a local folder nor a data set on the Hub that this account can "
-            "see. If it is private or gated, log in with `hf auth login`"
-        ) from error
-    except (OSError, HTTPError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {dataset_name}: {' '.join(str(error).split())}") from error
-    except ValueError as error:  # a configuration that does not exist, or has to be chosen
-        raise UserError(f"{dataset_name}: {' '.join(str(error).split())}") from error
 
 
 def _read_footer(filesystem: AbstractFileSystem, path: str) -> tuple[pq.FileMetaData, int]:
     with filesystem.open(path, "rb", cache_type="none") as file:
         return pq.read_metadata(file), file.seek(0, os.SEEK_END)
-
-
-def _columns(features: Features, image_column: str | None, label_column: str | None) -> tuple[str, str]:
-    if image_column is None:
-        found = [name for name, feature in features.items() if isinstance(feature, Image)]
-        if len(found) != 1:
-            raise UserError(
-                f"{len(found)} image columns among {', '.join(features)}: name one with --image_column_name"
-            )
-        image_column = found[0]
-    if label_column is None:
-        found = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
-        found = found or [name for name in ("label", "labels") if name in features]
-        if len(found) != 1:
-            raise UserError(
-                f"{len(found)} label columns among {', '.join(features)}: name one with --label_column_name"
-            )
-        label_column = found[0]
-    for column in (image_column, label_column):
-        if column not in features:
-            raise UserError(f"no column {column!r}; there are: {', '.join(features)}")
-    return image_column, label_column
 
 
 def _label_names(features: Features, footers: Sequence[pq.FileMetaData], label_column: str) -> list[str]:
