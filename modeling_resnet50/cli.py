@@ -25,23 +25,29 @@ from .hub.importing import import_model
 from .hub.model_folder import load_model, save_model_and_processor
 from .hub.onnx import add_metadata, evaluate_onnx, export_onnx, quantize_onnx
 from .modeling_resnet50 import ResNet50ForImageClassification
+from .prepare.command import add_prepare
 
 
 CALIBRATION_IMAGES = 512  # for int8: enough for the ranges of activations to settle
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Exit code 2 for anything the user can mend."""
+    """Entry point. Exit code 2 for anything the user can mend, 130 for Ctrl-C."""
     parser = argparse.ArgumentParser(prog="resnet50", description="ResNet-50, native to the Hugging Face ecosystem.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_prepare(commands)
     _add_evaluate(commands)
     _add_export(commands)
     _add_import(commands)
     options = parser.parse_args(arguments)
     transformers.utils.logging.set_verbosity_error()  # what matters of its reports, we say ourselves
     transformers.utils.logging.disable_progress_bar()
-    with user_errors_exit_cleanly():
-        options.run(options)
+    try:
+        with user_errors_exit_cleanly():
+            options.run(options)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
 
 
 def _add_evaluate(commands) -> None:

@@ -4,15 +4,13 @@ import os
 import random
 import resource
 import signal
-import socket
-import struct
 import time
 from functools import partial
 from hashlib import md5
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
 import pytest
+from faulty_server import FaultyServer
 from processes import run_in_a_fork
 
 from modeling_resnet50.errors import UserError
@@ -25,91 +23,7 @@ CONTENT = random.Random(0).randbytes(300 * CHUNK + 17)
 OTHER = random.Random(1).randbytes(len(CONTENT) - 1000)
 
 
-class FaultyServer:
-    """
-    Serves `content`, and does to the requests one after the other what `faults` says; then it behaves.
-
-    Attributes:
-        log: for each request, the first byte it asked for, and the end of what was sent of it (None: no content).
-    """
-
-    def __init__(self, content: bytes = CONTENT, faults=(), headers=("etag", "ranges", "length")):
-        self.content = content
-        self.faults = list(faults)
-        self.headers = set(headers)
-        self.log = []
-        self.closing = Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                outer.answer(self)
-
-            def log_message(self, *arguments):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/file.zip"
-
-    def __enter__(self):
-        Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
-        return self
-
-    def __exit__(self, *exception):
-        self.closing.set()
-        self.server.shutdown()
-        self.server.server_close()
-
-    @property
-    def etag(self) -> str:
-        return f'"{md5(self.content).hexdigest()}"'
-
-    def answer(self, handler):
-        fault = self.faults.pop(0) if self.faults else None
-        if fault == "changed":
-            self.content = OTHER
-        start = 0
-        wanted = handler.headers.get("Range")
-        if wanted and "ranges" in self.headers and fault != "ignores the range":
-            assert handler.headers["If-Range"]  # without it, bytes of two versions would be put together
-            if handler.headers["If-Range"] == self.etag:
-                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        if isinstance(fault, int):
-            self.log.append((start, None))
-            handler.send_response(fault)
-            if fault in (429, 503):
-                handler.send_header("Retry-After", "7")
-            handler.end_headers()
-            return
-        asked, body = start, self.content[start:]
-        if fault == "another page":
-            body, start = b"<html>Please log in</html>", 0
-        if fault == "wrong bytes":
-            body = bytes(len(body))
-        handler.send_response(206 if start else 200)
-        if start:
-            first = start + 1 if fault == "wrong range" else start
-            handler.send_header("Content-Range", f"bytes {first}-{len(self.content) - 1}/{len(self.content)}")
-        length = len(body) + {"too long": 500, "too short": -min(500, len(body))}.get(fault, 0)
-        if "length" in self.headers:
-            handler.send_header("Content-Length", str(length))
-        if "etag" in self.headers:
-            handler.send_header("ETag", self.etag)
-        handler.end_headers()
-        if fault in ("cut", "reset", "stall"):
-            body = body[: random.Random(len(self.log)).randrange(8 * CHUNK)]
-        self.log.append((asked, None if fault in ("another page", "wrong range") else start + len(body)))
-        try:
-            handler.wfile.write(body)
-            handler.wfile.flush()
-            if fault == "stall":
-                self.closing.wait(5)
-        except OSError:
-            pass  # the client has had enough
-        if fault == "reset":
-            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        handler.close_connection = True
+Server = partial(FaultyServer, CONTENT, other=OTHER)
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +59,7 @@ def test_a_hundred_interruptions_cost_at_most_a_chunk_each(tmp_path, monkeypatch
     monkeypatch.setattr(module, "MAX_FAILURES", 100)
     kinds = ["cut", "cut", "cut", "reset", "stall", 500, 502, 503, 429, 408, "wrong range", "another page"]
     faults = ["cut", *random.Random(3).choices(kinds, k=99)]
-    with FaultyServer(faults=faults) as server:
+    with Server(faults=faults) as server:
         fetch(server, tmp_path / "file.zip", size=len(CONTENT), md5=md5(CONTENT).hexdigest())
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
     assert not server.faults
@@ -158,21 +72,21 @@ def test_a_hundred_interruptions_cost_at_most_a_chunk_each(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("fault", ["changed", 416, "too long", "too short", "ignores the range"])
 def test_what_is_not_of_the_same_file_is_fetched_from_the_start(tmp_path, fault):
-    with FaultyServer(faults=["cut", fault]) as server:
+    with Server(faults=["cut", fault]) as server:
         fetch(server, tmp_path / "file.zip")
     expected = OTHER if fault == "changed" else CONTENT
     assert (tmp_path / "file.zip").read_bytes() == expected
 
 
 def test_a_file_that_changes_at_every_cut_is_never_put_together_from_two(tmp_path):
-    with FaultyServer(faults=["cut", "cut", "changed", "cut"]) as server:
+    with Server(faults=["cut", "cut", "changed", "cut"]) as server:
         server.faults[2:2] = ["cut"]
         fetch(server, tmp_path / "file.zip")
     assert (tmp_path / "file.zip").read_bytes() == OTHER
 
 
 def test_a_known_size_unmasks_a_server_that_lies_about_it(tmp_path):
-    with FaultyServer(faults=["too short", "another page"]) as server:
+    with Server(faults=["too short", "another page"]) as server:
         waits = fetch(server, tmp_path / "file.zip", size=len(CONTENT))
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
     assert len(waits) == 2
@@ -180,7 +94,7 @@ def test_a_known_size_unmasks_a_server_that_lies_about_it(tmp_path):
 
 def test_wrong_bytes_are_fetched_a_second_time_and_not_a_third(tmp_path):
     known = {"size": len(CONTENT), "md5": md5(CONTENT).hexdigest()}
-    with FaultyServer(faults=["wrong bytes"]) as server:
+    with Server(faults=["wrong bytes"]) as server:
         fetch(server, tmp_path / "file.zip", **known)
         assert (tmp_path / "file.zip").read_bytes() == CONTENT
         (tmp_path / "file.zip").unlink()
@@ -192,26 +106,26 @@ def test_wrong_bytes_are_fetched_a_second_time_and_not_a_third(tmp_path):
 
 
 def test_without_a_validator_nothing_is_resumed(tmp_path):
-    with FaultyServer(faults=["cut", "cut"], headers=("ranges", "length")) as server:
+    with Server(faults=["cut", "cut"], headers=("ranges", "length")) as server:
         fetch(server, tmp_path / "file.zip")
     assert [start for start, _ in server.log] == [0, 0, 0]
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
 
 
 def test_a_file_of_unannounced_length_comes_whole(tmp_path):
-    with FaultyServer(headers=("etag", "ranges")) as server:
+    with Server(headers=("etag", "ranges")) as server:
         fetch(server, tmp_path / "file.zip", md5=md5(CONTENT).hexdigest())
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
 
 
 def test_the_server_says_how_long_to_wait_otherwise_waits_double_until_bytes_come(tmp_path):
-    with FaultyServer(faults=[500, 500, 500, 503, "cut", 500]) as server:
+    with Server(faults=[500, 500, 500, 503, "cut", 500]) as server:
         waits = fetch(server, tmp_path / "file.zip")
     assert waits == [1, 2, 4, 7, 1, 2]
 
 
 def test_refusals_end_at_once_and_say_what_to_do(tmp_path):
-    with FaultyServer(faults=[404]) as server, pytest.raises(UserError, match=r"HTTP 404 Not Found: choose another"):
+    with Server(faults=[404]) as server, pytest.raises(UserError, match=r"HTTP 404 Not Found: choose another"):
         fetch(server, tmp_path / "file.zip")
     assert len(server.log) == 1
     with pytest.raises(UserError, match=r"cannot fetch gopher://example: No connection adapters"):
@@ -219,7 +133,7 @@ def test_refusals_end_at_once_and_say_what_to_do(tmp_path):
 
 
 def test_a_server_that_stays_away_is_given_up_on_and_nothing_is_lost(tmp_path):
-    with FaultyServer(faults=["cut", *[500] * 20]) as server:
+    with Server(faults=["cut", *[500] * 20]) as server:
         with pytest.raises(UserError, match=r"HTTP 500 .* bytes of it are here: the same command goes on"):
             fetch(server, tmp_path / "file.zip")
         assert len(server.log) == 1 + module.MAX_FAILURES
@@ -236,7 +150,7 @@ def test_a_server_that_stays_away_is_given_up_on_and_nothing_is_lost(tmp_path):
 def test_killed_anywhere_it_goes_on_and_loses_at_most_a_chunk(tmp_path):
     path = tmp_path / "file.zip"
     known = {"size": len(CONTENT), "md5": md5(CONTENT).hexdigest()}
-    with FaultyServer() as server:
+    with Server() as server:
         for kill in range(40):
             path.unlink(missing_ok=True)
             calls_left = random.Random(kill).randrange(1, 30)
@@ -265,7 +179,7 @@ def test_a_full_disk_ends_with_a_clear_error_and_the_rest_comes_later(tmp_path):
         with pytest.raises(UserError, match=r"no space left on the disk.*goes on from here"):
             fetch(server, path)
 
-    with FaultyServer() as server:
+    with Server() as server:
         assert run_in_a_fork(with_little_room) == 0
         assert not path.exists()
         fetch(server, path)
@@ -280,7 +194,7 @@ def test_two_processes_do_not_fetch_one_file(tmp_path):
         held.set()
         time.sleep(0.01)
 
-    with FaultyServer() as server:
+    with Server() as server:
         first = Thread(target=fetch, args=[server, tmp_path / "file.zip"], kwargs={"on_progress": slowly})
         first.start()
         assert held.wait(10)

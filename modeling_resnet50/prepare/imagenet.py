@@ -62,7 +62,8 @@ def extract_validation(archive: Path, target: Path, devkit: DevKit, steps: Steps
         UserError: damaged, or not exactly the images of the ground truth.
     """
     done, total = 0, len(devkit.validation_wnids)
-    require_space(target.parent, archive.stat().st_size, f"extracting {archive.name}")
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    require_space(target.parent, archive.stat().st_size, f"extracting {archive.name}", unfinished)
 
     def place(name: str) -> PurePosixPath:
         return PurePosixPath(devkit.validation_wnid(name)) / name
@@ -83,8 +84,8 @@ def extract_train(archive: Path, target: Path, devkit: DevKit, steps: Steps) -> 
     Raises:
         UserError: damaged, or not exactly the classes of the development kit.
     """
-    require_space(target.parent, archive.stat().st_size, f"extracting {archive.name}")
     unfinished = target.with_name(f".{target.name}.unfinished")
+    require_space(target.parent, archive.stat().st_size, f"extracting {archive.name}", unfinished)
     wanted = {f"{wnid}.tar": wnid for wnid in devkit.names}
     found = set()
     with (

@@ -218,7 +218,7 @@ def _check_space(plan, folder: Path, record: dict[str, Any]) -> None:
     if isinstance(sample, UserError):
         raise sample
     mean = sum(len(row["image"]["bytes"]) for row in sample) / len(sample)
-    require_space(folder, int(missing * mean), "packing")
+    require_space(folder, int(missing * mean), f"packing {missing:,} images")
 
 
 def _packed_row_groups(plan, record: dict[str, Any], num_proc: int) -> Iterator[list[dict] | UserError]:

@@ -100,15 +100,27 @@ class Verified:
         return [archive.stat().st_size, archive.stat().st_mtime_ns]
 
 
-def require_space(folder: Path, needed: int, purpose: str) -> None:
+def require_space(folder: Path, needed: int, purpose: str, *done: Path) -> None:
     """
+    Args:
+        needed: bytes, all in all.
+        purpose: `"extracting x.tar"`, for the message.
+        done: files and folders that hold a part of them already.
+
     Raises:
-        UserError: the disk of `folder` has less than `needed` bytes and a tenth left.
+        UserError: the disk of `folder` has less than what is missing of `needed`, and a tenth of that.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    free, wanted = shutil.disk_usage(folder).free, int(1.1 * needed)
+    missing = max(needed - sum(map(_used, done)), 0)
+    free, wanted = shutil.disk_usage(folder).free, int(1.1 * missing)
     if free < wanted:
         raise UserError(
             f"{purpose} needs {decimal(wanted)} in {folder}, which has {decimal(free)} free: make room for "
             f"{decimal(wanted - free)} more, or choose another disk with --to"
         )
+
+
+def _used(path: Path) -> int:
+    """Bytes on the disk; a file with holes has fewer than its size says."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(512 * file.stat().st_blocks for file in files if file.is_file())

@@ -31,7 +31,8 @@ def extract_tiny_imagenet(archive: Path, to: Path, steps: Steps) -> None:
     with damage_named(archive.name), zipfile.ZipFile(archive) as content:
         names = content.namelist()
         unpacked = sum(entry.file_size for entry in content.infolist())
-    require_space(to, unpacked, f"extracting {archive.name}")
+    unfinished = [to / f".{split}.unfinished" for split in ("train", "val")]
+    require_space(to, unpacked, f"extracting {archive.name}", *unfinished)
     wnid_of = _annotations(archive)
     classes = {match[1] for name in names if (match := _TRAIN.fullmatch(name))}
     absent = sorted(set(wnid_of) - {match[1] for name in names if (match := _VALIDATION.fullmatch(name))})

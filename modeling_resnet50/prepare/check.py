@@ -1,0 +1,352 @@
+"""Proof that a data set is whole and right: every image is decoded, every label held against what else is known."""
+
+import hashlib
+import io
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+from PIL import Image
+from timm.data import ImageNetInfo, RealLabelsImagenet
+from torch.utils.data import DataLoader
+
+from ..data.class_names import imagenet_words
+from ..data.folders import VALIDATION_NAMES
+from ..data.sources import image_and_label, load_splits
+from ..data.transforms import UNREADABLE, decode_image
+
+
+_BATCH = 100
+_WNID = re.compile(r"n(\d{8})")
+_VALIDATION_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
+# ReaL (Beyer et al., 2020, "Are we done with ImageNet?") agrees with about 90 % of the validation labels, and with
+# 0.1 % of labels by chance.
+_LEAST_REAL_AGREEMENT = 0.85
+
+
+@dataclass(frozen=True)
+class Expected:
+    """
+    What a data set has to be.
+
+    Args:
+        name: for the verdict.
+        images: of each split; "validation" also stands for `val` and `valid`.
+        classes: how many; None: any number.
+        per_class: the least and the most of one class, for each split.
+        imagenet: the classes are those of ImageNet-1K, in the order of their sorted WordNet ids.
+        odd: how many files of each odd kind the original has.
+    """
+
+    name: str
+    images: dict[str, int] = field(default_factory=dict)
+    classes: int | None = None
+    per_class: dict[str, tuple[int, int]] = field(default_factory=dict)
+    imagenet: bool = False
+    odd: dict[str, int] = field(default_factory=dict)
+
+
+_ANYTHING = Expected("a data set")
+_IMAGENET_1K = Expected(
+    name="ImageNet-1K",
+    images={"train": 1_281_167, "validation": 50_000},
+    classes=1000,
+    per_class={"train": (732, 1300), "validation": (50, 50)},
+    imagenet=True,
+    odd={"JPEG in CMYK": 22, "PNG named .JPEG": 1},
+)
+_TINY_IMAGENET = Expected(
+    name="Tiny-ImageNet",
+    images={"train": 100_000, "validation": 10_000},
+    classes=200,
+    per_class={"train": (500, 500), "validation": (50, 50)},
+)
+EXPECTATIONS = {"auto": None, "imagenet1k": _IMAGENET_1K, "tiny-imagenet": _TINY_IMAGENET, "nothing": _ANYTHING}
+
+
+@dataclass
+class SplitTable:
+    """
+    What was seen of one split: a row for each image, in the data set's order.
+
+    Attributes:
+        labels: int64; -1: none.
+        widths, heights: pixels, upright; 0 where unreadable.
+        sizes: bytes.
+        wnids: the number of a WordNet id in the file's name; -1: none.
+        numbers: of ImageNet's validation image, by the file's name; -1: none.
+        digests: of the bytes, uint64.
+        odd: how many files of which odd kind.
+        unreadable: what was wrong with each.
+    """
+
+    name: str
+    class_names: list[str]
+    labels: np.ndarray
+    widths: np.ndarray
+    heights: np.ndarray
+    sizes: np.ndarray
+    wnids: np.ndarray
+    numbers: np.ndarray
+    digests: np.ndarray
+    odd: Counter
+    unreadable: list[str]
+
+    @property
+    def per_class(self) -> np.ndarray:
+        """Images of each class, int64, `(classes,)`."""
+        return np.bincount(self.labels[self.labels >= 0], minlength=len(self.class_names))
+
+
+@dataclass
+class CheckResult:
+    """
+    Attributes:
+        problems: what makes the data set another one than expected, or unfit. None: it is right.
+        notes: what its users may want to know.
+        verdict: all in one line.
+    """
+
+    splits: DatasetDict
+    tables: list[SplitTable]
+    problems: list[str]
+    notes: list[str]
+    verdict: str
+
+
+def check_folder(
+    source: Path,
+    *,
+    expected: Expected | None = None,
+    num_proc: int = 1,
+    on_progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> CheckResult:
+    """
+    Decode every image of a data set, and hold classes, counts and labels against what they should be.
+
+    Args:
+        source: in any layout that training takes.
+        expected: what it has to be. None: ImageNet-1K if most of its classes are there, otherwise anything.
+        num_proc: processes that decode.
+        on_progress: called with images done and to do.
+
+    Raises:
+        UserError: no data set there at all.
+    """
+    splits = DatasetDict({name: image_and_label(split) for name, split in load_splits(str(source)).items()})
+    tables, total, done = [], sum(map(len, splits.values())), 0
+
+    def count(images: int) -> None:
+        nonlocal done
+        done += images
+        on_progress(done, total)
+
+    for name, split in splits.items():
+        tables.append(inspect(name, split, num_proc, count))
+    expected = expected or _guess(tables)
+    problems, notes = judge(tables, expected)
+    images = " + ".join(f"{len(table.labels):,} {table.name}" for table in tables)
+    summary = f"{len(tables[0].class_names):,} classes, {images} images"
+    if problems:
+        verdict = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}: {summary}."
+    else:
+        verdict = f"{expected.name[0].upper()}{expected.name[1:]}, whole and right: {summary}, every one decoded."
+    return CheckResult(splits, tables, problems, notes, verdict)
+
+
+def inspect(name: str, split: Dataset, num_proc: int, count: Callable[[int], None]) -> SplitTable:
+    """Look at each image of a split."""
+    # A DataLoader keeps the order, and its processes end with this one, even when it is killed.
+    batches = DataLoader(_Inspected(split), batch_size=None, num_workers=num_proc if num_proc > 1 else 0)
+    rows = []
+    for batch in batches:
+        rows += batch
+        count(len(batch))
+    columns = {key: np.array([row[key] for row in rows]) for key in ("widths", "heights", "sizes", "wnids", "numbers")}
+    return SplitTable(
+        name=name,
+        class_names=split.features["label"].names,
+        labels=np.asarray(split["label"][:], dtype=np.int64),
+        digests=np.array([row["digest"] for row in rows], dtype=np.uint64),
+        odd=Counter(row["odd"] for row in rows if row["odd"]),
+        unreadable=[row["error"] for row in rows if row["error"]],
+        **columns,
+    )
+
+
+class _Inspected:
+    """Batches of rows, seen one by one."""
+
+    def __init__(self, split: Dataset):
+        self.images = split.select_columns("image")
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // _BATCH)
+
+    def __getitem__(self, number: int) -> list[dict[str, Any]]:
+        start = number * _BATCH
+        images = self.images[start : start + _BATCH]["image"]
+        return [_inspect(image, start + i) for i, image in enumerate(images)]
+
+
+def _inspect(image: dict[str, Any], row: int) -> dict[str, Any]:
+    name = PurePath(image["path"] or "").name
+    wnid, number = _WNID.search(name), _VALIDATION_NUMBER.match(name)
+    seen = {
+        "wnids": int(wnid[1]) if wnid else -1,
+        "numbers": int(number[1]) if number else -1,
+        "widths": 0, "heights": 0, "sizes": 0, "digest": 0, "odd": None, "error": None,
+    }  # fmt: skip
+    try:
+        data = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+        seen["sizes"] = len(data)
+        seen["digest"] = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+        _, seen["heights"], seen["widths"] = decode_image(data).shape
+        seen["odd"] = _odd_kind(data, name)
+    except UNREADABLE as error:
+        seen["error"] = f"{image['path'] or f'row {row}'}: {error}"
+    return seen
+
+
+def _odd_kind(data: bytes, name: str) -> str | None:
+    """What surprises programs that go by the name, or expect three colours."""
+    if data[:3] == b"\xff\xd8\xff":
+        return "JPEG in CMYK" if b"Adobe" in data and Image.open(io.BytesIO(data)).mode == "CMYK" else None
+    suffix = PurePath(name).suffix
+    return f"{Image.open(io.BytesIO(data)).format} named {suffix}" if suffix.lower() in (".jpg", ".jpeg") else None
+
+
+def judge(tables: list[SplitTable], expected: Expected) -> tuple[list[str], list[str]]:
+    """
+    Returns:
+        Problems and notes, as in `CheckResult`.
+    """
+    problems = [problem for table in tables for problem in _split_problems(table, expected)]
+    by_name = {_standard(table.name): table for table in tables}
+    problems += [f"there is no {name} split" for name in expected.images if name not in by_name]
+    if len({tuple(table.class_names) for table in tables}) > 1:
+        problems.append("the splits do not have the same classes in the same order")
+    notes = [note for table in tables for note in _split_notes(table)]
+    odd = sum((table.odd for table in tables), Counter())
+    for kind in sorted({*odd, *expected.odd}):
+        known = f" ({expected.name} has {expected.odd[kind]})" if kind in expected.odd else ""
+        notes.append(f"{kind}: {odd[kind]}{known}")
+    if {"train", "validation"} <= set(by_name):
+        leaked = np.isin(by_name["validation"].digests, by_name["train"].digests).sum()
+        if leaked:
+            notes.append(f"{leaked:,} validation images are, byte for byte, also training images")
+    return problems, notes
+
+
+def _split_problems(table: SplitTable, expected: Expected) -> list[str]:
+    problems = []
+    name, names = _standard(table.name), table.class_names
+
+    def unless(right: bool, problem: str) -> None:
+        if not right:
+            problems.append(f"{table.name}: {problem}")
+
+    if table.unreadable:
+        unless(False, f"{len(table.unreadable):,} unreadable images, first {table.unreadable[0]}")
+    unlabelled = int((table.labels < 0).sum())
+    unless(not unlabelled, f"{unlabelled:,} images have no label")
+    if expected.classes is not None:
+        unless(len(names) == expected.classes, f"{len(names):,} classes instead of {expected.classes:,}")
+    if name in expected.images:
+        total = expected.images[name]
+        unless(len(table.labels) == total, f"{len(table.labels):,} images instead of {total:,}")
+    least, most = expected.per_class.get(name, (1, None))
+    for wrong, bound in ((table.per_class < least, f"at least {least}"), (table.per_class > (most or 1e9), most)):
+        if wrong.any():
+            first = int(wrong.argmax())
+            unless(
+                False,
+                f"{wrong.sum():,} classes with another number of images than they should have, first {names[first]!r} "
+                f"with {table.per_class[first]:,} instead of {bound}",
+            )
+    if expected.imagenet:
+        problems += [f"{table.name}: {problem}" for problem in _imagenet_problems(table)]
+    problems += [f"{table.name}: {problem}" for problem in _label_problems(table)]
+    return problems
+
+
+def _imagenet_problems(table: SplitTable) -> list[str]:
+    wnids = ImageNetInfo().label_names()
+    words = [name.split(",")[0].lower() for name in imagenet_words(wnids)]
+    problems = []
+    for label, name in enumerate(table.class_names[: len(wnids)]):
+        # By id, or in words, which differ in details from place to place.
+        if name != wnids[label] and words[label].split(" (")[0] not in name.lower():
+            problems.append(
+                f"class {label} is {name!r} instead of {wnids[label]} ({words[label]}): the classes are not in the "
+                "order of the sorted WordNet ids"
+            )
+            break
+    numbered = (table.numbers > 0) & (table.labels >= 0)
+    if numbered.any():
+        real = list(RealLabelsImagenet([""] * 50_000).real_labels.values())
+        judged = [
+            label in real[number - 1]
+            for number, label in zip(table.numbers[numbered], table.labels[numbered])
+            if number <= len(real) and real[number - 1]
+        ]
+        if judged and np.mean(judged) < _LEAST_REAL_AGREEMENT:
+            problems.append(
+                f"only {np.mean(judged):.1%} of the labels are among those that the ReaL study gave the same images "
+                "(true labels: 90 %): they belong to other images"
+            )
+    return problems
+
+
+def _label_problems(table: SplitTable) -> list[str]:
+    """Labels against the files' names, whatever the data set."""
+    problems = []
+    known = (table.wnids >= 0) & (table.labels >= 0)
+    if known.any():
+        wnids, labels = table.wnids[known], table.labels[known]
+        named = [_WNID.fullmatch(name) for name in table.class_names]
+        ids = np.array([int(match[1]) for match in named]) if all(named) else np.unique(wnids)
+        # Classes that are words come in the order of their sorted ids; that can be seen where all of them are there.
+        wrong = ids[labels] != wnids if len(ids) == len(named) else np.zeros(0)
+        if wrong.any():
+            problems.append(f"{wrong.sum():,} images have another class than the WordNet id in their file's name")
+    numbered = (table.numbers > 0) & (table.labels >= 0)
+    if len(set(table.labels[numbered])) > 1:
+        in_order = table.labels[numbered][np.argsort(table.numbers[numbered])]
+        if (np.diff(in_order) >= 0).all():
+            problems.append(
+                "the labels follow the numbers of the files: the images were dealt out to the classes in the order of "
+                "their names, so nearly all are wrong. The truth is in the development kit: "
+                "resnet50 prepare imagenet1k"
+            )
+    return problems
+
+
+def _split_notes(table: SplitTable) -> list[str]:
+    notes = []
+    readable = table.digests[table.widths > 0]
+    repeated = len(readable) - len(np.unique(readable))
+    if repeated:
+        notes.append(f"{table.name}: {repeated:,} images are, byte for byte, there more than once")
+    sides = np.minimum(table.widths, table.heights)[table.widths > 0]
+    if len(sides):
+        notes.append(
+            f"{table.name}: short side {sides.min()} to {sides.max()} pixels, median {np.median(sides):.0f}; "
+            f"{table.sizes.mean() / 1000:.1f} kB an image"
+        )
+    return notes
+
+
+def _standard(name: str) -> str:
+    return "validation" if name in VALIDATION_NAMES[:3] else name
+
+
+def _guess(tables: list[SplitTable]) -> Expected:
+    known = set(ImageNetInfo().label_names())
+    known |= set(imagenet_words(sorted(known)))
+    return _IMAGENET_1K if len(known & set(tables[0].class_names)) > 500 else _ANYTHING

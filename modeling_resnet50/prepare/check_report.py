@@ -1,0 +1,113 @@
+"""What `resnet50 prepare check` found, as one HTML file to look at."""
+
+import base64
+import io
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from jinja2 import Environment
+from PIL import Image
+
+from ..data.class_names import imagenet_words, is_wnid
+from ..data.folders import VALIDATION_NAMES
+from ..data.transforms import decode_image
+from ..files import replaced_file
+from .check import CheckResult, SplitTable
+
+
+_THUMBNAIL = 64  # pixels
+_NARROWEST = 100  # pixels, for a class and its name
+_PICTURES = 2000  # in the whole report, about
+_MOST_OF_A_CLASS = 8
+_BINS = 40
+
+
+def write_report(result: CheckResult, source: str, path: Path) -> None:
+    """
+    One self-contained file: the verdict, class balance, sizes, and pictures of every class.
+
+    Args:
+        source: what the data set is called there.
+        path: the file; one that is there is replaced.
+    """
+    sheet = _contact_sheet(result)
+    template = Environment(autoescape=True).from_string(files(__package__).joinpath("check_report.html").read_text())
+    html = template.render(
+        source=source,
+        verdict=result.verdict,
+        problems=result.problems,
+        notes=result.notes,
+        splits=[_split(table) for table in result.tables],
+        classes=sheet,
+        has_validation=any(picture["split"] == "validation" for row in sheet for picture in row["pictures"]),
+        cell=max(_NARROWEST, (_THUMBNAIL + 4) * max(len(row["pictures"]) for row in sheet)),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_file(path) as unfinished:
+        unfinished.write_text(html)
+
+
+def _split(table: SplitTable) -> dict[str, Any]:
+    per_class = table.per_class
+    sides = np.minimum(table.widths, table.heights)[table.widths > 0]
+    counts, edges = np.histogram(sides, _BINS) if len(sides) else (np.zeros(1), np.zeros(2))
+    return {
+        "name": table.name,
+        "images": len(table.labels),
+        "classes": len(table.class_names),
+        "fewest": int(per_class.min()),
+        "most": int(per_class.max()),
+        "unreadable": len(table.unreadable),
+        "gigabytes": table.sizes.sum() / 1e9,
+        "balance": _percent(per_class),
+        "balance_titles": [f"{name}: {count:,}" for name, count in zip(table.class_names, per_class)],
+        "sides": _percent(counts),
+        "side_titles": [f"{low:.0f} to {high:.0f}: {n:,.0f}" for low, high, n in zip(edges[:-1], edges[1:], counts)],
+        "side_low": int(edges[0]),
+        "side_high": int(edges[-1]),
+    }
+
+
+def _percent(values: np.ndarray) -> list[float]:
+    return [round(100 * float(value) / max(float(values.max()), 1), 2) for value in values]
+
+
+def _contact_sheet(result: CheckResult) -> list[dict[str, Any]]:
+    """For each class, some images of the first split, and then one to validate."""
+    names = result.tables[0].class_names
+    of_class = min(max(_PICTURES // (2 * len(names)), 1), _MOST_OF_A_CLASS)
+    words = imagenet_words(names) if all(map(is_wnid, names)) else names
+    sheet = [{"label": label, "name": word, "pictures": []} for label, word in enumerate(words)]
+    for table in result.tables:
+        is_validation = table.name in VALIDATION_NAMES
+        if table is not result.tables[0] and not is_validation:
+            continue
+        for label, rows in enumerate(_rows_of_classes(table)[: len(sheet)]):
+            wanted = min(len(rows), 1 if is_validation else of_class)
+            for i in range(wanted):
+                data = _thumbnail(result.splits[table.name], int(rows[i * len(rows) // wanted]))
+                split = "validation" if is_validation else "train"
+                sheet[label]["pictures"].append({"data": data, "split": split})
+    return sheet
+
+
+def _rows_of_classes(table: SplitTable) -> list[np.ndarray]:
+    """For each class, the rows of its readable images."""
+    rows = np.flatnonzero((table.widths > 0) & (table.labels >= 0))
+    rows = rows[np.argsort(table.labels[rows], kind="stable")]
+    return np.split(rows, np.searchsorted(table.labels[rows], np.arange(1, len(table.class_names))))
+
+
+def _thumbnail(split: Dataset, row: int) -> str:
+    image = split[row]["image"]
+    data = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+    picture = Image.fromarray(decode_image(data).permute(1, 2, 0).numpy())
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    picture = picture.resize((_THUMBNAIL, _THUMBNAIL), box=(left, top, left + side, top + side))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return base64.b64encode(buffer.getvalue()).decode()
