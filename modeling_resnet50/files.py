@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import UserError
+
 
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
@@ -44,3 +46,9 @@ def put_in_place(unfinished: Path, target: Path) -> None:
     os.rename(unfinished, target)
     if old.exists():
         shutil.rmtree(old)
+
+
+def require_free(target: Path, overwrite: bool) -> None:
+    """Raises: UserError, if there is something at `target` that must not be replaced."""
+    if target.exists() and not overwrite:
+        raise UserError(f"{target} is there already: choose another place, or give --overwrite")

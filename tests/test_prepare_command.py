@@ -18,8 +18,8 @@ from faulty_server import FaultyServer
 from synthetic_imagenet import WNIDS, make_imagenet, make_kaggle, make_tiny_imagenet
 
 from modeling_resnet50 import cli
+from modeling_resnet50.commands import prepare as command
 from modeling_resnet50.data.sources import load_splits
-from modeling_resnet50.prepare import command
 from modeling_resnet50.prepare.check import Expected
 from modeling_resnet50.prepare.known_files import KnownFile
 

@@ -22,7 +22,9 @@ ALLOWED = {
     "training": {"recipe"},
     "evaluation": {"data"},
     "hub": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "evaluation"},
-    "cli": {"modeling_resnet50", "recipe", "data", "prepare", "training", "evaluation", "hub"},
+    "plan": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "training"},
+    "commands": {"modeling_resnet50", "recipe", "recipe_file", "data", "prepare", "evaluation", "hub", "plan"},
+    "cli": {"commands"},
 }
 
 

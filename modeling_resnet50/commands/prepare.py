@@ -8,27 +8,24 @@ from pathlib import Path
 
 from ..data.sources import load_splits
 from ..errors import UserError
-from .check import EXPECTATIONS, check_folder
-from .check_report import write_report
-from .download import download, verify
-from .hub import fetch_from_hub
-from .imagenet import prepare_imagenet
-from .known_files import HUB_REPOSITORY, IMAGENET_1K, TINY_IMAGENET, TRACKERS, ImageNetFiles, KnownFile
-from .pack import pack, push
-from .steps import Steps, require_space
-from .tiny_imagenet import extract_tiny_imagenet
-from .torrent import TorrentProgress, TorrentSettings, download_torrent, identify
+from ..prepare.check import EXPECTATIONS, check_folder
+from ..prepare.check_report import write_report
+from ..prepare.download import download, verify
+from ..prepare.hub import fetch_from_hub
+from ..prepare.imagenet import prepare_imagenet
+from ..prepare.known_files import HUB_REPOSITORY, IMAGENET_1K, TINY_IMAGENET, TRACKERS, ImageNetFiles, KnownFile
+from ..prepare.pack import pack, push
+from ..prepare.steps import Steps, require_space
+from ..prepare.tiny_imagenet import extract_tiny_imagenet
+from ..prepare.torrent import TorrentProgress, TorrentSettings, download_torrent, identify
 
 
-def add_prepare(commands) -> None:
-    """Put `prepare` with its subcommands among those of `resnet50`."""
-    prepare = commands.add_parser(
-        "prepare",
-        help="a data set onto this disk, whole and verified",
-        description="Fetch, verify, extract, label, check, pack. Every step can be interrupted; the same command goes "
-        "on where it stopped.",
+def add_options(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Fetch, verify, extract, label, check, pack. Every step can be interrupted; the same command goes on where it "
+        "stopped."
     )
-    data_sets = prepare.add_subparsers(required=True, metavar="WHAT")
+    data_sets = command.add_subparsers(required=True, metavar="WHAT")
     _add_tiny_imagenet(data_sets)
     _add_imagenet(data_sets)
     _add_folder(data_sets)

@@ -1,0 +1,1 @@
+"""The commands of `resnet50`, a file each: their options, and what they say."""

@@ -1,0 +1,147 @@
+"""`resnet50 plan`: what a recipe will do and take, on one screen and in one picture."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from ..errors import UserError
+from ..files import replaced_file
+from ..plan import (
+    IMAGES_PER_SECOND,
+    RUNTIME_MEMORY,
+    SCALING,
+    DataSize,
+    Plan,
+    complaints,
+    data_size_of,
+    make_plan,
+)
+from ..recipe_file import parse_recipe
+
+
+_POINTS = 2000  # of a curve
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Steps, learning rate, memory, time and disk of a recipe, worked out without data or GPU, and complaints "
+        "about what looks wrong. Fields of the recipe can be given too: --total_train_batch_size 512."
+    )
+    command.epilog = "example: resnet50 plan recipes/rsb_a2.yaml --num_processes 8"
+    command.allow_abbrev = False  # what is not an option here is a field of the recipe
+    command.add_argument("recipe", help="a recipe's YAML file")
+    command.add_argument("--num_processes", type=int, default=8, help="devices that share the work (default 8)")
+    command.add_argument("--num_train_images", type=int, help="default: known for the usual data sets")
+    command.add_argument("--num_validation_images", type=int, help="default: known, or a tenth of the training images")
+    command.add_argument("--num_labels", type=int, help="default: known for the usual data sets")
+    command.add_argument(
+        "--images_per_second", type=float, help="measured on one device, at 224 pixels: for a time of your own"
+    )
+    command.add_argument("--picture", type=Path, help="PNG of the curves (default plan-NAME.png)")
+    command.set_defaults(run=_plan, passes_on=True)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    if options.num_processes < 1:
+        raise UserError("--num_processes must be at least 1")
+    if options.images_per_second is not None and options.images_per_second <= 0:
+        raise UserError("--images_per_second must be positive")
+    recipe = parse_recipe(["--config", options.recipe, *options.passed_on])
+    known = data_size_of(recipe)
+    if known is None and (options.num_train_images is None or options.num_labels is None):
+        raise UserError(f"how large {recipe.dataset_name} is, is not known here: --num_train_images N --num_labels K")
+    train_images = options.num_train_images or known.train_images
+    validation_images = known.validation_images if known else train_images // 10
+    data = DataSize(
+        train_images, options.num_validation_images or validation_images, options.num_labels or known.labels
+    )
+    plan = make_plan(recipe, data, options.num_processes)
+    name = Path(options.recipe).stem
+    picture = options.picture or Path(f"plan-{name}.png")
+    with replaced_file(picture) as unfinished:
+        draw(plan, name, unfinished)
+    show(plan, options.images_per_second)
+    print(f"\ncurves: {picture}")
+
+
+def show(plan: Plan, images_per_second: float | None = None, console: Console | None = None) -> None:
+    """One screen of text."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    recipe, data = plan.recipe, plan.data
+    used = plan.steps_per_epoch * recipe.total_train_batch_size
+    peak = int(max(_steps(plan, 50 * _POINTS), key=plan.lr_at))
+    sizes = sorted(set(plan.image_sizes))
+    eval_size = recipe.eval_image_size or recipe.image_size
+    rates = {"given": images_per_second} if images_per_second else IMAGES_PER_SECOND
+    rows = {
+        "data": f"{data.train_images:,} training and {data.validation_images:,} validation images, "
+        f"{data.labels:,} classes; {data.train_images - used:,} images of each epoch left out",
+        "steps": f"{plan.steps_per_epoch:,} an epoch × {recipe.num_train_epochs} epochs = {plan.total_steps:,}",
+        "batch": f"{recipe.total_train_batch_size:,} = {plan.num_processes} devices × "
+        f"{recipe.gradient_accumulation_steps} accumulation steps × {plan.local_batch_size}",
+        "learning rate": f"{plan.lr_at(0):.3g} → {plan.lr_at(peak):.3g} (epoch {peak / plan.steps_per_epoch:.1f}) → "
+        f"{plan.lr_at(plan.total_steps - 1):.3g}, {recipe.lr_scheduler_type}, {recipe.optim}",
+        "images": f"{' → '.join(map(str, sizes))} pixels in training, {eval_size} in validation",
+        "network": f"{plan.parameters:,} parameters, {plan.forward_flops / 1e9:.2f} GFLOPs forward at "
+        f"{recipe.image_size} pixels",
+        "compute": f"{plan.total_flops / 1e18:.3g} EFLOPs, backward counted as twice forward",
+        "memory": f"{plan.memory / 1e9:.1f} GB a device = {plan.model_memory / 1e9:.1f} weights, gradients, optimizer"
+        f" + {plan.activation_memory / 1e9:.1f} activations + {RUNTIME_MEMORY / 1e9:.0f} runtime",
+        "disk": f"{plan.disk / 1e9:.1f} GB; a checkpoint {plan.checkpoint_size / 1e6:.0f} MB, "
+        f"a model {plan.model_size / 1e6:.0f} MB",
+        "time": " · ".join(
+            f"{_duration(plan.hours(rate))} on {plan.num_processes} × {device}" for device, rate in rates.items()
+        ),
+    }
+    for title, text in rows.items():
+        console.print(f"{title:<15}{text}")
+    shown = ", ".join(f"{device} {rate:,.0f}" for device, rate in rates.items())
+    share = f"{SCALING:.0%} of that on each of several"
+    if images_per_second is None:
+        console.print(
+            f"\nTime is by images a second on one device, at 224 pixels in mixed precision: {shown}; {share}. A100: "
+            "measured by NVIDIA (DeepLearningExamples); the others: by memory bandwidth, an upper bound. The images "
+            "have to come as fast."
+        )
+    else:
+        console.print(f"\nTime is by images a second on one device, at 224 pixels: {shown}; {share}.")
+    found = complaints(plan)
+    console.print()
+    for complaint in found:
+        console.print(f"! {complaint}", markup=False)
+    if not found:
+        console.print("Nothing looks wrong.")
+
+
+def draw(plan: Plan, name: str, path: Path) -> None:
+    """Learning rate, momentum and image size over the epochs, as a PNG."""
+    recipe, epochs = plan.recipe, plan.recipe.num_train_epochs
+    steps = _steps(plan, _POINTS)
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    lr, momentum, size = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 2])
+    lr.plot([step / plan.steps_per_epoch for step in steps], [plan.lr_at(step) for step in steps])
+    lr.set(title=f"{name}: {plan.total_steps:,} steps of {recipe.total_train_batch_size:,} images, {recipe.optim}")
+    lr.set(ylabel="learning rate", ylim=(0, None))
+    momentum.plot([0, epochs], [recipe.momentum] * 2)
+    momentum.set(ylabel="momentum", ylim=(0, 1))
+    size.stairs(plan.image_sizes, range(epochs + 1), baseline=None, label="training")
+    size.axhline(recipe.eval_image_size or recipe.image_size, linestyle=":", color="grey", label="validation")
+    size.set(ylabel="image size (pixels)", xlabel="epoch", ylim=(0, None), xlim=(0, epochs))
+    size.legend(loc="lower right")
+    for axis in (lr, momentum, size):
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=120, format="png")
+
+
+def _steps(plan: Plan, most: int) -> list[int]:
+    """All of them, or so many, evenly spread."""
+    return np.unique(np.linspace(0, plan.total_steps - 1, most).astype(int)).tolist()
+
+
+def _duration(hours: float) -> str:
+    if hours < 1:
+        return f"{60 * hours:.1f} minutes"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

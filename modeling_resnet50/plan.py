@@ -1,0 +1,294 @@
+"""What a recipe will do and take, worked out on paper: no data, no GPU, no training."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .data.augmentation import image_size_at
+from .data.transforms import evaluation_resize_size
+from .errors import UserError
+from .modeling_resnet50 import ResNet50ForImageClassification
+from .recipe import Recipe
+from .training.optimization import create_optimizer, learning_rate_schedule
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How much there is to learn from."""
+
+    train_images: int
+    validation_images: int
+    labels: int
+
+
+KNOWN_DATA = {
+    "ILSVRC/imagenet-1k": DataSize(1_281_167, 50_000, 1000),
+    "uoft-cs/cifar10": DataSize(50_000, 10_000, 10),
+    "data/tiny-imagenet": DataSize(100_000, 10_000, 200),
+    "digits": DataSize(1437, 360, 10),
+}
+
+# Images per second of one device that trains ResNet-50 at 224 pixels in mixed precision. A100: as measured by NVIDIA
+# (DeepLearningExamples, PyTorch, 1 × A100 80GB). The others are that, times the ratio of memory bandwidths (2.04, 3.35
+# and 4.8 TB/s), which bound this network.
+IMAGES_PER_SECOND = {"A100": 2470.0, "H100": 2470.0 * 3.35 / 2.04, "H200": 2470.0 * 4.8 / 2.04}
+DEVICE_MEMORY = {"A100": 80e9, "H100": 80e9, "H200": 141e9}  # bytes
+SCALING = 0.84  # of several devices, in the same table: 16,621 images/s on 8
+RUNTIME_MEMORY = 2e9  # bytes: CUDA's context, cuDNN's workspace, fragments
+
+# From Goyal et al. (2017): 0.1 at 256 images, in proportion to them.
+_RULE = 0.1 / 256
+_TOLERANCE = 4
+_SIZE_UNIT = 16  # pixels
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    Attributes:
+        local_batch_size: images that a device takes at once; the next larger whole number if it does not come out.
+        steps_per_epoch, total_steps: of the optimizer.
+        lr_at: learning rate of an optimizer step.
+        image_sizes: of the training images, for each epoch, in pixels.
+        parameters: trainable numbers.
+        forward_flops: for one image at `image_size`; a multiplication and an addition are two.
+        total_flops: of all training; backward counts twice the forward pass.
+        reference_images: images of 224 pixels through a ResNet-50 that would take as long, evaluations included.
+        model_memory: bytes on a device for weights, gradients, optimizer and average.
+        activation_memory: bytes on a device that the backward pass needs, at the largest size.
+        checkpoint_size: bytes of one training state.
+        model_size: bytes of one saved model.
+        disk: bytes of a whole run folder.
+    """
+
+    recipe: Recipe
+    data: DataSize
+    num_processes: int
+    local_batch_size: int
+    steps_per_epoch: int
+    total_steps: int
+    lr_at: Callable[[int], float]
+    image_sizes: list[int]
+    parameters: int
+    forward_flops: int
+    total_flops: float
+    reference_images: float
+    model_memory: int
+    activation_memory: int
+    checkpoint_size: int
+    model_size: int
+    disk: int
+
+    @property
+    def memory(self) -> float:
+        """Bytes on a device."""
+        return self.model_memory + self.activation_memory + RUNTIME_MEMORY
+
+    def hours(self, images_per_second: float) -> float:
+        """With that many on one device, at 224 pixels."""
+        scaling = SCALING if self.num_processes > 1 else 1
+        return self.reference_images / (images_per_second * self.num_processes * scaling) / 3600
+
+
+def data_size_of(recipe: Recipe) -> DataSize | None:
+    """For data sets that everybody knows."""
+    return KNOWN_DATA.get(recipe.dataset_name) or KNOWN_DATA.get(f"data/{PurePath(recipe.dataset_name).name}")
+
+
+def make_plan(recipe: Recipe, data: DataSize, num_processes: int = 1) -> Plan:
+    """
+    Raises:
+        UserError: fewer images than one batch, or an optimizer that does not exist.
+    """
+    steps_per_epoch = data.train_images // recipe.total_train_batch_size
+    if steps_per_epoch == 0:
+        raise UserError(
+            f"{data.train_images:,} training images are fewer than one batch: lower total_train_batch_size "
+            f"({recipe.total_train_batch_size})"
+        )
+    parts = num_processes * recipe.gradient_accumulation_steps
+    local_batch_size = math.ceil(recipe.total_train_batch_size / parts)
+    image_sizes = [image_size_at(recipe, epoch) for epoch in range(1, recipe.num_train_epochs + 1)]
+
+    model = _model_on_paper(recipe, data.labels)
+    parameters = sum(p.numel() for p in model.parameters())
+    numbers = parameters + sum(b.numel() for b in model.buffers())
+    eval_size = recipe.eval_image_size or recipe.image_size
+    flops = {size: forward_flops(model, size) for size in {*image_sizes, recipe.image_size, eval_size}}
+    images_per_epoch = steps_per_epoch * recipe.total_train_batch_size
+    train_flops = sum(3 * flops[size] * images_per_epoch for size in image_sizes)
+    looks = (2 if recipe.eval_flip else 1) * (2 if recipe.averages else 1)
+    eval_flops = recipe.num_train_epochs * looks * data.validation_images * flops[eval_size]
+    reference = forward_flops(_model_on_paper(Recipe(), 1000), 224)
+
+    states = _optimizer_states(recipe)
+    averages = 1 if recipe.averages else 0
+    buckets = 1 if num_processes > 1 else 0  # DDP copies gradients into buckets
+    model_memory = 4 * (numbers * (1 + averages) + parameters * (1 + states + buckets))
+    activation_memory = local_batch_size * activation_bytes(model, max(image_sizes), recipe.mixed_precision)
+    model_size = 4 * numbers
+    checkpoint_size = int(4 * (numbers * (1 + averages) + parameters * states))
+    epochs = range(1, recipe.num_train_epochs + 1)
+    checkpoints = sum(e % recipe.checkpoint_every_epochs == 0 or e == recipe.num_train_epochs for e in epochs)
+    return Plan(
+        recipe=recipe,
+        data=data,
+        num_processes=num_processes,
+        local_batch_size=local_batch_size,
+        steps_per_epoch=steps_per_epoch,
+        total_steps=steps_per_epoch * recipe.num_train_epochs,
+        lr_at=learning_rate_schedule(recipe, steps_per_epoch),
+        image_sizes=image_sizes,
+        parameters=parameters,
+        forward_flops=flops[recipe.image_size],
+        total_flops=train_flops,
+        reference_images=(train_flops + eval_flops) / (3 * reference),
+        model_memory=int(model_memory),
+        activation_memory=activation_memory,
+        checkpoint_size=checkpoint_size,
+        model_size=model_size,
+        disk=(2 + averages) * model_size + checkpoints * checkpoint_size,
+    )
+
+
+def complaints(plan: Plan) -> list[str]:
+    """What looks wrong, each with what to do about it. The recipes of this project give none."""
+    return [*_arithmetic_complaints(plan), *_optimization_complaints(plan), *_machine_complaints(plan)]
+
+
+def _arithmetic_complaints(plan: Plan) -> list[str]:
+    recipe, found = plan.recipe, []
+    try:
+        recipe.local_batch_size(plan.num_processes)
+    except UserError as error:
+        found.append(str(error))
+    left_out = plan.data.train_images - plan.steps_per_epoch * recipe.total_train_batch_size
+    if left_out > 0.05 * plan.data.train_images:
+        found.append(
+            f"{left_out:,} of {plan.data.train_images:,} images are left out of each epoch, which has whole batches "
+            "only: choose a smaller total_train_batch_size"
+        )
+    for name in ("image_size", "image_size_start", "eval_image_size"):
+        size = getattr(recipe, name)
+        if size is not None and size % _SIZE_UNIT:
+            found.append(f"{name} {size} is not a multiple of {_SIZE_UNIT}: padding grows, and GPUs like it less")
+    eval_size = recipe.eval_image_size or recipe.image_size
+    if eval_size < recipe.image_size:
+        found.append(
+            f"images are smaller in validation ({eval_size}) than in training ({recipe.image_size}): random crops "
+            "enlarge what is in them, so the best size for validation is larger (FixRes, Touvron et al. 2019)"
+        )
+    if evaluation_resize_size(eval_size, recipe.eval_crop_ratio) > 2 * eval_size:
+        found.append(f"eval_crop_ratio {recipe.eval_crop_ratio} leaves only the middle of validation images")
+    return found
+
+
+def _optimization_complaints(plan: Plan) -> list[str]:
+    recipe, found = plan.recipe, []
+    rule = _RULE * recipe.total_train_batch_size
+    if recipe.optim in ("sgd", "nesterov", "momentum"):
+        ratio = recipe.learning_rate / rule
+        from_scratch = recipe.model_name_or_path is None
+        if ratio > _TOLERANCE or (from_scratch and ratio < 1 / _TOLERANCE):
+            found.append(
+                f"learning_rate {recipe.learning_rate:g} is {ratio:.2g} times what the linear rule gives for "
+                f"{recipe.total_train_batch_size} images: {rule:.3g} (0.1 at 256; Goyal et al. 2017)"
+            )
+    elif "adam" in recipe.optim and recipe.learning_rate > 0.01:
+        found.append(f"learning_rate {recipe.learning_rate:g} is large for {recipe.optim}, which takes about 1e-3")
+    if recipe.min_learning_rate > recipe.learning_rate:
+        found.append("min_learning_rate is above learning_rate: it rises instead of falling")
+    if recipe.num_train_epochs > 1 and recipe.warmup_epochs > recipe.num_train_epochs / 3:
+        if recipe.lr_scheduler_type != "one_cycle":
+            found.append(
+                f"warm-up takes {recipe.warmup_epochs:g} of {recipe.num_train_epochs} epochs: more than a third"
+            )
+    elif recipe.learning_rate > 1 and recipe.warmup_epochs == 0:
+        found.append(f"learning_rate {recipe.learning_rate:g} without warm-up is likely to diverge: set warmup_epochs")
+    late = [epoch for epoch in recipe.lr_step_epochs if epoch >= recipe.num_train_epochs]
+    if recipe.lr_scheduler_type == "step" and late:
+        found.append(f"the learning rate would fall after epoch {late[0]:g}, but training ends before")
+    if recipe.ema_decay is not None:
+        horizon = recipe.ema_every_steps / (1 - recipe.ema_decay)
+        if horizon > plan.total_steps / 2 and not recipe.ema_warmup:
+            found.append(
+                f"ema_decay {recipe.ema_decay:g} averages over {horizon:,.0f} steps, of {plan.total_steps:,}: the "
+                "average will not have forgotten the first weights"
+            )
+    if recipe.mixes and recipe.loss == "cross_entropy" and recipe.label_smoothing_factor == 0 and recipe.teacher:
+        found.append("the teacher sees mixed images too: make sure it was trained on such")
+    if recipe.mixes and recipe.num_train_epochs < 30:
+        found.append(
+            f"mixup and CutMix pay off in long training; in {recipe.num_train_epochs} epochs they tend to cost"
+        )
+    return found
+
+
+def _machine_complaints(plan: Plan) -> list[str]:
+    recipe, found = plan.recipe, []
+    if plan.local_batch_size < 16 and not (recipe.sync_batch_norm or recipe.freeze_batch_norm):
+        found.append(
+            f"BatchNorm sees {plan.local_batch_size} images at a time, which is few: use fewer devices or "
+            "accumulation steps, or sync_batch_norm: true"
+        )
+    too_small = [name for name, memory in DEVICE_MEMORY.items() if plan.memory > memory]
+    if too_small:
+        found.append(
+            f"{plan.memory / 1e9:.0f} GB do not fit on one {' or '.join(too_small)}: gradient_accumulation_steps, "
+            "or gradient_checkpointing: true"
+        )
+    if recipe.mixed_precision == "no" and plan.reference_images > 10e6:
+        found.append("mixed_precision no: fp16 or bf16 would be two to three times as fast on a GPU")
+    return found
+
+
+def forward_flops(model: nn.Module, image_size: int) -> int:
+    """Of one image through a model on the meta device; a multiplication and an addition are two."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
+    return counter.get_total_flops()
+
+
+def activation_bytes(model: nn.Module, image_size: int, precision: str | None) -> int:
+    """
+    What the backward pass needs of one image's forward pass, beyond the weights.
+
+    Args:
+        model: on the meta device, in float32.
+        precision: fp16, bf16, or None for one of them: 2 bytes a number. "no": 4.
+    """
+    seen: dict[int, Tensor] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        seen[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    batch = 2  # BatchNorm wants more than one value
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        logits = model.train()(torch.empty(batch, 3, image_size, image_size, device="meta")).logits
+        logits.sum()
+    weights = {p.untyped_storage()._cdata for p in (*model.parameters(), *model.buffers())}
+    width = 4 if precision == "no" else 2
+    kept = [tensor for storage, tensor in seen.items() if storage not in weights]
+    return sum(t.numel() * (width if t.is_floating_point() else t.element_size()) for t in kept) // batch
+
+
+def _model_on_paper(recipe: Recipe, labels: int) -> nn.Module:
+    """Shapes without numbers."""
+    with torch.device("meta"):
+        return ResNet50ForImageClassification(recipe.model_config([str(label) for label in range(labels)]))
+
+
+def _optimizer_states(recipe: Recipe) -> float:
+    """Numbers that the optimizer keeps for each parameter."""
+    layer = nn.Linear(8, 8, bias=False)
+    optimizer = create_optimizer(layer, recipe)
+    layer.weight.grad = torch.ones_like(layer.weight)
+    optimizer.step()
+    state = optimizer.state[layer.weight].values()
+    return sum(value.numel() for value in state if isinstance(value, Tensor) and value.dim()) / layer.weight.numel()

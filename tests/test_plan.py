@@ -1,0 +1,188 @@
+"""What `resnet50 plan` works out is what training then does."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from conftest import PROJECT, TINY, tiny_arguments
+from PIL import Image
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.cli import main
+from modeling_resnet50.plan import (
+    IMAGES_PER_SECOND,
+    KNOWN_DATA,
+    SCALING,
+    DataSize,
+    activation_bytes,
+    complaints,
+    forward_flops,
+    make_plan,
+)
+from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.recipe_file import parse_recipe
+
+
+IMAGENET = KNOWN_DATA["ILSVRC/imagenet-1k"]
+
+
+def on_paper(**fields) -> ResNet50ForImageClassification:
+    with torch.device("meta"):
+        return ResNet50ForImageClassification(ResNet50Config(**fields))
+
+
+def test_parameters_and_operations_are_those_that_torchvision_states():
+    metadata = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.meta
+    plan = make_plan(Recipe(), IMAGENET)
+    assert plan.parameters == metadata["num_params"]
+    # torchvision counts a multiplication and an addition as one.
+    assert plan.forward_flops == pytest.approx(2e9 * metadata["_ops"], rel=1e-3)
+    assert forward_flops(on_paper(num_labels=1000), 448) == pytest.approx(4 * plan.forward_flops, rel=1e-3)
+
+
+@pytest.mark.parametrize("fields", [TINY, {**TINY, "stem_type": "deep", "blur_pool": True}])
+def test_activations_are_what_a_real_forward_pass_saves(fields):
+    model = ResNet50ForImageClassification(ResNet50Config(**fields)).train()
+    saved = {}
+    weights = {t.data_ptr() for t in (*model.parameters(), *model.buffers())}
+
+    def note(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        model(torch.rand(2, 3, 64, 64)).logits.sum()
+    kept = [tensor for pointer, tensor in saved.items() if pointer not in weights]
+    expected = sum(tensor.numel() * tensor.element_size() for tensor in kept) / 2
+    assert activation_bytes(on_paper(**fields), 64, "no") == pytest.approx(expected, rel=0.01)
+    assert activation_bytes(on_paper(**fields), 64, "fp16") < 0.6 * expected
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "states"),
+    [({"optim": "sgd"}, 1), ({"optim": "sgd", "momentum": 0.0}, 0), ({"optim": "lamb"}, 2), ({"optim": "adamw"}, 2)],
+)
+def test_optimizer_states_count_in_checkpoints_and_memory(optimizer, states):
+    plan = make_plan(Recipe(**optimizer), IMAGENET)
+    numbers = 25_557_032 + 53_120 + 53  # weights; running means and variances; counters
+    assert plan.model_size == 4 * numbers
+    assert plan.checkpoint_size == 4 * (numbers + 25_557_032 * states)
+    assert plan.model_memory == 4 * (numbers + 25_557_032 * (1 + states))
+    averaged = make_plan(Recipe(**optimizer, ema_decay=0.999), IMAGENET)
+    assert averaged.checkpoint_size - plan.checkpoint_size == averaged.model_memory - plan.model_memory == 4 * numbers
+
+
+def test_time_is_that_of_the_images_at_the_measured_rate():
+    plan = make_plan(Recipe(), IMAGENET)
+    # Evaluating takes a third of training: no backward pass.
+    images = 90 * (5004 * 256 + 50_000 / 3)
+    assert plan.hours(2470) == pytest.approx(images / 2470 / 3600, rel=1e-9)
+    assert make_plan(Recipe(), IMAGENET, 8).hours(2470) == pytest.approx(plan.hours(2470) / 8 / SCALING)
+    smaller = make_plan(Recipe(image_size_start=112, image_size_ramp=[45, 45], eval_image_size=224), IMAGENET)
+    # Epochs 1 to 46 are at 112 pixels, a quarter of the pixels.
+    assert smaller.reference_images == pytest.approx(5004 * 256 * (46 / 4 + 44) + 90 * 50_000 / 3, rel=0.02)
+
+
+def test_the_plan_is_what_training_does(image_folder, tmp_path, train):
+    fields = {"num_train_epochs": 3, "image_size": 64, "image_size_start": 32, "image_size_ramp": [1, 2],
+              "lr_scheduler_type": "polynomial", "checkpoint_every_epochs": 2}  # fmt: skip
+    arguments = tiny_arguments(image_folder, tmp_path / "run", **fields)
+    recipe = parse_recipe(arguments)
+    plan = make_plan(recipe, DataSize(24, 15, 3))
+    train(arguments)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == plan.total_steps == 9
+    assert [row["learning_rate"] for row in rows] == [plan.lr_at(row["step"] - 1) for row in rows]
+    assert plan.image_sizes == [32, 32, 64]
+    weights = tmp_path / "run" / "final" / "model.safetensors"
+    assert plan.model_size < weights.stat().st_size < plan.model_size + 20_000  # names and shapes
+    checkpoint = [p.stat().st_size for p in (tmp_path / "run" / "checkpoints" / "epoch-0003").iterdir()]
+    assert plan.checkpoint_size < sum(checkpoint) < plan.checkpoint_size + 100_000
+    assert plan.disk == 2 * plan.model_size + 2 * plan.checkpoint_size
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_processes", "complaint"),
+    [
+        ({"learning_rate": 1.6}, 1, "learning_rate 1.6 is 16 times what the linear rule gives for 256 images: 0.1"),
+        ({"learning_rate": 0.01}, 1, "learning_rate 0.01 is 0.1 times what the linear rule"),
+        ({"optim": "adamw", "learning_rate": 0.1}, 1, "learning_rate 0.1 is large for adamw"),
+        ({"learning_rate": 3.2, "total_train_batch_size": 8192, "warmup_epochs": 0.0}, 64, "3.2 without warm-up"),
+        ({"warmup_epochs": 40.0}, 1, "warm-up takes 40 of 90 epochs"),
+        ({"min_learning_rate": 0.2}, 1, "min_learning_rate is above learning_rate"),
+        ({"lr_scheduler_type": "step", "lr_step_epochs": [30.0, 95.0]}, 1, "would fall after epoch 95"),
+        ({}, 3, "total_train_batch_size 256 does not divide over 3"),
+        ({}, 32, "BatchNorm sees 8 images at a time"),
+        ({"image_size": 225}, 1, "image_size 225 is not a multiple"),
+        ({"eval_image_size": 160}, 1, "smaller in validation (160) than in training (224)"),
+        ({"eval_crop_ratio": 0.4}, 1, "leaves only the middle"),
+        ({"ema_decay": 0.999999}, 1, "ema_decay 0.999999 averages over 1,000,000 steps, of 450,360"),
+        ({"mixup_alpha": 0.2, "num_train_epochs": 10}, 1, "mixup and CutMix pay off in long training"),
+        ({"total_train_batch_size": 4096, "learning_rate": 1.6}, 1, "GB do not fit on one A100 or H100 or H200"),
+        ({"mixed_precision": "no"}, 1, "mixed_precision no: fp16 or bf16"),
+    ],
+)
+def test_what_looks_wrong_is_said(fields, num_processes, complaint):
+    found = complaints(make_plan(Recipe(**fields), IMAGENET, num_processes))
+    assert any(complaint in text for text in found), found
+
+
+def test_images_that_fill_no_batch_are_complained_about():
+    (complaint,) = complaints(make_plan(Recipe(), DataSize(500, 50, 10)))
+    assert complaint.startswith("244 of 500 images are left out of each epoch")
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_here_give_no_complaint(path):
+    recipe = parse_recipe(["--config", str(path)])
+    data = KNOWN_DATA.get(recipe.dataset_name, DataSize(5000, 500, 37))
+    num_processes = 8 if data == IMAGENET else 1
+    assert complaints(make_plan(recipe, data, num_processes)) == []
+
+
+def test_the_command_shows_it_on_a_screen_and_in_a_picture(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recipe = str(PROJECT / "recipes" / "fast_16.yaml")
+    main(["plan", recipe, "--num_processes", "4", "--learning_rate", "1.6"])
+    output = capsys.readouterr().out
+    assert re.search(r"batch +4,096 = 4 devices × 1 accumulation steps × 1024", output)
+    assert re.search(r"learning rate +0\.\d+ → 1\.6 \(epoch 2\.0\)", output)
+    assert re.search(r"images +160 → 192 pixels in training, 256 in validation", output)
+    assert f"A100 {IMAGES_PER_SECOND['A100']:,.0f}" in output
+    assert "upper bound" in output
+    assert "Nothing looks wrong" in output
+    with Image.open(tmp_path / "plan-fast_16.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (960, 840)
+    main(["plan", recipe, "--images_per_second", "1000", "--picture", "here.png"])
+    assert re.search(r"time +[\d.]+ (hours|minutes) on 8 × given", capsys.readouterr().out)
+    assert Path("here.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["finetune.yaml"], "how large data/my-images is, is not known here: --num_train_images N --num_labels K"),
+        (["digits.yaml", "--num_train_images", "20"], "20 training images are fewer than one batch"),
+        (["digits.yaml", "--learning_rat", "1"], "unknown argument '--learning_rat'; did you mean '--learning_rate'?"),
+        (["digits.yaml", "--num_processes", "0"], "--num_processes must be at least 1"),
+        (["nothing.yaml"], "cannot read the recipe"),
+        (["digits.yaml", "--optim", "sdg"], "optim sdg: no such optimizer"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit:
+        main(["plan", str(PROJECT / "recipes" / arguments[0]), *arguments[1:]])
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_commands_refuse_arguments_they_do_not_know(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "model", "--dataset", "digits", "--num_labels", "3"])
+    assert "unrecognized arguments: --num_labels 3" in capsys.readouterr().err
