@@ -259,12 +259,16 @@ def test_two_ranks_end_with_the_weights_of_one_process_that_accumulates_the_same
     )
 
 
+MIXED_AND_AVERAGED = {"mixup_alpha": 0.4, "cutmix_alpha": 1.0, "ema_decay": 0.7}
+
+
 def test_two_ranks_with_synchronised_batch_norm_end_with_the_weights_of_one_process(image_folder, tmp_path, train):
-    run_two_ranks(tiny_arguments(image_folder, tmp_path / "two", sync_batch_norm=True))
-    train(tiny_arguments(image_folder, tmp_path / "one"))
-    assert_same_weights(
-        weights_of(tmp_path / "two" / "final"), weights_of(tmp_path / "one" / "final"), rtol=1e-3, atol=1e-5
-    )
+    run_two_ranks(tiny_arguments(image_folder, tmp_path / "two", sync_batch_norm=True, **MIXED_AND_AVERAGED))
+    train(tiny_arguments(image_folder, tmp_path / "one", **MIXED_AND_AVERAGED))
+    for model in ("final", "final_average"):
+        assert_same_weights(
+            weights_of(tmp_path / "two" / model), weights_of(tmp_path / "one" / model), rtol=1e-3, atol=1e-5
+        )
     rows = [
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")
@@ -273,6 +277,27 @@ def test_two_ranks_with_synchronised_batch_norm_end_with_the_weights_of_one_proc
         assert one["val_top1"] == two["val_top1"]
         for name in ("train_loss", "val_loss"):
             assert one[name] == pytest.approx(two[name], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("accumulation", "fields"), [(8, {"ema_decay": 0.7}), (4, MIXED_AND_AVERAGED), (2, {"max_grad_norm": 0.1})]
+)
+def test_accumulated_small_batches_are_one_large_batch(accumulation, fields, image_folder, tmp_path, train):
+    """BatchNorm is frozen, or it would see other batches."""
+    for name, parts in (("large", 1), ("small", accumulation)):
+        train(
+            tiny_arguments(
+                image_folder,
+                tmp_path / name,
+                gradient_accumulation_steps=parts,
+                freeze_batch_norm=True,
+                augmentation_repeats=2,
+                **fields,
+            )
+        )
+    for model in ("final", "final_average") if "ema_decay" in fields else ("final",):
+        small, large = (weights_of(tmp_path / name / model) for name in ("small", "large"))
+        assert_same_weights(small, large, rtol=1e-4, atol=1e-6)
 
 
 @pytest.fixture
