@@ -161,8 +161,9 @@ def infer_fields(state: StateDict, source: str) -> dict[str, Any]:
 
 def _find(source: str) -> Source:
     path = Path(source).expanduser()
-    if source.startswith("timm:"):
-        return _from_timm(source.removeprefix("timm:"), source)
+    name = timm_name(source)
+    if name is not None:
+        return _from_timm(name, source)
     if path.is_file():
         state = read_weights(path)
         if is_transformers_resnet(state):
@@ -171,25 +172,49 @@ def _find(source: str) -> Source:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(f"{source} is a folder without config.json; give the weights' file itself")
-        try:
-            config = json.loads((path / "config.json").read_text())
-        except ValueError as error:
-            raise UserError(f"{path / 'config.json'} is not JSON: {error}") from error
+        config = _config(path)
         if config.get("model_type") == "resnet":
             return _from_transformers(source)
         if config.get("model_type") == ResNet50Config.model_type:
             return _from_this_library(source)
-        if "architecture" in config:
-            return _from_timm(f"local-dir:{path}", source)
         raise UserError(f"{path / 'config.json'} describes {config.get('model_type', 'nothing known')}, not a ResNet")
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
-        if source.startswith("timm/"):
-            return _from_timm(f"hf-hub:{source}", source)
         return _from_transformers(source) if _model_type(source) == "resnet" else _from_this_library(source)
     raise UserError(
         f"{source}: no such file or folder. Sources are files, folders, ids on the Hub, and timm:NAME, "
         "e.g. timm:resnet50.a1_in1k"
     )
+
+
+def timm_name(source: str) -> str | None:
+    """
+    What timm calls a model of its own: `timm:NAME`, a folder, or an id on the Hub. None: it is not timm's.
+
+    Raises:
+        UserError: a folder whose config.json is none.
+    """
+    path = Path(source).expanduser()
+    if source.startswith("timm:"):
+        return source.removeprefix("timm:")
+    if (path / "config.json").is_file():
+        config = _config(path)
+        return f"local-dir:{path}" if "architecture" in config and "model_type" not in config else None
+    return f"hf-hub:{source}" if source.startswith("timm/") else None
+
+
+def open_timm(name: str, source: str) -> nn.Module:
+    """Raises: UserError, if timm cannot open it."""
+    try:
+        return timm.create_model(name, pretrained=True).eval()
+    except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
+        raise UserError(f"timm cannot open {source}: {' '.join(str(error).split())}") from error
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise UserError(f"{folder / 'config.json'} is not JSON: {error}") from error
 
 
 def _model_type(source: str) -> str | None:
@@ -210,10 +235,7 @@ def _from_this_library(source: str) -> Source:
 
 
 def _from_timm(name: str, source: str) -> Source:
-    try:
-        model = timm.create_model(name, pretrained=True).eval()
-    except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
-        raise UserError(f"timm cannot open {source}: {' '.join(str(error).split())}") from error
+    model = open_timm(name, source)
     state = model.state_dict()
     if not isinstance(model, timm.models.resnet.ResNet):
         raise UserError(f"{source} is a {type(model).__name__}, not a ResNet")

@@ -1,11 +1,14 @@
 """Weights that a training run starts from, or learns from."""
 
-from transformers import PreTrainedModel
+from types import SimpleNamespace
+
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
 
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..recipe import Recipe
-from .importing import import_model
+from .importing import import_model, open_timm, timm_name
 from .model_folder import load_model
 
 
@@ -36,14 +39,30 @@ def starting_model(recipe: Recipe, label_names: list[str]) -> ResNet50ForImageCl
     return model
 
 
-def load_teacher(name_or_path: str) -> tuple[PreTrainedModel, list[float], list[float]]:
+def load_teacher(name_or_path: str) -> tuple[nn.Module, list[float], list[float]]:
     """
-    A classifier to learn from, and the mean and standard deviation its images are normalised by.
+    A classifier to learn from, and the mean and standard deviation its images are normalised by. It has
+    `config.num_labels` and returns `logits`, as transformers' models do.
 
     Raises:
         UserError: as `load_model`.
     """
+    name = timm_name(name_or_path)
+    if name is not None:  # transformers' wrapper cannot open what timm 1.0.31 writes
+        model = open_timm(name, name_or_path)
+        data_config = resolve_model_data_config(model)
+        return TimmClassifier(model), list(data_config["mean"]), list(data_config["std"])
     model, processor = load_model(name_or_path)
-    if hasattr(processor, "data_config"):  # transformers' wrapper of timm's models
-        return model, list(processor.data_config["mean"]), list(processor.data_config["std"])
     return model, list(processor.image_mean), list(processor.image_std)
+
+
+class TimmClassifier(nn.Module):
+    """A model of timm that answers as transformers' do."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.config = SimpleNamespace(num_labels=model.num_classes)
+
+    def forward(self, pixel_values: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.model(pixel_values))
