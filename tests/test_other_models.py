@@ -12,6 +12,7 @@ from transformers import AutoModel, BitImageProcessor, ResNetConfig, ResNetForIm
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.model_folder import image_processor, load_model, save_model_and_processor
+from modeling_resnet50.hub.pretrained import load_teacher
 from modeling_resnet50.recipe import Recipe
 
 
@@ -104,7 +105,7 @@ def test_a_student_comes_nearer_to_its_teacher(library, image_folder, tmp_path, 
         )
     )
     student, processor = load_model(str(tmp_path / "student" / "final"))
-    teacher, _ = load_model(str(teacher_folder))
+    teacher, *_ = load_teacher(str(teacher_folder))
     torch.manual_seed(7)
     untrained = ResNet50ForImageClassification(student.config)
     before = kullback_leibler(untrained, teacher, processor, image_folder)
