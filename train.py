@@ -37,7 +37,7 @@ def main() -> None:
     recipe = parse_recipe()
     run = RunFolder(recipe)
     run.check_free(recipe)
-    checkpoint = run.checkpoint_to_resume(recipe)
+    checkpoint, passed_over = run.checkpoint_to_resume(recipe)
     accelerator = create_accelerator(recipe)
     batch_size = recipe.local_batch_size(accelerator.num_processes)
     console = TrainingConsole(accelerator.is_main_process, recipe.num_train_epochs, recipe.averages)
@@ -74,6 +74,8 @@ def main() -> None:
     accelerator.register_for_checkpointing(progress, *([average] if average is not None else []))
     if recipe.push_to_hub and accelerator.is_main_process:
         prepare_repository(recipe.hub_model_id)
+    for remark in passed_over:
+        console.print(remark)
     if checkpoint is not None:
         accelerator.load_state(str(checkpoint))
         console.print(f"resumed from {checkpoint}: {progress.epoch} epochs, {progress.step} steps done")
@@ -149,7 +151,7 @@ def main() -> None:
                 with replaced_folder(run.best) as folder:
                     save_model(folder, candidates[better], recipe, run.history(), epoch, better)
         if epoch % recipe.checkpoint_every_epochs == 0 or epoch == recipe.num_train_epochs:
-            run.save_checkpoint(accelerator, epoch)
+            run.save_checkpoint(accelerator, progress, recipe)
 
     if accelerator.is_main_process:
         finals = {"": (run.final, accelerator.unwrap_model(model))}

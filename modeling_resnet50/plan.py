@@ -133,8 +133,7 @@ def make_plan(recipe: Recipe, data: DataSize, num_processes: int = 1) -> Plan:
     activation_memory = local_batch_size * activation_bytes(model, max(image_sizes), recipe.mixed_precision)
     model_size = 4 * numbers
     checkpoint_size = int(4 * (numbers * (1 + averages) + parameters * states))
-    epochs = range(1, recipe.num_train_epochs + 1)
-    checkpoints = sum(e % recipe.checkpoint_every_epochs == 0 or e == recipe.num_train_epochs for e in epochs)
+    checkpoints = len(kept_checkpoints(recipe))
     return Plan(
         recipe=recipe,
         data=data,
@@ -154,6 +153,18 @@ def make_plan(recipe: Recipe, data: DataSize, num_processes: int = 1) -> Plan:
         model_size=model_size,
         disk=(2 + averages) * model_size + checkpoints * checkpoint_size,
     )
+
+
+def kept_checkpoints(recipe: Recipe) -> list[int]:
+    """Epochs after which there is a checkpoint, and it is still there at the end."""
+    last, every = recipe.num_train_epochs, recipe.checkpoint_every_epochs
+    saved = sorted({*range(every, last + 1, every), last})
+    if recipe.keep_last is None:
+        return saved
+    also = recipe.keep_every_epochs
+    return [
+        epoch for i, epoch in enumerate(saved, 1) if len(saved) - i < recipe.keep_last or (also and epoch % also == 0)
+    ]
 
 
 def complaints(plan: Plan) -> list[str]:

@@ -26,7 +26,7 @@ def _field(default: Any, help: str) -> Any:
 _AT_LEAST_1 = (
     "image_size", "eval_image_size", "image_size_start", "num_train_epochs", "total_train_batch_size",
     "per_device_eval_batch_size", "gradient_accumulation_steps", "checkpoint_every_epochs", "augmentation_repeats",
-    "rand_augment_num_ops", "mixup_group_size", "ema_every_steps",
+    "rand_augment_num_ops", "mixup_group_size", "ema_every_steps", "keep_last", "keep_every_epochs",
 )  # fmt: skip
 _AT_LEAST_0 = (
     "learning_rate", "min_learning_rate", "weight_decay", "max_grad_norm", "warmup_epochs", "warmup_start_factor",
@@ -217,7 +217,11 @@ class Recipe:
     output_dir: str | None = _field(None, "Run folder. Unset: runs/<name of the recipe>.")
     overwrite_output_dir: bool = _field(False, "Replace the run that output_dir already holds.")
     checkpoint_every_epochs: int = _field(10, "A full training state in checkpoints/ every so many epochs.")
-    resume_from_checkpoint: str | None = _field(None, "'latest', or the path of a folder in checkpoints/.")
+    keep_last: int | None = _field(None, "Checkpoints to keep, the newest ones. Unset: all.")
+    keep_every_epochs: int | None = _field(None, "With keep_last: keep those of every so many epochs as well.")
+    resume_from_checkpoint: str | None = _field(
+        None, "'latest', which is the newest whole one, or the path of a folder in checkpoints/."
+    )
     report_to: str = _field("none", "Tracker, by the name Accelerate has for it: tensorboard, wandb, … or none.")
     push_to_hub: bool = _field(False, "Upload best/ to hub_model_id when training is done.")
     hub_model_id: str | None = _field(None, "Repository to push to, as user/name.")
@@ -270,6 +274,8 @@ class Recipe:
             )
         if self.streaming and self.augmentation_repeats > 1:
             raise UserError("augmentation_repeats needs images at hand, which streaming has not: set one of them off")
+        if self.keep_every_epochs is not None and self.keep_last is None:
+            raise UserError("keep_every_epochs says what to keep beside keep_last: set that too, e.g. keep_last: 2")
         if self.push_to_hub and not self.hub_model_id:
             raise UserError("push_to_hub needs hub_model_id, the repository to push to: --hub_model_id user/name")
         self.model_config()

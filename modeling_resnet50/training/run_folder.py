@@ -4,7 +4,7 @@ The folder of a run, and getting back into it.
     recipe.yaml  metrics.jsonl
     best/  final/              a model each, for `from_pretrained`
     final_average/             if the recipe averages weights
-    checkpoints/epoch-0010/    full training state
+    checkpoints/epoch-0010/    full training state, with a manifest by which damage is found
 """
 
 import json
@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from ..errors import UserError
 from ..files import put_in_place
 from ..recipe import Recipe
+from .manifest import damage, seal, sync
 
 
 class Progress:
@@ -68,24 +69,38 @@ class RunFolder:
                 "replace it with --overwrite_output_dir, or choose another with --output_dir"
             )
 
-    def checkpoint_to_resume(self, recipe: Recipe) -> Path | None:
+    def checkpoint_to_resume(self, recipe: Recipe) -> tuple[Path | None, list[str]]:
         """
-        The checkpoint named by `resume_from_checkpoint`, or None if the recipe starts afresh.
+        The checkpoint named by `resume_from_checkpoint`, proved whole, or None if the recipe starts afresh; and what
+        is wrong with newer ones that `latest` had to pass over.
 
         Raises:
-            UserError: there is no such checkpoint.
+            UserError: there is no such checkpoint, or it is damaged.
         """
         wanted = recipe.resume_from_checkpoint
         if wanted is None:
-            return None
-        if wanted == "latest":
-            found = sorted(self.checkpoints.glob("epoch-*"), key=lambda path: int(path.name.removeprefix("epoch-")))
-            if not found:
-                raise UserError(f"resume_from_checkpoint latest: no checkpoint in {self.checkpoints}")
-            return found[-1]
-        if not (Path(wanted) / "model.safetensors").is_file():
-            raise UserError(f"resume_from_checkpoint {wanted}: not a checkpoint folder")
-        return Path(wanted)
+            return None, []
+        if wanted != "latest":
+            if not Path(wanted).is_dir():
+                raise UserError(f"resume_from_checkpoint {wanted}: not a checkpoint folder")
+            problem = damage(Path(wanted))
+            if problem is not None:
+                raise UserError(
+                    f"resume_from_checkpoint {wanted}: {problem}. With `latest`, the newest whole one is taken"
+                )
+            return Path(wanted), []
+        passed_over = []
+        for path in reversed(self._saved()):
+            problem = damage(path)
+            if problem is None:
+                return path, passed_over
+            passed_over.append(f"{path} is damaged ({problem}) and was passed over")
+        reasons = "".join(f"; {reason}" for reason in passed_over)
+        raise UserError(f"resume_from_checkpoint latest: no whole checkpoint in {self.checkpoints}{reasons}")
+
+    def _saved(self) -> list[Path]:
+        """Checkpoints, the oldest first."""
+        return sorted(self.checkpoints.glob("epoch-*"), key=_epoch_of)
 
     def begin(self, recipe: Recipe) -> None:
         """Start a new run here, in place of any old one."""
@@ -107,9 +122,12 @@ class RunFolder:
     def history(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
 
-    def save_checkpoint(self, accelerator: Accelerator, epoch: int) -> None:
-        """Full training state, by all processes together. Needs `Progress` registered for checkpointing."""
-        target = self.checkpoints / f"epoch-{epoch:04d}"
+    def save_checkpoint(self, accelerator: Accelerator, progress: Progress, recipe: Recipe) -> None:
+        """
+        Full training state, by all processes together, and then the end of those that `keep_last` and
+        `keep_every_epochs` do not keep. Needs `progress` registered for checkpointing.
+        """
+        target = self.checkpoints / f"epoch-{progress.epoch:04d}"
         unfinished = target.with_name(f".{target.name}.unfinished")
         if accelerator.is_main_process and unfinished.exists():
             shutil.rmtree(unfinished)
@@ -117,5 +135,21 @@ class RunFolder:
         accelerator.save_state(str(unfinished))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
+            seal(unfinished, epoch=progress.epoch, step=progress.step)
             put_in_place(unfinished, target)
+            sync(self.checkpoints)
+            self._forget_old(recipe)
         accelerator.wait_for_everyone()
+
+    def _forget_old(self, recipe: Recipe) -> None:
+        if recipe.keep_last is None:
+            return
+        for path in self._saved()[: -recipe.keep_last]:
+            if recipe.keep_every_epochs is None or _epoch_of(path) % recipe.keep_every_epochs:
+                doomed = path.with_name(f".{path.name}.old")
+                path.rename(doomed)  # at once, so that a kill leaves no half of it
+                shutil.rmtree(doomed)
+
+
+def _epoch_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("epoch-"))
