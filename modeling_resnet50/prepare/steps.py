@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 
@@ -60,17 +61,23 @@ class Steps:
             yield lambda done, total, remark="": progress.update(task, completed=done, total=total, remark=remark)
 
     def _lines(self, step: str, text: str, unit: str) -> OnProgress:
-        last = monotonic()
+        started = last = monotonic()
+        first: int | None = None  # what an earlier run had done
 
-        def show(count: int) -> str:
-            return decimal(count) if unit == "bytes" else f"{count:,} {unit}"
+        def show(count: float) -> str:
+            return decimal(int(count)) if unit == "bytes" else f"{count:,.0f} {unit}"
 
         def on_progress(done: int, total: int | None, remark: str = "") -> None:
-            nonlocal last
-            if monotonic() - last >= _LOG_EVERY:
-                last = monotonic()
-                of_total = f" of {show(total)}" if total else ""
-                self.say(step, f"{text}: {show(done)}{of_total} {remark}".rstrip())
+            nonlocal last, first
+            first = done if first is None else first
+            now = monotonic()
+            if now - last < _LOG_EVERY:
+                return
+            last, rate = now, (done - first) / (now - started)
+            parts = [f"{show(done)} of {show(total)}" if total else show(done), f"{show(rate)}/s"]
+            if total and rate:
+                parts.append(f"{timedelta(seconds=round((total - done) / rate))} left")
+            self.say(step, f"{text}: {', '.join([*parts, *([remark] if remark else [])])}")
 
         return on_progress
 
