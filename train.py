@@ -78,7 +78,8 @@ def main() -> None:
         console.print(remark)
     if checkpoint is not None:
         accelerator.load_state(str(checkpoint))
-        console.print(f"resumed from {checkpoint}: {progress.epoch} epochs, {progress.step} steps done")
+        within = f" and {progress.batches} batches" if progress.batches else ""
+        console.print(f"resumed from {checkpoint}: {progress.epoch} epochs{within}, {progress.step} steps done")
     if accelerator.is_main_process:
         run.rewind(progress.epoch) if checkpoint is not None else run.begin(recipe)
     accelerator.wait_for_everyone()
@@ -96,11 +97,14 @@ def main() -> None:
     for epoch in range(progress.epoch + 1, recipe.num_train_epochs + 1):
         # Train
         data.train_loader.sampler.epoch = epoch
+        data.train_loader.sampler.start_batch = progress.batches
         metrics = TrainMetrics(accelerator)
+        if progress.batches:
+            run.load_metrics(checkpoint, metrics)
         model.train()
         if recipe.freeze_batch_norm:
             freeze_batch_norm(model)
-        with console.epoch(epoch, len(data.train_loader)):
+        with console.epoch(epoch, len(data.train_loader), progress.batches):
             for batch in data.train_loader:
                 with accelerator.accumulate(model):
                     learning_rate = lr_at(progress.step)
@@ -116,9 +120,13 @@ def main() -> None:
                     progress.step += 1
                     if average is not None:
                         average.after_step(accelerator.unwrap_model(model), progress.step, epoch)
-                metrics.update(loss, logits, batch["labels"])
+                metrics.update(loss, logits, batch["labels"], len(data.train_loader.bad_images))
+                progress.batches += 1
                 console.advance(metrics, learning_rate)
-        train_results = metrics.compute(len(data.train_loader.bad_images))
+                if recipe.checkpoint_is_due(progress.batches, epoch, len(data.train_loader)):
+                    run.save_checkpoint(accelerator, progress, recipe, metrics)
+        train_results = metrics.compute()
+        data.train_loader.sampler.start_batch = progress.batches = 0
 
         # Evaluate the weights, and their average
         candidates = {"": accelerator.unwrap_model(model)}

@@ -27,6 +27,7 @@ _AT_LEAST_1 = (
     "image_size", "eval_image_size", "image_size_start", "num_train_epochs", "total_train_batch_size",
     "per_device_eval_batch_size", "gradient_accumulation_steps", "checkpoint_every_epochs", "augmentation_repeats",
     "rand_augment_num_ops", "mixup_group_size", "ema_every_steps", "keep_last", "keep_every_epochs",
+    "checkpoint_every_steps",
 )  # fmt: skip
 _AT_LEAST_0 = (
     "learning_rate", "min_learning_rate", "weight_decay", "max_grad_norm", "warmup_epochs", "warmup_start_factor",
@@ -217,6 +218,7 @@ class Recipe:
     output_dir: str | None = _field(None, "Run folder. Unset: runs/<name of the recipe>.")
     overwrite_output_dir: bool = _field(False, "Replace the run that output_dir already holds.")
     checkpoint_every_epochs: int = _field(10, "A full training state in checkpoints/ every so many epochs.")
+    checkpoint_every_steps: int | None = _field(None, "…and every so many optimizer steps, also within an epoch.")
     keep_last: int | None = _field(None, "Checkpoints to keep, the newest ones. Unset: all.")
     keep_every_epochs: int | None = _field(None, "With keep_last: keep those of every so many epochs as well.")
     resume_from_checkpoint: str | None = _field(
@@ -351,6 +353,20 @@ class Recipe:
                 f"process(es) × {self.gradient_accumulation_steps} accumulation step(s); {nearest} would"
             )
         return self.total_train_batch_size // parts
+
+    def checkpoint_is_due(self, batches: int, epoch: int, batches_per_epoch: int) -> bool:
+        """
+        Whether `checkpoint_every_steps` asks for one within an epoch. At its end, `checkpoint_every_epochs` decides.
+
+        Args:
+            batches: forward passes done in the epoch, on each process.
+            epoch: which one it is, counted from 1.
+            batches_per_epoch: forward passes of a whole one.
+        """
+        if self.checkpoint_every_steps is None or batches == batches_per_epoch:
+            return False
+        done = (epoch - 1) * batches_per_epoch + batches
+        return done % (self.checkpoint_every_steps * self.gradient_accumulation_steps) == 0
 
     def public_dict(self) -> dict[str, Any]:
         """The fields that decide the result, fit to be published: no path of this machine's folders."""

@@ -183,7 +183,7 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         self.bad_images = []
-        for number, batch in enumerate(self.loader):
+        for number, batch in enumerate(self.loader, getattr(self.sampler, "start_batch", 0)):
             if isinstance(batch, UserError):
                 raise batch
             self.bad_images += batch["bad_images"]

@@ -47,7 +47,7 @@ class TrainSampler(Sampler):
     part, process 1 the second, and so on. So two processes see what one process with two accumulation steps sees.
     Images that do not fill a last batch are left out; which ones, changes with every epoch.
 
-    Set `epoch` before iterating.
+    Set `epoch` before iterating; and `start_batch`, to leave out the batches of the epoch that are already done.
 
     With `repeats`, lists of `(epoch, index, repeat)`: see `repeated_order`.
     """
@@ -70,8 +70,10 @@ class TrainSampler(Sampler):
         self.num_processes = num_processes
         self.repeats = repeats
         self.epoch = 0
+        self.start_batch = 0
 
     def __len__(self) -> int:
+        """Batches of the whole epoch, wherever it starts."""
         return self.num_images // self.total_batch_size * self.gradient_accumulation_steps
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
@@ -81,7 +83,7 @@ class TrainSampler(Sampler):
         else:
             order = repeated_order(self.seed, self.epoch, self.num_images, self.repeats, self.total_batch_size)[:used]
         shares = order.reshape(len(self), self.num_processes, -1, order.shape[1])
-        for samples in shares[:, self.process_index].tolist():
+        for samples in shares[self.start_batch :, self.process_index].tolist():
             yield [(self.epoch, *sample) for sample in samples]
 
 

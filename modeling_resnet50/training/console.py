@@ -41,9 +41,9 @@ class TrainingConsole:
         self.console.print(text, markup=False)
 
     @contextmanager
-    def epoch(self, epoch: int, num_batches: int) -> Iterator[None]:
-        """Show progress through `num_batches` forward passes while inside; `advance` after each."""
-        self._epoch, self._num_batches, self._batches_done = epoch, num_batches, 0
+    def epoch(self, epoch: int, num_batches: int, done: int = 0) -> Iterator[None]:
+        """Show progress through `num_batches` forward passes, of which some are done; `advance` after each."""
+        self._epoch, self._num_batches, self._batches_done, self._start = epoch, num_batches, done, done
         self._shown_at = time.monotonic()
         if self.console.is_terminal and not self.console.quiet:
             self._bar = Progress(
@@ -58,7 +58,8 @@ class TrainingConsole:
                 refresh_per_second=2,
             )
             self._bar.start()
-            self._task = self._bar.add_task("", total=num_batches, epoch=epoch, num_epochs=self.num_epochs, metrics="")
+            fields = {"epoch": epoch, "num_epochs": self.num_epochs, "metrics": ""}
+            self._task = self._bar.add_task("", total=num_batches, completed=done, **fields)
         try:
             yield
         finally:
@@ -80,7 +81,8 @@ class TrainingConsole:
         if self._bar is not None:
             self._bar.update(self._task, metrics=text)
         else:
-            left = metrics.seconds() * (self._num_batches / self._batches_done - 1)
+            pace = metrics.seconds() / (self._batches_done - self._start)
+            left = pace * (self._num_batches - self._batches_done)
             self.print(f"epoch {self._epoch}  {self._batches_done}/{self._num_batches}  {text}  {left:.0f} s left")
 
     def row(self, metrics: dict[str, Any], is_best: bool) -> None:

@@ -14,36 +14,64 @@ class TrainMetrics:
         self.accelerator = accelerator
         self.sums: tuple[Tensor, Tensor] | None = None
         self.images = 0
+        self.images_before = 0  # of an earlier start of this epoch, whose time is not known
+        self.bad_images = self.bad_images_before = 0
         self.started_at = time.perf_counter()
 
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """`loss` is the batch's mean, a scalar; `logits` `(batch, num_labels)`; `labels` `(batch,)`."""
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor, bad_images: int = 0) -> None:
+        """
+        Args:
+            loss: the batch's mean, a scalar.
+            logits: `(batch, num_labels)`.
+            labels: `(batch,)`.
+            bad_images: how many unreadable ones this process has replaced since it started on the epoch.
+        """
         correct = (logits.detach().argmax(-1) == labels).sum()
         sums = loss.detach().double().mul(len(labels)), correct.double()
         self.sums = sums if self.sums is None else (self.sums[0] + sums[0], self.sums[1] + sums[1])
         self.images += len(labels)
+        self.bad_images = self.bad_images_before + bad_images
 
     def read(self) -> tuple[float, float, float]:
         """Loss, top-1 and images per second so far; this process's loss and top-1, all processes' speed."""
         loss, correct = (value.item() / self.images for value in self.sums)
-        return loss, correct, self.images * self.accelerator.num_processes / self.seconds()
+        return loss, correct, self._images_per_second()
 
     def seconds(self) -> float:
         return time.perf_counter() - self.started_at
 
-    def compute(self, bad_images: int = 0) -> dict[str, float]:
+    def _images_per_second(self) -> float:
+        return (self.images - self.images_before) * self.accelerator.num_processes / self.seconds()
+
+    def state_dict(self) -> dict[str, float]:
+        """This process's sums so far, as exact as they are."""
+        loss, correct = (value.item() for value in self.sums)
+        return {"loss": loss, "correct": correct, "images": self.images, "bad_images": self.bad_images}
+
+    def load_state_dict(self, states: list[dict[str, float]]) -> None:
         """
-        Over all processes; call it on each of them, once, at the end of the epoch.
+        Go on from the sums of all processes: each its own, or equal shares if they were another number.
 
         Args:
-            bad_images: how many unreadable ones this process has replaced.
+            states: what `state_dict` gave on each process.
         """
+        if len(states) == self.accelerator.num_processes:
+            state = states[self.accelerator.process_index]
+        else:
+            state = {name: sum(state[name] for state in states) / self.accelerator.num_processes for name in states[0]}
+        device = self.accelerator.device
+        self.sums = tuple(
+            torch.tensor(state[name], dtype=torch.float64, device=device) for name in ("loss", "correct")
+        )
+        self.images = self.images_before = int(state["images"])
+
+    def compute(self) -> dict[str, float]:
+        """Over all processes; call it on each of them, once, at the end of the epoch."""
         loss, correct = (self.accelerator.reduce(value, "mean").item() / self.images for value in self.sums)
-        images_per_second = self.images * self.accelerator.num_processes / self.seconds()
-        replaced = self.accelerator.reduce(torch.tensor(bad_images, device=self.accelerator.device), "sum").item()
+        replaced = self.accelerator.reduce(torch.tensor(self.bad_images, device=self.accelerator.device), "sum").item()
         return {
             "train_loss": loss,
             "train_top1": correct,
-            "images_per_second": round(images_per_second, 1),
+            "images_per_second": round(self._images_per_second(), 1),
             "bad_images": replaced,
         }

@@ -4,10 +4,12 @@ The folder of a run, and getting back into it.
     recipe.yaml  metrics.jsonl
     best/  final/              a model each, for `from_pretrained`
     final_average/             if the recipe averages weights
-    checkpoints/epoch-0010/    full training state, with a manifest by which damage is found
+    checkpoints/epoch-0010/    full training state after 10 epochs, with a manifest by which damage is found
+    checkpoints/epoch-0010-batch-000120/    …and 120 batches of the next
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from ..errors import UserError
 from ..files import put_in_place
 from ..recipe import Recipe
 from .manifest import damage, seal, sync
+from .metrics import TrainMetrics
 
 
 class Progress:
@@ -25,6 +28,7 @@ class Progress:
 
     def __init__(self):
         self.epoch = 0  # epochs completed
+        self.batches = 0  # forward passes of each process in the epoch that runs
         self.step = 0  # optimizer steps taken; a step that fp16 skipped is not counted
         self.best_top1 = -1.0
 
@@ -95,12 +99,14 @@ class RunFolder:
             if problem is None:
                 return path, passed_over
             passed_over.append(f"{path} is damaged ({problem}) and was passed over")
+        if not passed_over:
+            raise UserError(f"resume_from_checkpoint latest: no checkpoint in {self.checkpoints}")
         reasons = "".join(f"; {reason}" for reason in passed_over)
         raise UserError(f"resume_from_checkpoint latest: no whole checkpoint in {self.checkpoints}{reasons}")
 
     def _saved(self) -> list[Path]:
         """Checkpoints, the oldest first."""
-        return sorted(self.checkpoints.glob("epoch-*"), key=_epoch_of)
+        return sorted(self.checkpoints.glob("epoch-*"), key=_position)
 
     def begin(self, recipe: Recipe) -> None:
         """Start a new run here, in place of any old one."""
@@ -122,34 +128,51 @@ class RunFolder:
     def history(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
 
-    def save_checkpoint(self, accelerator: Accelerator, progress: Progress, recipe: Recipe) -> None:
+    def save_checkpoint(
+        self, accelerator: Accelerator, progress: Progress, recipe: Recipe, metrics: TrainMetrics | None = None
+    ) -> None:
         """
         Full training state, by all processes together, and then the end of those that `keep_last` and
         `keep_every_epochs` do not keep. Needs `progress` registered for checkpointing.
+
+        Args:
+            metrics: of an epoch that is not over.
         """
-        target = self.checkpoints / f"epoch-{progress.epoch:04d}"
+        name = f"epoch-{progress.epoch:04d}" + (f"-batch-{progress.batches:06d}" if progress.batches else "")
+        target = self.checkpoints / name
         unfinished = target.with_name(f".{target.name}.unfinished")
         if accelerator.is_main_process and unfinished.exists():
             shutil.rmtree(unfinished)
         accelerator.wait_for_everyone()
         accelerator.save_state(str(unfinished))
+        if metrics is not None:
+            path = unfinished / f"metrics_{accelerator.process_index}.json"
+            path.write_text(json.dumps(metrics.state_dict()))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            seal(unfinished, epoch=progress.epoch, step=progress.step)
+            seal(unfinished, epoch=progress.epoch, batches=progress.batches, step=progress.step)
             put_in_place(unfinished, target)
             sync(self.checkpoints)
             self._forget_old(recipe)
         accelerator.wait_for_everyone()
 
+    def load_metrics(self, checkpoint: Path, metrics: TrainMetrics) -> None:
+        """Those of the epoch in the middle of which the checkpoint was written."""
+        paths = sorted(checkpoint.glob("metrics_*.json"), key=lambda path: int(path.stem.removeprefix("metrics_")))
+        metrics.load_state_dict([json.loads(path.read_text()) for path in paths])
+
     def _forget_old(self, recipe: Recipe) -> None:
         if recipe.keep_last is None:
             return
         for path in self._saved()[: -recipe.keep_last]:
-            if recipe.keep_every_epochs is None or _epoch_of(path) % recipe.keep_every_epochs:
+            epoch, batches = _position(path)
+            if recipe.keep_every_epochs is None or batches or epoch % recipe.keep_every_epochs:
                 doomed = path.with_name(f".{path.name}.old")
                 path.rename(doomed)  # at once, so that a kill leaves no half of it
                 shutil.rmtree(doomed)
 
 
-def _epoch_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("epoch-"))
+def _position(checkpoint: Path) -> tuple[int, int]:
+    """Epochs completed, and batches of the next."""
+    numbers = [int(number) for number in re.findall(r"\d+", checkpoint.name)]
+    return numbers[0], numbers[1] if len(numbers) > 1 else 0

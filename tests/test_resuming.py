@@ -1,0 +1,101 @@
+"""A run that was stopped anywhere and resumed is the run that was never stopped, bit for bit."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import tiny_arguments
+from test_training import run_two_ranks
+
+
+EVERYTHING = {
+    "num_train_epochs": 3, "checkpoint_every_epochs": 1, "total_train_batch_size": 4,
+    "gradient_accumulation_steps": 2, "mixup_alpha": 0.4, "cutmix_alpha": 1.0, "ema_decay": 0.7, "optim": "lamb",
+    "auto_augment": "randaugment", "random_erasing": 0.5, "color_jitter": 0.4, "train_interpolation": "random",
+    "image_size_start": 16, "image_size_ramp": ["1", "2"], "image_size": 32, "max_grad_norm": 1.0,
+    "config_overrides": json.dumps({"depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8,
+                                    "drop_path_rate": 0.3}),
+}  # fmt: skip
+
+
+def outcome(run: Path) -> dict:
+    """What a run leaves behind and does not depend on the clock, byte by byte; of checkpoints, those after epochs."""
+    files = {}
+    for path in sorted(run.rglob("*")):
+        if "-batch-" in path.parent.name:
+            continue
+        if path.suffix == ".safetensors" or path.name in ("optimizer.bin", "custom_checkpoint_1.pkl"):
+            files[str(path.relative_to(run))] = path.read_bytes()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return files | {"metrics": [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]}
+
+
+def stopped_at(checkpoint: Path, to: Path) -> Path:
+    """A run folder as it was when that checkpoint had just been written."""
+    run = checkpoint.parents[1]
+    shutil.copytree(run, to)
+    epoch = int(checkpoint.name.split("-")[1])
+    for path in (to / "checkpoints").iterdir():
+        if path.name > checkpoint.name and path.name != checkpoint.name:
+            shutil.rmtree(path)
+    for name in ("final", "final_average"):
+        shutil.rmtree(to / name, ignore_errors=True)
+    lines = (to / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (to / "metrics.jsonl").write_text("".join(lines[:epoch]))
+    return to
+
+
+@pytest.mark.parametrize(
+    ("fields", "points"),
+    [
+        ({}, 8),
+        ({"dataloader_num_workers": 2}, 4),
+        ({"mixed_precision": "bf16"}, 4),
+        ({"ema_decay": None, "swa_start_epoch": 2, "batch_norm_recalibration_steps": 2}, 4),
+    ],
+    ids=["everything", "two workers", "bf16", "swa"],
+)
+def test_stopped_at_random_steps_and_resumed(fields, points, image_folder, tmp_path, train):
+    settings = {name: value for name, value in {**EVERYTHING, **fields}.items() if value is not None}
+    precision = settings.pop("mixed_precision", "no")
+    runs = [tmp_path / "whole", tmp_path / "control"]
+    every_step = {"checkpoint_every_steps": 1}
+    for run, more in zip(runs, (every_step, {})):
+        train([*tiny_arguments(image_folder, run, **settings, **more), "--mixed_precision", precision])
+    expected = outcome(runs[0])
+    assert outcome(runs[1]) == expected
+    # 24 images in steps of 4: 6 an epoch, one of them at its end
+    checkpoints = sorted((runs[0] / "checkpoints").iterdir())
+    assert len(checkpoints) == 3 * 6
+    for checkpoint in random.Random(0).sample(checkpoints[:-1], points):
+        resumed = stopped_at(checkpoint, tmp_path / f"resumed-{checkpoint.name}")
+        arguments = tiny_arguments(image_folder, resumed, **settings, resume_from_checkpoint="latest")
+        train([*arguments, "--mixed_precision", precision])
+        assert outcome(resumed) == expected, checkpoint.name
+        shutil.rmtree(resumed)
+
+
+def test_two_ranks_stopped_within_an_epoch(image_folder, tmp_path):
+    settings = {**EVERYTHING, "num_train_epochs": 2, "image_size_ramp": ["1", "1"], "total_train_batch_size": 8}
+    run_two_ranks(tiny_arguments(image_folder, tmp_path / "whole", **settings, checkpoint_every_steps=1))
+    checkpoint = tmp_path / "whole" / "checkpoints" / "epoch-0001-batch-000002"
+    assert sorted(path.name for path in checkpoint.glob("*_[01].*") if "custom" not in path.name) == [
+        "metrics_0.json", "metrics_1.json", "random_states_0.pkl", "random_states_1.pkl",
+    ]  # fmt: skip
+    resumed = stopped_at(checkpoint, tmp_path / "resumed")
+    result = run_two_ranks(tiny_arguments(image_folder, resumed, **settings, resume_from_checkpoint="latest"))
+    assert "1 epochs and 2 batches, 4 steps done" in result.stdout
+    assert outcome(resumed) == outcome(tmp_path / "whole")
+
+
+def test_checkpoints_within_an_epoch_are_named_by_their_place_and_old_ones_go(image_folder, tmp_path, train):
+    settings = {"total_train_batch_size": 4, "num_train_epochs": 2, "checkpoint_every_epochs": 1}
+    train(tiny_arguments(image_folder, tmp_path / "all", **settings, checkpoint_every_steps=4))
+    assert sorted(path.name for path in (tmp_path / "all" / "checkpoints").iterdir()) == [
+        "epoch-0000-batch-000004", "epoch-0001", "epoch-0001-batch-000002", "epoch-0002",
+    ]  # fmt: skip
+    train(tiny_arguments(image_folder, tmp_path / "few", **settings, checkpoint_every_steps=1, keep_last=1,
+                         keep_every_epochs=1))  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "few" / "checkpoints").iterdir()) == ["epoch-0001", "epoch-0002"]
