@@ -11,6 +11,11 @@ def is_wnid(name: str) -> bool:
     return re.fullmatch(r"n\d{8}", name) is not None
 
 
+def names_in_words(names: list[str]) -> list[str]:
+    """Class names as they are, or in words if all of them are WordNet ids."""
+    return imagenet_words(names) if all(map(is_wnid, names)) else names
+
+
 def imagenet_words(wnids: list[str]) -> list[str]:
     """
     The words for each WordNet id, as in ImageNet's own lists: `tench, Tinca tinca`.

@@ -17,6 +17,7 @@ from ..errors import UserError
 
 VALIDATION_NAMES = ("validation", "val", "valid", "test")
 
+_SAME_AS_VALIDATION = ("val", "valid")
 _KAGGLE_IMAGES = Path("ILSVRC", "Data", "CLS-LOC")
 _KAGGLE_TABLE = "LOC_val_solution.csv"
 
@@ -38,6 +39,11 @@ def image_folders(root: Path) -> DatasetDict:
     if split_names:
         return DatasetDict({name: _class_folders(root / name) for name in split_names})
     return DatasetDict(train=_class_folders(root))
+
+
+def standard_split_name(name: str) -> str:
+    """A split's name as the Hub has it: `val` and `valid` are `validation`."""
+    return "validation" if name in _SAME_AS_VALIDATION else name
 
 
 def _class_folders(folder: Path) -> Dataset:

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..errors import UserError
 from .augmentation import TrainingTransform
 from .mixing import Mixing
 from .sampling import sample_seed
-from .transforms import UNREADABLE, decode_image
+from .transforms import UNREADABLE, decode_image, encoded_bytes
 
 
 MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
@@ -103,7 +102,7 @@ class ImageBatches(torch.utils.data.Dataset):
 
 def _decode(row: dict[str, Any], index: int) -> Tensor:
     try:
-        return decode_image(row["bytes"] if row["bytes"] is not None else Path(row["path"]).read_bytes())
+        return decode_image(encoded_bytes(row))
     except UNREADABLE as error:
         where = f"{row['path']} (row {index})" if row["path"] else f"row {index}"
         raise UserError(f"unreadable image: {where}: {error}") from error

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from ..errors import UserError
 from ..recipe import Recipe
-from .class_names import imagenet_words, is_wnid
+from .class_names import names_in_words
 from .folders import VALIDATION_NAMES, image_folders
 from .opening import cache_for, column_names, errors_named
 from .streaming import StreamedSplit, open_streamed_split
@@ -136,8 +136,9 @@ def _columns(dataset: Dataset, image_column: str | None, label_column: str | Non
     """The two columns the rest of the package knows, every image with a class that has a name in words."""
     dataset = image_and_label(dataset, image_column, label_column)
     names = dataset.features["label"].names
-    if all(is_wnid(name) for name in names):  # so that a model says what it sees, wherever its ImageNet came from
-        dataset = dataset.cast_column("label", ClassLabel(names=imagenet_words(names)))
+    words = names_in_words(names)  # so that a model says what it sees, wherever its ImageNet came from
+    if words != names:
+        dataset = dataset.cast_column("label", ClassLabel(names=words))
     labels = np.asarray(dataset["label"][:])
     if labels.min() < 0:
         raise UserError(f"{(labels < 0).sum()} images have no label (label -1, as in ImageNet's test split)")

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.utils.data import Sampler
 
 from ..errors import UserError
-from .class_names import imagenet_words, is_wnid
+from .class_names import names_in_words
 from .loader import ImageBatches
 from .opening import cache_for, column_names, errors_named
 
@@ -179,8 +179,7 @@ def _read_footer(filesystem: AbstractFileSystem, path: str) -> tuple[pq.FileMeta
 
 def _label_names(features: Features, footers: Sequence[pq.FileMetaData], label_column: str) -> list[str]:
     if isinstance(features[label_column], ClassLabel):
-        names = features[label_column].names
-        return imagenet_words(names) if all(is_wnid(name) for name in names) else names
+        return names_in_words(features[label_column].names)
     # Nobody has named the classes, but the footers know the largest number.
     groups = [footer.row_group(number) for footer in footers for number in range(footer.num_row_groups)]
     columns = [group.column(i) for group in groups for i in range(group.num_columns)]

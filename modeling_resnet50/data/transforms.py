@@ -11,6 +11,8 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -42,6 +44,16 @@ _UPRIGHT = {
 _ORIENTED = re.compile(rb"Exif\0\0|ns\.adobe\.com/xap")  # EXIF, or the same in XMP
 # libjpeg's warnings that mean wrong pixels. Others, such as bytes too many before a marker, cost nothing.
 _DAMAGE = re.compile("(?i)huffman|premature end|arithmetic|progression")
+
+
+def encoded_bytes(image: dict[str, Any]) -> bytes:
+    """
+    The file behind a row of an `Image(decode=False)` column: its bytes are in the row, or at the path there.
+
+    Raises:
+        OSError: no such file, or it cannot be read.
+    """
+    return image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
 
 
 def decode_image(data: bytes) -> Tensor:

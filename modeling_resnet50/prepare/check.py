@@ -16,9 +16,9 @@ from timm.data import ImageNetInfo, RealLabelsImagenet
 from torch.utils.data import DataLoader
 
 from ..data.class_names import imagenet_words
-from ..data.folders import VALIDATION_NAMES
+from ..data.folders import standard_split_name
 from ..data.sources import image_and_label, load_splits
-from ..data.transforms import UNREADABLE, decode_image
+from ..data.transforms import UNREADABLE, decode_image, encoded_bytes
 
 
 _BATCH = 100
@@ -203,7 +203,7 @@ def _inspect(image: dict[str, Any], row: int) -> dict[str, Any]:
         "widths": 0, "heights": 0, "sizes": 0, "digest": 0, "odd": None, "error": None,
     }  # fmt: skip
     try:
-        data = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+        data = encoded_bytes(image)
         seen["sizes"] = len(data)
         seen["digest"] = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
         _, seen["heights"], seen["widths"] = decode_image(data).shape
@@ -227,7 +227,7 @@ def judge(tables: list[SplitTable], expected: Expected) -> tuple[list[str], list
         Problems and notes, as in `CheckResult`.
     """
     problems = [problem for table in tables for problem in _split_problems(table, expected)]
-    by_name = {_standard(table.name): table for table in tables}
+    by_name = {standard_split_name(table.name): table for table in tables}
     problems += [f"there is no {name} split" for name in expected.images if name not in by_name]
     if len({tuple(table.class_names) for table in tables}) > 1:
         problems.append("the splits do not have the same classes in the same order")
@@ -245,7 +245,7 @@ def judge(tables: list[SplitTable], expected: Expected) -> tuple[list[str], list
 
 def _split_problems(table: SplitTable, expected: Expected) -> list[str]:
     problems = []
-    name, names = _standard(table.name), table.class_names
+    name, names = standard_split_name(table.name), table.class_names
 
     def unless(right: bool, problem: str) -> None:
         if not right:
@@ -340,10 +340,6 @@ def _split_notes(table: SplitTable) -> list[str]:
             f"{table.sizes.mean() / 1000:.1f} kB an image"
         )
     return notes
-
-
-def _standard(name: str) -> str:
-    return "validation" if name in VALIDATION_NAMES[:3] else name
 
 
 def _guess(tables: list[SplitTable]) -> Expected:

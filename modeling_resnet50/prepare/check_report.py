@@ -11,9 +11,9 @@ from datasets import Dataset
 from jinja2 import Environment
 from PIL import Image
 
-from ..data.class_names import imagenet_words, is_wnid
+from ..data.class_names import names_in_words
 from ..data.folders import VALIDATION_NAMES
-from ..data.transforms import decode_image
+from ..data.transforms import decode_image, encoded_bytes
 from ..files import replaced_file
 from .check import CheckResult, SplitTable
 
@@ -79,7 +79,7 @@ def _contact_sheet(result: CheckResult) -> list[dict[str, Any]]:
     """For each class, some images of the first split, and then one to validate."""
     names = result.tables[0].class_names
     of_class = min(max(_PICTURES // (2 * len(names)), 1), _MOST_OF_A_CLASS)
-    words = imagenet_words(names) if all(map(is_wnid, names)) else names
+    words = names_in_words(names)
     sheet = [{"label": label, "name": word, "pictures": []} for label, word in enumerate(words)]
     for table in result.tables:
         is_validation = table.name in VALIDATION_NAMES
@@ -103,8 +103,7 @@ def _rows_of_classes(table: SplitTable) -> list[np.ndarray]:
 
 def _thumbnail(split: Dataset, row: int) -> str:
     image = split[row]["image"]
-    data = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
-    picture = Image.fromarray(decode_image(data).permute(1, 2, 0).numpy())
+    picture = Image.fromarray(decode_image(encoded_bytes(image)).permute(1, 2, 0).numpy())
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     picture = picture.resize((_THUMBNAIL, _THUMBNAIL), box=(left, top, left + side, top + side))

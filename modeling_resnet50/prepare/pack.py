@@ -26,9 +26,9 @@ from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
 from PIL import Image as PILImage
 from torch.utils.data import DataLoader
 
-from ..data.folders import VALIDATION_NAMES
+from ..data.folders import standard_split_name
 from ..data.sources import image_and_label
-from ..data.transforms import UNREADABLE, decode_image
+from ..data.transforms import UNREADABLE, decode_image, encoded_bytes
 from ..errors import UserError
 from ..files import replaced_file
 from .archives import disk_full_named, finish
@@ -88,7 +88,7 @@ def pack(
         UserError: an unreadable image; `to` holds something else, or the beginning of another packing; a full disk.
     """
     _check_settings(short_side, quality)
-    splits = DatasetDict({_split_name(name): image_and_label(split) for name, split in splits.items()})
+    splits = DatasetDict({standard_split_name(name): image_and_label(split) for name, split in splits.items()})
     record = _record(splits, short_side=short_side, quality=quality, seed=seed, rows_per_shard=rows_per_shard)
     if to.exists():
         _check_record(to, record, "delete it, or choose another place with --to")
@@ -139,10 +139,6 @@ def _check_settings(short_side: int | None, quality: int) -> None:
         raise UserError(f"--short-side must be a number of pixels or none, not {short_side}")
     if not 1 <= quality <= 95:
         raise UserError(f"--quality must be between 1 and 95, not {quality}")
-
-
-def _split_name(name: str) -> str:
-    return "validation" if name in VALIDATION_NAMES[:3] else name
 
 
 def _record(splits: DatasetDict, **settings) -> dict[str, Any]:
@@ -250,7 +246,7 @@ class _RowGroups:
     def _pack(self, image: dict[str, Any]) -> dict[str, Any]:
         name = Path(image["path"]).name if image["path"] else None
         try:
-            data = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+            data = encoded_bytes(image)
             return {"bytes": data if self.short_side is None else self._resize(data), "path": name}
         except UNREADABLE as error:
             raise UserError(f"unreadable image: {image['path'] or 'one without a name'}: {error}") from error
