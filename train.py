@@ -6,19 +6,24 @@ Train a ResNet-50, from recipe to a model anyone can load.
 Everything that decides the result is in the recipe; the machine is accelerate's configuration.
 """
 
+from pathlib import Path
+
 import datasets
 import torch
 import transformers
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from modeling_resnet50.data.pipeline import load_training_data
-from modeling_resnet50.errors import user_errors_exit_cleanly
+from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.files import replaced_folder
 from modeling_resnet50.hub.model_folder import prepare_repository, push_model, save_model
 from modeling_resnet50.hub.pretrained import load_teacher, starting_model
+from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training.averaging import create_average, freeze_batch_norm, recalibrate_batch_norm
+from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, TrainingState
 from modeling_resnet50.training.console import TrainingConsole
 from modeling_resnet50.training.distributed import (
     broadcast_buffers,
@@ -27,9 +32,10 @@ from modeling_resnet50.training.distributed import (
     synchronize_batch_norm,
 )
 from modeling_resnet50.training.losses import Criterion, Teacher
-from modeling_resnet50.training.metrics import TrainMetrics
+from modeling_resnet50.training.numerics import NumericsGuard, is_finite
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
-from modeling_resnet50.training.run_folder import Progress, RunFolder
+from modeling_resnet50.training.run_folder import RunFolder
+from modeling_resnet50.training.supervision import Agreed, Supervisor, TrainingStopped
 
 
 def main() -> None:
@@ -37,19 +43,48 @@ def main() -> None:
     recipe = parse_recipe()
     run = RunFolder(recipe)
     run.check_free(recipe)
-    checkpoint, passed_over = run.checkpoint_to_resume(recipe)
+    checkpoint, remarks = run.checkpoint_to_resume(recipe)
     accelerator = create_accelerator(recipe)
-    batch_size = recipe.local_batch_size(accelerator.num_processes)
+    recipe.local_batch_size(accelerator.num_processes)
     console = TrainingConsole(accelerator.is_main_process, recipe.num_train_epochs, recipe.averages)
+    for remark in remarks:
+        console.print(remark)
+    if recipe.push_to_hub and accelerator.is_main_process:
+        prepare_repository(recipe.hub_model_id)
     transformers.utils.logging.disable_progress_bar()
     if not console.console.is_terminal:
         datasets.disable_progress_bars()
 
+    progress = Progress()
+    with Supervisor(accelerator, run, recipe, progress) as supervisor:
+        try:
+            train(recipe, run, checkpoint, accelerator, console, progress, supervisor)
+        except TrainingStopped as stopped:
+            console.print(
+                f"stopped ({stopped.reason}). Go on by the same command with --resume_from_checkpoint latest"
+            )
+            raise
+    if recipe.push_to_hub and accelerator.is_main_process:
+        console.print(f"\npublished: {push_model(run.best, recipe.hub_model_id)}")
+    accelerator.end_training()
+
+
+def train(
+    recipe: Recipe,
+    run: RunFolder,
+    checkpoint: Path | None,
+    accelerator: Accelerator,
+    console: TrainingConsole,
+    progress: Progress,
+    supervisor: Supervisor,
+) -> None:
     # Data
     with accelerator.main_process_first():
         data = load_training_data(
             recipe, accelerator.device, num_data_workers(recipe), accelerator.process_index, accelerator.num_processes
         )
+    sampler = data.train_loader.sampler
+    data.train_loader.on_batch = data.validation_loader.on_batch = supervisor.batch_done
 
     # Model, optimizer, schedule
     set_seed(recipe.seed)
@@ -67,22 +102,24 @@ def main() -> None:
         teacher = Teacher(*load_teacher(recipe.teacher), recipe, len(data.label_names)).to(accelerator.device)
     criterion = Criterion(recipe, teacher)
     model, optimizer = accelerator.prepare(model, optimizer)
-    lr_at = learning_rate_schedule(recipe, len(data.train_loader) // recipe.gradient_accumulation_steps)
+    plain_model = accelerator.unwrap_model(model)
+    lr_at = learning_rate_schedule(recipe, len(sampler) // recipe.gradient_accumulation_steps)
 
     # The run folder: a new run, or back to where the old one stood
-    progress = Progress()
-    accelerator.register_for_checkpointing(progress, *([average] if average is not None else []))
-    if recipe.push_to_hub and accelerator.is_main_process:
-        prepare_repository(recipe.hub_model_id)
-    for remark in passed_over:
-        console.print(remark)
+    state = TrainingState(accelerator, model, optimizer, average, progress)
+    checkpoints = CheckpointWriter(run, recipe, state, console.print)
+    guard = NumericsGuard(accelerator, plain_model, optimizer, recipe, len(data.label_names), run, progress)
     if checkpoint is not None:
-        accelerator.load_state(str(checkpoint))
-        within = f" and {progress.batches} batches" if progress.batches else ""
+        differences = state.load(checkpoint, keep_optimizer_settings=recipe.allow_recipe_change)
+        within = f", {progress.images:,} images of the next" if progress.images else ""
         console.print(f"resumed from {checkpoint}: {progress.epoch} epochs{within}, {progress.step} steps done")
+        if differences:
+            console.print(f"now {', '.join(differences)}; images, steps and learning rates stay the same")
+        accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        run.rewind(progress.epoch) if checkpoint is not None else run.begin(recipe)
+        run.resume(recipe, checkpoint) if checkpoint is not None else run.begin(recipe)
     accelerator.wait_for_everyone()
+    supervisor.run_begins()
     accelerator.init_trackers("resnet50", config=recipe.flat_dict())
     console.print(
         f"{recipe.dataset_name}: {data.num_train_images:,} training and {data.num_validation_images:,} validation "
@@ -90,52 +127,79 @@ def main() -> None:
         f"{accelerator.num_processes} process(es) on {accelerator.device.type}, "
         f"precision {accelerator.mixed_precision}, "
         f"{recipe.total_train_batch_size} images per step = {accelerator.num_processes} process(es) × "
-        f"{recipe.gradient_accumulation_steps} accumulation step(s) × {batch_size}\n"
+        f"{recipe.gradient_accumulation_steps} accumulation step(s) × "
+        f"{recipe.local_batch_size(accelerator.num_processes)}\n"
         f"run folder {run.path}"
     )
 
-    for epoch in range(progress.epoch + 1, recipe.num_train_epochs + 1):
+    while progress.epoch < recipe.num_train_epochs:
+        epoch = progress.epoch + 1
+        sampler.start(epoch, progress.images, progress.left_out_of(epoch), progress.layout)
+        progress.layout = sampler.layout
+        metrics = state.epoch_metrics()
+        agreed = Agreed()
+
         # Train
-        data.train_loader.sampler.epoch = epoch
-        data.train_loader.sampler.start_batch = progress.batches
-        metrics = TrainMetrics(accelerator)
-        if progress.batches:
-            run.load_metrics(checkpoint, metrics)
         model.train()
         if recipe.freeze_batch_norm:
             freeze_batch_norm(model)
-        with console.epoch(epoch, len(data.train_loader), progress.batches):
+        with console.epoch(epoch, len(sampler), sampler.batches_done):
             for batch in data.train_loader:
                 with accelerator.accumulate(model):
                     learning_rate = lr_at(progress.step)
                     set_learning_rate(optimizer, learning_rate)
+                    guard.before_forward()
                     logits = model(batch["pixel_values"]).logits
                     loss = criterion(logits, batch)
+                    guard.after_forward(loss, batch["indices"])
                     accelerator.backward(loss)
-                    if recipe.max_grad_norm is not None and accelerator.sync_gradients:
-                        accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+                    if accelerator.sync_gradients:
+                        trouble = guard.trouble()
+                        agreed = supervisor.agree(trouble=trouble is not None, checkpoint=checkpoints.is_wanted())
+                        if agreed.trouble:
+                            break
+                        if recipe.max_grad_norm is not None:
+                            accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
                     optimizer.step()
                     optimizer.zero_grad()
-                if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
-                    progress.step += 1
-                    if average is not None:
-                        average.after_step(accelerator.unwrap_model(model), progress.step, epoch)
                 metrics.update(loss, logits, batch["labels"], len(data.train_loader.bad_images))
-                progress.batches += 1
                 console.advance(metrics, learning_rate)
-                if recipe.checkpoint_is_due(progress.batches, epoch, len(data.train_loader)):
-                    run.save_checkpoint(accelerator, progress, recipe, metrics)
+                if accelerator.sync_gradients:
+                    if guard.step_was_taken():
+                        progress.step += 1
+                        if average is not None:
+                            average.after_step(plain_model, progress.step, epoch)
+                    progress.images = sampler.images_after(batch["number"])
+                    due = recipe.checkpoint_is_due(progress.images, epoch, sampler.images_per_epoch)
+                    if due or agreed.checkpoint or agreed.stop:
+                        checkpoints.save()
+                    if agreed.stop:
+                        checkpoints.finish()
+                        raise TrainingStopped(agreed.stop)
+
+        # Numbers that went wrong: stop, or go back and leave out what did it
+        if agreed.trouble:
+            console.print(guard.roll_back(trouble, learning_rate))
+            checkpoint = checkpoints.newest()
+            state.load(checkpoint)
+            optimizer.zero_grad()
+            guard.forget()
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                run.resume(recipe, checkpoint)
+            console.print(f"back to {checkpoint}; {len(progress.left_out)} steps are left out")
+            continue
         train_results = metrics.compute()
-        data.train_loader.sampler.start_batch = progress.batches = 0
+        progress.images, progress.layout = 0, None
 
         # Evaluate the weights, and their average
-        candidates = {"": accelerator.unwrap_model(model)}
+        candidates = {"": plain_model}
         if average is not None:
-            average.after_epoch(candidates[""], epoch)
+            average.after_epoch(plain_model, epoch)
             if average.has_begun(epoch):
                 candidates["average_"] = average.module
                 if recipe.batch_norm_recalibration_steps:
-                    data.train_loader.sampler.epoch = 0  # none that is trained on
+                    sampler.start(0)  # an epoch that is never trained on
                     recalibrate_batch_norm(
                         average.module, data.train_loader, recipe.batch_norm_recalibration_steps, accelerator
                     )
@@ -144,39 +208,47 @@ def main() -> None:
             broadcast_buffers(candidate)
             validated = evaluate_model(candidate, data.validation_loader, accelerator, flip=recipe.eval_flip)
             results |= {f"{prefix}{name}": value for name, value in validated.items()}
-        better = max(candidates, key=lambda prefix: results[f"{prefix}val_top1"])
-        is_best = results[f"{better}val_top1"] > progress.best_top1
-        row = {"epoch": epoch, "step": progress.step, **train_results, **results, "learning_rate": learning_rate}
         progress.epoch = epoch
-        progress.best_top1 = max(progress.best_top1, results[f"{better}val_top1"])
-        console.row(row, is_best)
-        accelerator.log(row, step=progress.step)
+        row = {
+            "epoch": epoch,
+            "step": progress.step,
+            **train_results,
+            **results,
+            "learning_rate": lr_at(max(progress.step - 1, 0)),
+            "skipped_steps": progress.skipped_steps,
+            "left_out_steps": len(progress.left_out),
+        }
 
         # Save
         if accelerator.is_main_process:
+            scores = {prefix: recipe.score(row, prefix) for prefix in candidates}
+            better = max(scores, key=scores.get)
+            is_best = scores[better] > run.best_score(recipe) and is_finite(candidates[better])
             run.log(row)
             if is_best:
                 with replaced_folder(run.best) as folder:
                     save_model(folder, candidates[better], recipe, run.history(), epoch, better)
+            console.row(row, is_best)
+        accelerator.log(row, step=progress.step)
         if epoch % recipe.checkpoint_every_epochs == 0 or epoch == recipe.num_train_epochs:
-            run.save_checkpoint(accelerator, progress, recipe)
+            checkpoints.save()
 
     if accelerator.is_main_process:
-        finals = {"": (run.final, accelerator.unwrap_model(model))}
+        finals = {"": (run.final, plain_model)}
         if average is not None and average.has_begun(progress.epoch):
             finals["average_"] = (run.final_average, average.module)
         for prefix, (path, candidate) in finals.items():
+            if not is_finite(candidate):
+                raise UserError(f"{path} was not written: some weights are not finite. best/ is from before that")
             with replaced_folder(path) as folder:
                 save_model(folder, candidate, recipe, run.history(), progress.epoch, prefix)
-    console.print(
-        f"\nBest validation top-1: {progress.best_top1:.2%}. Load that model with\n\n"
-        "import modeling_resnet50\n"
-        "from transformers import AutoModelForImageClassification\n"
-        f'model = AutoModelForImageClassification.from_pretrained("{run.best}")'
-    )
-    if recipe.push_to_hub and accelerator.is_main_process:
-        console.print(f"\npublished: {push_model(run.best, recipe.hub_model_id)}")
-    accelerator.end_training()
+        checkpoints.wait()
+        console.print(
+            f"\nBest {recipe.metric_for_best_model}: {abs(run.best_score(recipe)):.4f}. Load that model with\n\n"
+            "import modeling_resnet50\n"
+            "from transformers import AutoModelForImageClassification\n"
+            f'model = AutoModelForImageClassification.from_pretrained("{run.best}")'
+        )
 
 
 if __name__ == "__main__":

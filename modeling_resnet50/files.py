@@ -18,7 +18,10 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
+        for path in unfinished.rglob("*"):
+            sync(path)
         put_in_place(unfinished, target)
+        sync(target.parent)
     finally:
         if unfinished.exists():
             shutil.rmtree(unfinished)
@@ -37,7 +40,7 @@ def replaced_file(target: Path) -> Iterator[Path]:
 
 
 def put_in_place(unfinished: Path, target: Path) -> None:
-    """Rename a folder over another one."""
+    """Rename a folder over another one. Killed between the two renames, `put_back` mends it."""
     old = target.with_name(f".{target.name}.old")
     if old.exists():
         shutil.rmtree(old)
@@ -46,6 +49,24 @@ def put_in_place(unfinished: Path, target: Path) -> None:
     os.rename(unfinished, target)
     if old.exists():
         shutil.rmtree(old)
+
+
+def put_back(folder: Path) -> None:
+    """Clear up after a kill: an old folder whose place is empty returns to it, what was unfinished goes."""
+    for path in folder.glob(".*"):
+        if path.suffix == ".old" and not (place := path.with_name(path.stem[1:])).exists():
+            os.rename(path, place)
+        elif path.suffix in (".old", ".unfinished", ".forgotten") and path.is_dir():
+            shutil.rmtree(path)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the list of names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def require_free(target: Path, overwrite: bool) -> None:

@@ -27,7 +27,7 @@ _AT_LEAST_1 = (
     "image_size", "eval_image_size", "image_size_start", "num_train_epochs", "total_train_batch_size",
     "per_device_eval_batch_size", "gradient_accumulation_steps", "checkpoint_every_epochs", "augmentation_repeats",
     "rand_augment_num_ops", "mixup_group_size", "ema_every_steps", "keep_last", "keep_every_epochs",
-    "checkpoint_every_steps",
+    "checkpoint_every_steps", "max_skipped_steps",
 )  # fmt: skip
 _AT_LEAST_0 = (
     "learning_rate", "min_learning_rate", "weight_decay", "max_grad_norm", "warmup_epochs", "warmup_start_factor",
@@ -35,7 +35,20 @@ _AT_LEAST_0 = (
     "color_jitter", "rand_augment_magnitude_std", "mixup_alpha", "cutmix_alpha", "ema_start_epoch",
     "batch_norm_recalibration_steps",
 )  # fmt: skip
+_POSITIVE = ("distillation_temperature", "checkpoint_every_minutes", "loss_spike_factor", "watchdog_minutes")
 _SHARES = ("random_flip", "random_erasing", "mixup_prob", "mixup_switch_prob", "distillation_alpha")
+# Nothing that anyone else would want to know.
+_PRIVATE = (
+    "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "allow_recipe_change", "push_to_hub",
+    "hub_model_id",
+)  # fmt: skip
+# What may change within a run: who works, and what is kept of it. accelerate's configuration decides the precision.
+_INDIFFERENT = (
+    "dataloader_num_workers", "gradient_accumulation_steps", "gradient_checkpointing", "per_device_eval_batch_size",
+    "checkpoint_every_epochs", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_last", "keep_every_epochs",
+    "report_to", "on_nonfinite", "max_skipped_steps", "loss_spike_factor",
+    "watchdog_minutes", "mixed_precision", "max_bad_images",
+)  # fmt: skip
 
 
 @strict
@@ -200,6 +213,22 @@ class Recipe:
     distillation_alpha: float = _field(0.5, "Share of the teacher in the loss.")
     distillation_temperature: float = _field(1.0, "Softens the outputs of both.")
 
+    # When numbers go wrong
+    on_nonfinite: Literal["stop", "rollback"] = _field(
+        "stop",
+        "When the loss is not finite or leaps, or fp16 skips steps in a row: stop with a diagnosis, or go back to the "
+        "last checkpoint and leave those batches out.",
+    )
+    max_skipped_steps: int = _field(20, "So many steps in a row may fp16 skip, while it lowers the loss scale.")
+    loss_spike_factor: float | None = _field(
+        10.0,
+        "A loss leaps if it is more than so many times that of guessing, and than the median of the last 100 steps. "
+        "Unset: whatever is finite will do.",
+    )
+    watchdog_minutes: float | None = _field(
+        30.0, "End the run if a process has not finished a batch for so long; say which one. Unset: wait for ever."
+    )
+
     # Averaged weights
     ema_decay: float | None = _field(None, "Exponential moving average of the weights, with this decay. Unset: off.")
     ema_every_steps: int = _field(1, "Update it every so many optimizer steps.")
@@ -219,11 +248,18 @@ class Recipe:
     overwrite_output_dir: bool = _field(False, "Replace the run that output_dir already holds.")
     checkpoint_every_epochs: int = _field(10, "A full training state in checkpoints/ every so many epochs.")
     checkpoint_every_steps: int | None = _field(None, "…and every so many optimizer steps, also within an epoch.")
+    checkpoint_every_minutes: float | None = _field(None, "…and when so many minutes have passed since the last one.")
     keep_last: int | None = _field(None, "Checkpoints to keep, the newest ones. Unset: all.")
     keep_every_epochs: int | None = _field(None, "With keep_last: keep those of every so many epochs as well.")
-    resume_from_checkpoint: str | None = _field(
-        None, "'latest', which is the newest whole one, or the path of a folder in checkpoints/."
+    metric_for_best_model: Literal["val_top1", "val_top5", "val_loss"] = _field(
+        "val_top1", "Which metric decides what best/ holds. Of losses, the lowest is best."
     )
+    resume_from_checkpoint: str | None = _field(
+        None,
+        "'latest', which is the newest whole one; 'auto', the same, or a new run if there is none; or the path of a "
+        "folder in checkpoints/.",
+    )
+    allow_recipe_change: bool = _field(False, "Resume although fields that decide the result have changed.")
     report_to: str = _field("none", "Tracker, by the name Accelerate has for it: tensorboard, wandb, … or none.")
     push_to_hub: bool = _field(False, "Upload best/ to hub_model_id when training is done.")
     hub_model_id: str | None = _field(None, "Repository to push to, as user/name.")
@@ -235,6 +271,9 @@ class Recipe:
         for name in _AT_LEAST_0:
             if getattr(self, name) is not None:
                 self._require(name, 0 <= getattr(self, name) < math.inf, "must be 0 or more")
+        for name in _POSITIVE:
+            if getattr(self, name) is not None:
+                self._require(name, 0 < getattr(self, name) < math.inf, "must be positive")
         for name in _SHARES:
             self._require(name, 0 <= getattr(self, name) <= 1, "must be in [0, 1]")
         for name in ("label_smoothing_factor", "ema_decay", "bce_target_threshold"):
@@ -259,7 +298,6 @@ class Recipe:
             f"must not be longer than the training (num_train_epochs is {self.num_train_epochs})",
         )
         self._require("rand_augment_magnitude", 0 <= self.rand_augment_magnitude <= 10, "must be in [0, 10]")
-        self._require("distillation_temperature", self.distillation_temperature > 0, "must be positive")
         if self.mixup_group_size is not None:
             self._require("mixup_group_size", self.mixup_group_size % 2 == 0, "must be even: images mix in pairs")
         self._check_epochs()
@@ -354,24 +392,42 @@ class Recipe:
             )
         return self.total_train_batch_size // parts
 
-    def checkpoint_is_due(self, batches: int, epoch: int, batches_per_epoch: int) -> bool:
+    def checkpoint_is_due(self, images: int, epoch: int, images_per_epoch: int) -> bool:
         """
         Whether `checkpoint_every_steps` asks for one within an epoch. At its end, `checkpoint_every_epochs` decides.
 
         Args:
-            batches: forward passes done in the epoch, on each process.
+            images: done in the epoch: whole steps.
             epoch: which one it is, counted from 1.
-            batches_per_epoch: forward passes of a whole one.
+            images_per_epoch: of a whole one, in whole steps.
         """
-        if self.checkpoint_every_steps is None or batches == batches_per_epoch:
+        if self.checkpoint_every_steps is None or images == images_per_epoch:
             return False
-        done = (epoch - 1) * batches_per_epoch + batches
-        return done % (self.checkpoint_every_steps * self.gradient_accumulation_steps) == 0
+        steps = ((epoch - 1) * images_per_epoch + images) // self.total_train_batch_size
+        return steps % self.checkpoint_every_steps == 0
+
+    def score(self, row: dict[str, Any], prefix: str = "") -> float:
+        """`metric_for_best_model` in a row of metrics.jsonl, so that more is better; -inf if it is not finite."""
+        value = row[f"{prefix}{self.metric_for_best_model}"]
+        if not math.isfinite(value):
+            return -math.inf
+        return -value if self.metric_for_best_model.endswith("loss") else value
+
+    def changes_since(self, saved: dict[str, Any]) -> list[str]:
+        """
+        What decides the result and was otherwise in a saved recipe: "learning_rate: 0.1 -> 0.2".
+
+        Args:
+            saved: its fields; those it lacks had their defaults.
+        """
+        before = asdict(Recipe()) | saved
+        now = asdict(self)
+        decisive = [name for name in now if name not in _PRIVATE + _INDIFFERENT and now[name] != before[name]]
+        return [f"{name}: {before[name]} -> {now[name]}" for name in decisive]
 
     def public_dict(self) -> dict[str, Any]:
         """The fields that decide the result, fit to be published: no path of this machine's folders."""
-        private = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "push_to_hub", "hub_model_id")
-        settings = {name: value for name, value in asdict(self).items() if name not in private}
+        settings = {name: value for name, value in asdict(self).items() if name not in _PRIVATE}
         for name in ("dataset_name", "model_name_or_path", "teacher"):
             if settings[name] is not None:
                 path = Path(settings[name])

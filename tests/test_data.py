@@ -260,7 +260,7 @@ def test_evaluation_sees_each_image_once_with_a_ragged_end(num_processes):
 
 def loader_for(recipe: Recipe, dataset: Dataset, num_workers: int, epoch: int) -> DeviceLoader:
     sampler = TrainSampler(len(dataset), recipe.total_train_batch_size, recipe.seed)
-    sampler.epoch = epoch
+    sampler.start(epoch)
     batches = ImageBatches(dataset, TrainingTransform(recipe), recipe.seed)
     return DeviceLoader(batches, sampler, torch.device("cpu"), recipe.image_mean, recipe.image_std, num_workers)
 
@@ -272,7 +272,7 @@ def test_augmentation_depends_on_seed_epoch_and_index_only(image_folder):
     torch.manual_seed(123)
     with_workers = loader_for(recipe, train, num_workers=2, epoch=0)
     list(with_workers)
-    with_workers.sampler.epoch = 1  # the workers live on, and must notice
+    with_workers.sampler.start(1)  # the workers live on, and must notice
     for ours, theirs in zip(with_workers, reference, strict=True):
         assert torch.equal(ours["pixel_values"], theirs["pixel_values"])
         assert torch.equal(ours["labels"], theirs["labels"])

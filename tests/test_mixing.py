@@ -101,7 +101,7 @@ def test_repeated_augmentation_puts_into_each_total_batch_what_timms_sampler_doe
     permutation = torch.randperm(num_images, generator=generator).numpy()
     monkeypatch.setattr(sampling, "epoch_order", lambda *_: permutation)
     sampler = sampling.TrainSampler(num_images, total, seed=0, repeats=repeats)
-    sampler.epoch = 1
+    sampler.start(1)
     each = total // replicas
     for step, batch in enumerate(sampler):
         theirs = [index for share in shares for index in share[step * each : (step + 1) * each]]

@@ -264,7 +264,7 @@ def test_eighteen_steps_equal_a_plain_loop_with_the_references_own_parts(name, i
     data = load_training_data(raw, torch.device("cpu"), 0, 0, 1)
     step = 0
     for epoch in (1, 2, 3):
-        data.train_loader.sampler.epoch = epoch
+        data.train_loader.sampler.start(epoch)
         if name.startswith("rsb"):
             schedule.step(epoch - 1)
         for batch in data.train_loader:

@@ -89,8 +89,8 @@ def reads(monkeypatch) -> list[int]:
     return done
 
 
-def epoch_of(sampler: StreamSampler, epoch: int, start_batch: int = 0) -> list[streaming.StreamedBatch]:
-    sampler.epoch, sampler.start_batch = epoch, start_batch
+def epoch_of(sampler: StreamSampler, epoch: int, start_step: int = 0, **start) -> list[streaming.StreamedBatch]:
+    sampler.start(epoch, start_step * sampler.total_batch_size, **start)
     return list(sampler)
 
 
@@ -154,8 +154,34 @@ def test_continued_at_any_batch_an_epoch_ends_as_if_undisturbed():
     for _, arguments in random_layouts(30):
         for each in arguments:
             whole = epoch_of(StreamSampler(*each), epoch=2)
-            for start in range(len(whole) + 1):
-                assert epoch_of(StreamSampler(*each), epoch=2, start_batch=start) == whole[start:]
+            accumulation = each[4]
+            for start in range(len(whole) // accumulation + 1):
+                assert epoch_of(StreamSampler(*each), epoch=2, start_step=start) == whole[start * accumulation :]
+
+
+def test_continued_by_other_numbers_of_processes_workers_and_passes_each_step_has_the_images_it_would_have_had():
+    for (sizes, total, seed, buffer, _), arguments in random_layouts(40):
+
+        def steps(samplers, start_step, total=total, **layout):
+            parts = [epoch_of(sampler, 1, start_step, **layout) for sampler in samplers]
+            seen = [index for forward in zip(*parts, strict=True) for batch in forward for index in batch.indices]
+            return np.array(seen).reshape(-1, total)
+
+        first = [StreamSampler(*each) for each in arguments]
+        whole = steps(first, 0)
+        layout, start = first[0].layout, len(whole) // 3
+        for num_processes, accumulation, num_workers in ((1, 1, 1), (1, total, 3), (total, 1, 2)):
+            shared, num_streams = (sizes, total, seed, buffer, accumulation), num_processes * num_workers
+            others = [StreamSampler(*shared, rank, num_processes, num_streams) for rank in range(num_processes)]
+            assert np.array_equal(steps(others, start, layout=layout), whole[start:])
+
+
+def test_steps_can_be_left_out():
+    sampler = StreamSampler(SIZES, 8, 0, 20, gradient_accumulation_steps=2)
+    whole = epoch_of(sampler, 1)
+    assert epoch_of(sampler, 1, left_out=[16, 24]) == whole[:4] + whole[8:]
+    assert epoch_of(sampler, 1, start_step=3, left_out=[16, 24]) == whole[8:]
+    assert len(sampler) == len(whole)
 
 
 def test_streams_that_do_not_divide_over_processes_are_refused():
@@ -268,9 +294,9 @@ def test_workers_deliver_what_the_sampler_says_with_the_pixels_of_images_that_ar
     sampler = StreamSampler(split.row_group_sizes, 6, 5, 15, num_streams=max(1, num_workers))
     device, mean, std = torch.device("cpu"), [0.0] * 3, [1.0] * 3
     loader = DeviceLoader(StreamedImageBatches(split, TRANSFORM, seed=5), sampler, device, mean, std, num_workers)
-    for epoch, start_batch in ((1, 0), (2, 0), (2, 7)):
-        expected = epoch_of(sampler, epoch, start_batch)
-        assert len(expected) == 11 - start_batch
+    for epoch, start_step in ((1, 0), (2, 0), (2, 7)):
+        expected = epoch_of(sampler, epoch, start_step)
+        assert len(expected) == 11 - start_step
         for batch, plan in zip(loader, expected, strict=True):
             reference = here.__getitems__([(epoch, index) for index in plan.indices])
             assert torch.equal(batch["pixel_values"], reference["pixel_values"].float() / 255)
@@ -294,9 +320,9 @@ def test_batches_can_be_sent_to_workers_that_are_not_forked(split):
     assert batches.__getitems__(first)["labels"].tolist() == [index % 4 for index in first.indices]
 
 
-@pytest.mark.parametrize(("num_streams", "start_batch"), [(1, 0), (2, 0), (3, 5)])
+@pytest.mark.parametrize(("num_streams", "start_step"), [(1, 0), (2, 0), (3, 5)])
 def test_each_row_group_is_read_once_in_an_epoch_and_once_more_where_streams_meet(
-    split, reads, num_streams, start_batch
+    split, reads, num_streams, start_step
 ):
     sampler = StreamSampler(split.row_group_sizes, 3, 1, 12, num_streams=num_streams)
     workers = [StreamedImageBatches(split, TRANSFORM) for _ in range(num_streams)]
@@ -304,7 +330,7 @@ def test_each_row_group_is_read_once_in_an_epoch_and_once_more_where_streams_mee
     for epoch in (1, 2):
         reads.clear()
         expected = Counter()
-        plan = epoch_of(sampler, epoch, start_batch)
+        plan = epoch_of(sampler, epoch, start_step)
         for number in range(num_streams):
             mine = plan[number::num_streams]
             for batch in mine:

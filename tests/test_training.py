@@ -27,7 +27,7 @@ from modeling_resnet50.training.optimization import create_optimizer, learning_r
 
 METRICS = [
     "epoch", "step", "train_loss", "train_top1", "images_per_second",
-    "bad_images", "val_loss", "val_top1", "val_top5", "learning_rate",
+    "bad_images", "val_loss", "val_top1", "val_top5", "learning_rate", "skipped_steps", "left_out_steps",
 ]  # fmt: skip
 
 
@@ -100,7 +100,9 @@ def finished_run(image_folder, tmp_path, train):
 
 
 def test_a_run_leaves_all_it_promises(finished_run):
-    assert {p.name for p in finished_run.iterdir()} == {"recipe.yaml", "metrics.jsonl", "best", "final", "checkpoints"}
+    assert {p.name for p in finished_run.iterdir()} == {
+        "recipe.yaml", "metrics.jsonl", "status.json", "best", "final", "checkpoints",
+    }  # fmt: skip
     assert {p.name for p in (finished_run / "checkpoints").iterdir()} == {"epoch-0001", "epoch-0002"}
     promised = {
         "config.json", "model.safetensors", "preprocessor_config.json", "README.md",
@@ -158,7 +160,8 @@ def test_ten_steps_equal_a_plain_pytorch_loop(image_folder, tmp_path, train):
     model.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)
-    for sampler.epoch in (1, 2):
+    for epoch in (1, 2):
+        sampler.start(epoch)
         for batch in loader:
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(batch["pixel_values"]).logits, batch["labels"]).backward()
@@ -386,7 +389,7 @@ def test_bad_input_is_found_before_anything_is_written(image_folder, tmp_path, t
 
 def test_a_finished_run_is_not_overwritten_unless_told_to(finished_run, image_folder, train):
     before = (finished_run / "metrics.jsonl").read_text()
-    with pytest.raises(UserError, match="already holds a run: continue it with --resume_from_checkpoint latest"):
+    with pytest.raises(UserError, match="already holds a run: continue it with --resume_from_checkpoint auto"):
         train(tiny_arguments(image_folder, finished_run))
     with pytest.raises(UserError):
         train(tiny_arguments("./nowhere", finished_run, overwrite_output_dir=True))

@@ -1,7 +1,10 @@
 """From a `datasets.Dataset` to batches on the device, ready for `model(**batch)`."""
 
+import os
 import random
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
@@ -14,7 +17,7 @@ from torch.utils.data import DataLoader, Sampler
 from ..errors import UserError
 from .augmentation import TrainingTransform
 from .mixing import Mixing
-from .sampling import sample_seed
+from .sampling import EpochSampler, sample_seed
 from .transforms import UNREADABLE, decode_image, encoded_bytes
 
 
@@ -55,9 +58,9 @@ class ImageBatches(torch.utils.data.Dataset):
             samples: `(epoch, index)` or `(epoch, index, repeat)` of each image, all of one epoch.
 
         Returns:
-            `pixel_values` uint8 `(batch, 3, height, width)`, `labels` int64 `(batch,)`, and `bad_images`, what was
-            wrong with each image that another one stands in for. Under "error", an unreadable image comes back as the
-            error, not raised: a DataLoader would bury it in the worker's traceback.
+            `pixel_values` uint8 `(batch, 3, height, width)`, `labels` int64 `(batch,)`, `indices`, the rows, and
+            `bad_images`, what was wrong with each image that another one stands in for. Under "error", an unreadable
+            image comes back as the error, not raised: a DataLoader would bury it in the worker's traceback.
         """
         indices = [index for _, index, *_ in samples]
         if isinstance(self.transform, TrainingTransform):
@@ -88,6 +91,7 @@ class ImageBatches(torch.utils.data.Dataset):
         return {
             "pixel_values": pixel_values,
             "labels": torch.from_numpy(self.labels[indices]),
+            "indices": indices,
             "bad_images": bad_images,
         }
 
@@ -142,10 +146,12 @@ class DeviceLoader:
 
     Attributes:
         bad_images: what was wrong with those that were replaced in this pass, one text each.
+        on_batch: called whenever a batch has come.
 
     Yields:
-        `pixel_values` float32 `(batch, 3, height, width)`, channels last; `labels` int64 `(batch,)`; and `targets` for
-        the loss: the labels, or with mixing `(batch, num_labels)`, and the label is then the class with most of it.
+        `pixel_values` float32 `(batch, 3, height, width)`, channels last; `labels` int64 `(batch,)`; `targets` for
+        the loss: the labels, or with mixing `(batch, num_labels)`, and the label is then the class with most of it;
+        `indices`, the rows of the images, a list; and `number`, of the batch in its pass.
     """
 
     def __init__(
@@ -165,6 +171,7 @@ class DeviceLoader:
         self.std = torch.tensor(image_std, device=device).view(3, 1, 1)
         self.max_bad_images = max_bad_images
         self.bad_images: list[str] = []
+        self.on_batch: Callable[[], None] = lambda: None
         self.mixing = mixing
         self.loader = DataLoader(
             batches,
@@ -173,6 +180,7 @@ class DeviceLoader:
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=device.type == "cuda",
+            worker_init_fn=_obey_only_the_training_process,
             # Otherwise every new iterator draws a seed from the global generator, and a resumed run draws fewer.
             generator=torch.Generator(),
         )
@@ -182,7 +190,9 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         self.bad_images = []
-        for number, batch in enumerate(self.loader, getattr(self.sampler, "start_batch", 0)):
+        numbers = self.sampler.batch_numbers() if isinstance(self.sampler, EpochSampler) else range(len(self))
+        for batch, number in zip(self.loader, numbers):
+            self.on_batch()
             if isinstance(batch, UserError):
                 raise batch
             self.bad_images += batch["bad_images"]
@@ -197,7 +207,32 @@ class DeviceLoader:
             if self.mixing is not None:
                 pixels, targets = self.mixing(pixels, labels, self.sampler.epoch, number)
                 labels = targets.argmax(-1)
-            yield {"pixel_values": pixels, "labels": labels, "targets": targets}
+            yield {
+                "pixel_values": pixels,
+                "labels": labels,
+                "targets": targets,
+                "indices": batch["indices"],
+                "number": number,
+            }
+
+
+def _obey_only_the_training_process(worker: int) -> None:
+    """
+    Ctrl-C, schedulers and launchers signal all processes of a run. Its workers must go on: batches are needed until
+    the last checkpoint is written. They end when the training process says so, by SIGTERM too, and when it is gone.
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _as_it_is(batch):

@@ -21,7 +21,7 @@ class TrainingData:
     What a run trains on and is judged by.
 
     Attributes:
-        train_loader: set `sampler.epoch` before each pass.
+        train_loader: tell `sampler.start` the epoch before each pass.
         validation_loader: each image once, over all processes together.
         label_names: of the classes, in their order.
         num_train_images, num_validation_images: in all.

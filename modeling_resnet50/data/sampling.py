@@ -6,10 +6,12 @@ images are repeated, as `(epoch, index, repeat)`. Any process can therefore comp
 be continued from two integers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
+
+from ..errors import UserError
 
 
 def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
@@ -38,18 +40,20 @@ def sample_seed(seed: int, epoch: int, index: int, repeat: int = 0) -> int:
     return int(np.random.SeedSequence((seed, epoch, index, repeat)).generate_state(1, np.uint64)[0])
 
 
-class TrainSampler(Sampler):
+class EpochSampler(Sampler):
     """
-    One process's share of an epoch, as lists of `(epoch, index)`, one list per forward pass.
+    Batches of an epoch for one process, one per forward pass, from any place of the epoch on.
 
-    Each optimizer step takes the next `total_batch_size` images of the epoch's order; its first
-    `total_batch_size / gradient_accumulation_steps` go to the first forward pass, where process 0 takes the first
-    part, process 1 the second, and so on. So two processes see what one process with two accumulation steps sees.
-    Images that do not fill a last batch are left out; which ones, changes with every epoch.
+    Args:
+        num_images: in all.
+        total_batch_size: images per optimizer step.
+        seed: the run's seed.
+        gradient_accumulation_steps: forward passes per optimizer step.
+        process_index, num_processes: whose share this is.
 
-    Set `epoch` before iterating; and `start_batch`, to leave out the batches of the epoch that are already done.
-
-    With `repeats`, lists of `(epoch, index, repeat)`: see `repeated_order`.
+    Attributes:
+        epoch: the one that `start` was told.
+        layout: whatever else the order of the images depends on; to be kept with the place in the epoch.
     """
 
     def __init__(
@@ -60,7 +64,6 @@ class TrainSampler(Sampler):
         gradient_accumulation_steps: int = 1,
         process_index: int = 0,
         num_processes: int = 1,
-        repeats: int = 1,
     ):
         self.num_images = num_images
         self.total_batch_size = total_batch_size
@@ -68,23 +71,80 @@ class TrainSampler(Sampler):
         self.gradient_accumulation_steps = gradient_accumulation_steps
         self.process_index = process_index
         self.num_processes = num_processes
-        self.repeats = repeats
-        self.epoch = 0
-        self.start_batch = 0
+        self.layout: list[int] = []
+        self.start(0)
+
+    def start(self, epoch: int, images: int = 0, left_out: Collection[int] = (), layout: list[int] | None = None):
+        """
+        Say what the next iteration is to give.
+
+        Args:
+            epoch: decides the order.
+            images: of this epoch, over all processes, that are done: whole optimizer steps.
+            left_out: optimizer steps to pass over, each by the number of images before it.
+            layout: the attribute of the sampler that gave the first images.
+
+        Raises:
+            UserError: `images` are no whole number of steps.
+        """
+        if images % self.total_batch_size:
+            raise UserError(
+                f"{images} images of the epoch are done, which no steps of {self.total_batch_size} come to: with "
+                "another total_train_batch_size, resume from a checkpoint at the end of an epoch"
+            )
+        self.epoch = epoch
+        self._steps_done = images // self.total_batch_size
+        self._left_out = {before // self.total_batch_size for before in left_out}
 
     def __len__(self) -> int:
         """Batches of the whole epoch, wherever it starts."""
         return self.num_images // self.total_batch_size * self.gradient_accumulation_steps
 
+    @property
+    def images_per_epoch(self) -> int:
+        """Those that fill whole total batches."""
+        return self.num_images // self.total_batch_size * self.total_batch_size
+
+    @property
+    def batches_done(self) -> int:
+        """Before the next iteration begins."""
+        return self._steps_done * self.gradient_accumulation_steps
+
+    def images_after(self, batch_number: int) -> int:
+        """Images of the epoch that are done, over all processes, after the last batch of a step."""
+        return (batch_number + 1) // self.gradient_accumulation_steps * self.total_batch_size
+
+    def batch_numbers(self) -> list[int]:
+        """Those that the next iteration gives, counted from 0 through the whole epoch."""
+        passes = self.gradient_accumulation_steps
+        return [n for n in range(self.batches_done, len(self)) if n // passes not in self._left_out]
+
+
+class TrainSampler(EpochSampler):
+    """
+    One process's share of an epoch, as lists of `(epoch, index)`, one list per forward pass.
+
+    Each optimizer step takes the next `total_batch_size` images of the epoch's order; its first
+    `total_batch_size / gradient_accumulation_steps` go to the first forward pass, where process 0 takes the first
+    part, process 1 the second, and so on. So two processes see what one process with two accumulation steps sees.
+    Images that do not fill a last batch are left out; which ones, changes with every epoch.
+
+    With `repeats`, lists of `(epoch, index, repeat)`: see `repeated_order`.
+    """
+
+    def __init__(self, *args, repeats: int = 1, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.repeats = repeats
+
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
-        used = self.num_images // self.total_batch_size * self.total_batch_size
+        used = self.images_per_epoch
         if self.repeats == 1:
             order = epoch_order(self.seed, self.epoch, self.num_images)[:used, None]
         else:
             order = repeated_order(self.seed, self.epoch, self.num_images, self.repeats, self.total_batch_size)[:used]
         shares = order.reshape(len(self), self.num_processes, -1, order.shape[1])
-        for samples in shares[self.start_batch :, self.process_index].tolist():
-            yield [(self.epoch, *sample) for sample in samples]
+        for number in self.batch_numbers():
+            yield [(self.epoch, *sample) for sample in shares[number, self.process_index].tolist()]
 
 
 class EvaluationSampler(Sampler):

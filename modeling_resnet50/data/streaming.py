@@ -11,7 +11,7 @@ workers batch by batch which rows to take and which row groups to have in memory
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +32,7 @@ from ..errors import UserError
 from .class_names import names_in_words
 from .loader import ImageBatches
 from .opening import cache_for, column_names, errors_named
+from .sampling import EpochSampler
 
 
 FOOTER_THREADS = 16
@@ -210,7 +211,7 @@ class StreamedBatch(NamedTuple):
     row_groups: list[int]
 
 
-class StreamSampler(Sampler):
+class StreamSampler(EpochSampler):
     """
     One process's share of an epoch, one `StreamedBatch` per forward pass.
 
@@ -221,19 +222,21 @@ class StreamSampler(Sampler):
     `num_streams / num_processes`. With any other number every image is still seen once, but row groups are read
     several times. Images that do not fill a last total batch are left out; which ones, changes with every epoch.
 
+    An epoch that began with other numbers of streams, processes or accumulation steps goes on in the order it began
+    with, if `start` is told its `layout`.
+
     A worker holds about `shuffle_buffer` encoded images and two row groups in memory for each of its streams. A batch
     is drawn from about `2 * shuffle_buffer` rows around the same place of the stream: fewer at both of its ends, which
     is why the first batch does not have to wait for a full buffer.
 
-    Set `epoch` before iterating; and `start_batch`, to leave out the batches of the epoch that are already done.
-
     Args:
         row_group_sizes: of the split.
-        total_batch_size: images per optimizer step.
-        seed: the run's seed.
+        total_batch_size, seed, gradient_accumulation_steps, process_index, num_processes: as for `EpochSampler`.
         shuffle_buffer: images in memory, for each stream. 0: rows stay as they are, only row groups are shuffled.
-        gradient_accumulation_steps: forward passes per optimizer step.
         num_streams: a multiple of num_processes; usually `num_processes * max(1, num_workers)`.
+
+    Attributes:
+        layout: number of streams, and images per pass.
     """
 
     def __init__(
@@ -247,39 +250,47 @@ class StreamSampler(Sampler):
         num_processes: int = 1,
         num_streams: int | None = None,
     ):
+        num_images = int(row_group_sizes.sum())
         self.row_group_sizes = row_group_sizes
-        self.total_batch_size = total_batch_size
-        self.seed = seed
         self.shuffle_buffer = shuffle_buffer
-        self.gradient_accumulation_steps = gradient_accumulation_steps
-        self.process_index = process_index
-        self.num_processes = num_processes
         self.num_streams = num_streams or num_processes
         if self.num_streams % num_processes:
             raise UserError(f"{self.num_streams} streams do not divide over {num_processes} processes")
-        self.epoch = 0
-        self.start_batch = 0
+        super().__init__(num_images, total_batch_size, seed, gradient_accumulation_steps, process_index, num_processes)
 
-    def __len__(self) -> int:
-        """Batches of the whole epoch, wherever it starts."""
-        return int(self.row_group_sizes.sum()) // self.total_batch_size * self.gradient_accumulation_steps
+    def start(self, epoch: int, images: int = 0, left_out: Collection[int] = (), layout: list[int] | None = None):
+        """See `EpochSampler.start`."""
+        super().start(epoch, images, left_out)
+        passes = self.gradient_accumulation_steps * self.num_processes
+        self.layout = layout or [self.num_streams, self.total_batch_size // passes]
 
     def __iter__(self) -> Iterator[StreamedBatch]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.row_group_sizes))
         batch_size = self.total_batch_size // (self.gradient_accumulation_steps * self.num_processes)
-        passes = len(self) * self.num_processes
-        lengths = [len(range(stream, passes, self.num_streams)) * batch_size for stream in range(self.num_streams)]
-        stops = np.cumsum(lengths)
-        streams = {}
-        for number in range(self.process_index, min(self.num_streams, passes), self.num_processes):
+        shares = self._positions().reshape(len(self), self.num_processes, batch_size)[:, self.process_index]
+        num_streams = self.num_streams // self.num_processes  # of this process
+        streams = [
+            _Stream(self.row_group_sizes, order, shares[number::num_streams].reshape(-1), batch_size)
+            for number in range(min(num_streams, len(shares)))
+        ]
+        for number in self.batch_numbers():
+            index, stream = divmod(number, num_streams)
+            name = self.process_index + self.num_processes * stream
+            yield StreamedBatch(self.epoch, name, *streams[stream].batch(index))
+
+    def _positions(self) -> np.ndarray:
+        """Of the rows, in the rows of the row groups in their order, one after the other as all processes see them."""
+        num_streams, batch_size = self.layout
+        batches = self.images_per_epoch // batch_size
+        positions = np.empty((batches, batch_size), np.int64)
+        begin = 0
+        for number in range(min(num_streams, batches)):
+            end = begin + len(range(number, batches, num_streams)) * batch_size
             rng = np.random.default_rng((self.seed, self.epoch, number, 1))
-            positions = np.arange(stops[number] - lengths[number], stops[number])
-            delays = rng.uniform(0, 2 * self.shuffle_buffer, len(positions))
-            positions = positions[np.argsort(positions + delays, kind="stable")]
-            streams[number] = _Stream(self.row_group_sizes, order, positions, batch_size)
-        for number in range(self.start_batch, len(self)):
-            index, stream = divmod(number * self.num_processes + self.process_index, self.num_streams)
-            yield StreamedBatch(self.epoch, stream, *streams[stream].batch(index))
+            delayed = np.arange(begin, end) + rng.uniform(0, 2 * self.shuffle_buffer, end - begin)
+            positions[number::num_streams] = (begin + np.argsort(delayed, kind="stable")).reshape(-1, batch_size)
+            begin = end
+        return positions
 
 
 class StreamedEvaluationSampler(Sampler):

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any
 
+import torch
 from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -36,10 +36,10 @@ class WeightAverage:
         """Whether, after that epoch, it is more than a copy."""
         return epoch > self.start_epoch
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Tensor]:
         return self.average.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.average.load_state_dict(state)
 
 
@@ -61,12 +61,12 @@ class ExponentialMovingAverage(WeightAverage):
             self.num_updates += 1  # timm's and torchvision's first one copies
             self.average.update(model, self.num_updates)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"average": self.average.state_dict(), "num_updates": self.num_updates}
+    def state_dict(self) -> dict[str, Tensor]:
+        return {**super().state_dict(), "num_updates": torch.tensor(self.num_updates)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.average.load_state_dict(state["average"])
-        self.num_updates = state["num_updates"]
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        super().load_state_dict({name: value for name, value in state.items() if name != "num_updates"})
+        self.num_updates = int(state["num_updates"])
 
 
 class StochasticWeightAverage(WeightAverage):

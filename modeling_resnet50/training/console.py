@@ -94,5 +94,7 @@ class TrainingConsole:
             self._header_shown = True
             self.print("  ".join(title.rjust(len(cell)) for title, cell in cells))
         remarks = [f"{metrics['bad_images']} unreadable images replaced"] if metrics["bad_images"] else []
+        remarks += [f"{metrics['skipped_steps']} steps skipped"] if metrics["skipped_steps"] else []
+        remarks += [f"{metrics['left_out_steps']} steps left out"] if metrics["left_out_steps"] else []
         remarks += ["best"] if is_best else []
         self.print("  ".join([*(cell.rjust(len(title)) for title, cell in cells), *remarks]))

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
-from ..files import replaced_file
+from ..files import replaced_file, sync
 
 
 NAME = "manifest.json"
@@ -53,15 +52,6 @@ def damage(folder: Path) -> str | None:
         if _sha256(path) != expected["sha256"]:
             return f"{name} is not what was written"
     return None
-
-
-def sync(path: Path) -> None:
-    """Bring a file, or the list of names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

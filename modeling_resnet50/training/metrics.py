@@ -7,12 +7,15 @@ from accelerate import Accelerator
 from torch import Tensor
 
 
+_SUMS = ("loss", "images_with_loss", "correct")
+
+
 class TrainMetrics:
     """Running loss and top-1 of an epoch, kept on the device so that the training step never waits for them."""
 
     def __init__(self, accelerator: Accelerator):
         self.accelerator = accelerator
-        self.sums: tuple[Tensor, Tensor] | None = None
+        self.sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)  # as `_SUMS` names them
         self.images = 0
         self.images_before = 0  # of an earlier start of this epoch, whose time is not known
         self.bad_images = self.bad_images_before = 0
@@ -26,16 +29,17 @@ class TrainMetrics:
             labels: `(batch,)`.
             bad_images: how many unreadable ones this process has replaced since it started on the epoch.
         """
+        loss = loss.detach().double()
+        finite = loss.isfinite()  # otherwise fp16 overflowed, and the step is skipped
         correct = (logits.detach().argmax(-1) == labels).sum()
-        sums = loss.detach().double().mul(len(labels)), correct.double()
-        self.sums = sums if self.sums is None else (self.sums[0] + sums[0], self.sums[1] + sums[1])
+        self.sums += torch.stack([torch.where(finite, loss, 0.0) * len(labels), finite * len(labels), correct])
         self.images += len(labels)
         self.bad_images = self.bad_images_before + bad_images
 
     def read(self) -> tuple[float, float, float]:
         """Loss, top-1 and images per second so far; this process's loss and top-1, all processes' speed."""
-        loss, correct = (value.item() / self.images for value in self.sums)
-        return loss, correct, self._images_per_second()
+        loss, images, correct = self.sums.tolist()
+        return loss / max(images, 1), correct / self.images, self._images_per_second()
 
     def seconds(self) -> float:
         return time.perf_counter() - self.started_at
@@ -45,8 +49,8 @@ class TrainMetrics:
 
     def state_dict(self) -> dict[str, float]:
         """This process's sums so far, as exact as they are."""
-        loss, correct = (value.item() for value in self.sums)
-        return {"loss": loss, "correct": correct, "images": self.images, "bad_images": self.bad_images}
+        sums = dict(zip(_SUMS, self.sums.tolist()))
+        return {**sums, "images": self.images, "bad_images": self.bad_images}
 
     def load_state_dict(self, states: list[dict[str, float]]) -> None:
         """
@@ -59,19 +63,17 @@ class TrainMetrics:
             state = states[self.accelerator.process_index]
         else:
             state = {name: sum(state[name] for state in states) / self.accelerator.num_processes for name in states[0]}
-        device = self.accelerator.device
-        self.sums = tuple(
-            torch.tensor(state[name], dtype=torch.float64, device=device) for name in ("loss", "correct")
-        )
+        self.sums = self.sums.new_tensor([state[name] for name in _SUMS])
         self.images = self.images_before = int(state["images"])
+        self.bad_images = self.bad_images_before = int(state["bad_images"])
 
     def compute(self) -> dict[str, float]:
         """Over all processes; call it on each of them, once, at the end of the epoch."""
-        loss, correct = (self.accelerator.reduce(value, "mean").item() / self.images for value in self.sums)
+        loss, images, correct = self.accelerator.reduce(self.sums, "sum").tolist()
         replaced = self.accelerator.reduce(torch.tensor(self.bad_images, device=self.accelerator.device), "sum").item()
         return {
-            "train_loss": loss,
-            "train_top1": correct,
+            "train_loss": loss / max(images, 1),
+            "train_top1": correct / (self.images * self.accelerator.num_processes),
             "images_per_second": round(self._images_per_second(), 1),
             "bad_images": replaced,
         }

@@ -2,41 +2,28 @@
 The folder of a run, and getting back into it.
 
     recipe.yaml  metrics.jsonl
+    status.json                running, stopped, failed or finished; since when, at which step, and why
+    nonfinite.jsonl            if numbers went wrong: when, where, with which images
     best/  final/              a model each, for `from_pretrained`
     final_average/             if the recipe averages weights
     checkpoints/epoch-0010/    full training state after 10 epochs, with a manifest by which damage is found
-    checkpoints/epoch-0010-batch-000120/    …and 120 batches of the next
+    checkpoints/epoch-0010-batch-000120/    …and 120 total batches of the next
 """
 
 import json
+import math
+import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
+import yaml
 
 from ..errors import UserError
-from ..files import put_in_place
+from ..files import put_back, replaced_file
 from ..recipe import Recipe
-from .manifest import damage, seal, sync
-from .metrics import TrainMetrics
-
-
-class Progress:
-    """Where training stands. Saved with each checkpoint by `Accelerator.save_state`."""
-
-    def __init__(self):
-        self.epoch = 0  # epochs completed
-        self.batches = 0  # forward passes of each process in the epoch that runs
-        self.step = 0  # optimizer steps taken; a step that fp16 skipped is not counted
-        self.best_top1 = -1.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+from .manifest import damage
 
 
 class RunFolder:
@@ -44,12 +31,18 @@ class RunFolder:
     Paths and files of one run.
 
     A folder appears under its name only when it is whole: it is written beside and renamed.
+
+    Attributes:
+        restarted: whether torchrun started the processes again after a failure, with the command they had before.
     """
 
     def __init__(self, recipe: Recipe):
         self.path = Path(recipe.output_dir)
+        self.restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
         self.recipe_file = self.path / "recipe.yaml"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.status_file = self.path / "status.json"
+        self.nonfinite_file = self.path / "nonfinite.jsonl"
         self.best = self.path / "best"
         self.final = self.path / "final"
         self.final_average = self.path / "final_average"
@@ -57,7 +50,8 @@ class RunFolder:
 
     @property
     def _owned(self) -> list[Path]:
-        return [self.recipe_file, self.metrics_file, self.best, self.final, self.final_average, self.checkpoints]
+        files = [self.recipe_file, self.metrics_file, self.status_file, self.nonfinite_file]
+        return [*files, self.best, self.final, self.final_average, self.checkpoints]
 
     def check_free(self, recipe: Recipe) -> None:
         """
@@ -67,46 +61,62 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"output_dir {self.path} is a file")
         taken = any(path.exists() for path in self._owned)
-        if taken and not recipe.resume_from_checkpoint and not recipe.overwrite_output_dir:
+        if taken and not (recipe.resume_from_checkpoint or recipe.overwrite_output_dir or self.restarted):
             raise UserError(
-                f"output_dir {self.path} already holds a run: continue it with --resume_from_checkpoint latest, "
+                f"output_dir {self.path} already holds a run: continue it with --resume_from_checkpoint auto, "
                 "replace it with --overwrite_output_dir, or choose another with --output_dir"
             )
 
     def checkpoint_to_resume(self, recipe: Recipe) -> tuple[Path | None, list[str]]:
         """
-        The checkpoint named by `resume_from_checkpoint`, proved whole, or None if the recipe starts afresh; and what
-        is wrong with newer ones that `latest` had to pass over.
+        The checkpoint that `resume_from_checkpoint` means, proved whole, or None for a new run; and what there is to
+        say about it: newer ones that are damaged, and how the recipe has changed.
 
         Raises:
-            UserError: there is no such checkpoint, or it is damaged.
+            UserError: there is no such checkpoint, it is damaged, or the recipe is another one now.
         """
         wanted = recipe.resume_from_checkpoint
+        if self.restarted and self._saved():
+            wanted = "latest"
         if wanted is None:
             return None, []
-        if wanted != "latest":
-            if not Path(wanted).is_dir():
-                raise UserError(f"resume_from_checkpoint {wanted}: not a checkpoint folder")
-            problem = damage(Path(wanted))
-            if problem is not None:
-                raise UserError(
-                    f"resume_from_checkpoint {wanted}: {problem}. With `latest`, the newest whole one is taken"
-                )
-            return Path(wanted), []
+        checkpoint, remarks = self._newest(wanted) if wanted in ("latest", "auto") else (_proved_whole(wanted), [])
+        if checkpoint is None:
+            return None, []
+        changes = recipe.changes_since(yaml.safe_load((checkpoint / "recipe.yaml").read_text()))
+        if changes and not recipe.allow_recipe_change:
+            raise UserError(
+                f"the recipe is not the one that {checkpoint} was trained by: {'; '.join(changes)}. Go on with the "
+                "new one by --allow_recipe_change, or give the old one"
+            )
+        return checkpoint, remarks + [f"changed in the recipe: {change}" for change in changes]
+
+    def newest_whole_checkpoint(self) -> tuple[Path | None, list[str]]:
+        """The newest checkpoint without damage, if any, and what is wrong with those after it."""
         passed_over = []
         for path in reversed(self._saved()):
             problem = damage(path)
             if problem is None:
                 return path, passed_over
             passed_over.append(f"{path} is damaged ({problem}) and was passed over")
-        if not passed_over:
-            raise UserError(f"resume_from_checkpoint latest: no checkpoint in {self.checkpoints}")
-        reasons = "".join(f"; {reason}" for reason in passed_over)
-        raise UserError(f"resume_from_checkpoint latest: no whole checkpoint in {self.checkpoints}{reasons}")
+        return None, passed_over
+
+    def _newest(self, wanted: str) -> tuple[Path | None, list[str]]:
+        checkpoint, remarks = self.newest_whole_checkpoint()
+        if checkpoint is None and (remarks or wanted == "latest"):
+            reasons = "".join(f"; {remark}" for remark in remarks)
+            which = "whole checkpoint" if remarks else "checkpoint"
+            raise UserError(f"resume_from_checkpoint {wanted}: no {which} in {self.checkpoints}{reasons}")
+        return checkpoint, remarks
 
     def _saved(self) -> list[Path]:
-        """Checkpoints, the oldest first."""
-        return sorted(self.checkpoints.glob("epoch-*"), key=_position)
+        """
+        Checkpoints, the oldest first. A kill may leave the hidden one that was just to be replaced, and nothing in its
+        place.
+        """
+        return sorted(
+            [*self.checkpoints.glob(".epoch-*.old"), *self.checkpoints.glob("epoch-*")], key=_position
+        )  # sorting keeps the hidden one before the other
 
     def begin(self, recipe: Recipe) -> None:
         """Start a new run here, in place of any old one."""
@@ -115,61 +125,59 @@ class RunFolder:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         recipe.save(self.recipe_file)
 
-    def rewind(self, epoch: int) -> None:
-        """Drop the lines of metrics.jsonl after `epoch`: a resumed run writes them again."""
-        if self.metrics_file.exists():
-            lines = self.metrics_file.read_text().splitlines(keepends=True)
-            self.metrics_file.write_text("".join(line for line in lines if json.loads(line)["epoch"] <= epoch))
+    def resume(self, recipe: Recipe, checkpoint: Path) -> None:
+        """Go on from a checkpoint: with the metrics as they were then, and the recipe as it is now."""
+        with replaced_file(self.metrics_file) as unfinished:
+            shutil.copyfile(checkpoint / "metrics.jsonl", unfinished)
+        recipe.save(self.recipe_file)
+        for folder in (self.path, self.checkpoints):
+            put_back(folder)
+
+    def status(self) -> dict[str, Any]:
+        """What `status.json` says; nothing if there is none."""
+        if not self.status_file.exists():
+            return {}
+        return json.loads(self.status_file.read_text())
 
     def log(self, row: dict[str, Any]) -> None:
         with self.metrics_file.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
+        if not self.metrics_file.exists():
+            return []
         return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
 
-    def save_checkpoint(
-        self, accelerator: Accelerator, progress: Progress, recipe: Recipe, metrics: TrainMetrics | None = None
-    ) -> None:
-        """
-        Full training state, by all processes together, and then the end of those that `keep_last` and
-        `keep_every_epochs` do not keep. Needs `progress` registered for checkpointing.
+    def best_score(self, recipe: Recipe) -> float:
+        """The best `recipe.score` so far, of the weights or their average; -inf if there is none yet."""
+        rows = self.history()
+        columns = [(row, prefix) for row in rows for prefix in ("", "average_")]
+        scores = [recipe.score(*column) for column in columns if f"{column[1]}val_loss" in column[0]]
+        return max(scores, default=-math.inf)
 
-        Args:
-            metrics: of an epoch that is not over.
-        """
-        name = f"epoch-{progress.epoch:04d}" + (f"-batch-{progress.batches:06d}" if progress.batches else "")
-        target = self.checkpoints / name
-        unfinished = target.with_name(f".{target.name}.unfinished")
-        if accelerator.is_main_process and unfinished.exists():
-            shutil.rmtree(unfinished)
-        accelerator.wait_for_everyone()
-        accelerator.save_state(str(unfinished))
-        if metrics is not None:
-            path = unfinished / f"metrics_{accelerator.process_index}.json"
-            path.write_text(json.dumps(metrics.state_dict()))
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            seal(unfinished, epoch=progress.epoch, batches=progress.batches, step=progress.step)
-            put_in_place(unfinished, target)
-            sync(self.checkpoints)
-            self._forget_old(recipe)
-        accelerator.wait_for_everyone()
-
-    def load_metrics(self, checkpoint: Path, metrics: TrainMetrics) -> None:
-        """Those of the epoch in the middle of which the checkpoint was written."""
-        paths = sorted(checkpoint.glob("metrics_*.json"), key=lambda path: int(path.stem.removeprefix("metrics_")))
-        metrics.load_state_dict([json.loads(path.read_text()) for path in paths])
-
-    def _forget_old(self, recipe: Recipe) -> None:
+    def forget_old(self, recipe: Recipe) -> None:
+        """Remove the checkpoints that `keep_last` and `keep_every_epochs` do not keep."""
         if recipe.keep_last is None:
             return
-        for path in self._saved()[: -recipe.keep_last]:
+        saved = [path for path in self._saved() if not path.name.startswith(".")]
+        for path in saved[: -recipe.keep_last]:
             epoch, batches = _position(path)
             if recipe.keep_every_epochs is None or batches or epoch % recipe.keep_every_epochs:
-                doomed = path.with_name(f".{path.name}.old")
+                doomed = path.with_name(f".{path.name}.forgotten")
                 path.rename(doomed)  # at once, so that a kill leaves no half of it
                 shutil.rmtree(doomed)
+
+
+def _proved_whole(checkpoint: str) -> Path:
+    path = Path(checkpoint)
+    if not path.is_dir():
+        raise UserError(f"resume_from_checkpoint {checkpoint}: not a checkpoint folder")
+    problem = damage(path)
+    if problem is not None:
+        raise UserError(
+            f"resume_from_checkpoint {checkpoint}: {problem}. With `latest`, the newest whole one is taken"
+        )
+    return path
 
 
 def _position(checkpoint: Path) -> tuple[int, int]:

@@ -1,0 +1,318 @@
+"""
+The whole state of a run: taken in a moment, written by a thread while training goes on, and put back.
+
+    model.safetensors                 weights and buffers
+    average.safetensors               those of the average, if the recipe has one
+    optimizer.pt  random_states.pt    of torch.save, read with weights_only; the latter has one entry per process
+    state.json                        progress, loss scale, running metrics of each process
+    recipe.yaml  metrics.jsonl        as they were
+    manifest.json                     how long each file is, and its SHA-256
+"""
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..files import put_in_place, sync
+from ..recipe import Recipe
+from .averaging import WeightAverage
+from .manifest import seal
+from .metrics import TrainMetrics
+from .run_folder import RunFolder
+
+
+RETRY_AFTER = 60  # seconds after a failed write
+_WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)  # torch.save and safetensors have their own for a full disk
+
+
+@dataclass
+class Progress:
+    """
+    Where training stands.
+
+    Attributes:
+        epoch: epochs completed.
+        images: of the epoch that runs, over all processes together; whole optimizer steps.
+        step: optimizer steps taken.
+        skipped_steps: not taken, because fp16 overflowed. The schedule does not count them.
+        left_out: `[epoch, images before it]` of each step that a rollback leaves out.
+        layout: of the sampler in the epoch that runs.
+    """
+
+    epoch: int = 0
+    images: int = 0
+    step: int = 0
+    skipped_steps: int = 0
+    left_out: list[list[int]] = field(default_factory=list)
+    layout: list[int] | None = None
+
+    def left_out_of(self, epoch: int) -> list[int]:
+        """Steps of an epoch that are left out, each by the images before it."""
+        return [images for left_out_epoch, images in self.left_out if left_out_epoch == epoch]
+
+
+class TrainingState:
+    """
+    Everything that training changes, and that a run needs to go on as if it had never stopped.
+
+    Args:
+        model: as it trains; it is unwrapped here.
+        average: of its weights, if any.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizer: AcceleratedOptimizer,
+        average: WeightAverage | None,
+        progress: Progress,
+    ):
+        self.accelerator = accelerator
+        self.model = accelerator.unwrap_model(model)
+        self.optimizer = optimizer
+        self.average = average
+        self.progress = progress
+        self._metrics = TrainMetrics(accelerator)
+        self._loaded_metrics: list[dict[str, float]] = []
+        self._host: dict[tuple, Tensor] = {}
+
+    def epoch_metrics(self) -> TrainMetrics:
+        """For the epoch that comes; if it is in its middle, with what was measured before."""
+        self._metrics = TrainMetrics(self.accelerator)
+        if self.progress.images:
+            self._metrics.load_state_dict(self._loaded_metrics)
+        return self._metrics
+
+    def take(self) -> dict[str, Any] | None:
+        """
+        A copy in host memory, which the next call overwrites. To be called by all processes; the main one gets it.
+        """
+        metrics = self._metrics.state_dict() if self.progress.images else None
+        processes = gather_object([{"random": _random_states(self.accelerator.device), "metrics": metrics}])
+        if not self.accelerator.is_main_process:
+            return None
+        tensors = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.average is not None:
+            tensors["average"] = self.average.state_dict()
+        copies = self._copy_to_host(tensors)
+        if self.accelerator.device.type != "cpu":
+            torch.accelerator.synchronize()
+        scaler = self.accelerator.scaler
+        return {
+            **copies,
+            "random_states": [process["random"] for process in processes],
+            "state": {
+                "progress": json.loads(json.dumps(vars(self.progress))),
+                "metrics": [process["metrics"] for process in processes],
+                "scaler": None if scaler is None else scaler.state_dict(),
+                "layout": self.layout,
+            },
+        }
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """How the work is shared out, which may change from one start of a run to the next."""
+        return {
+            "processes": self.accelerator.num_processes,
+            "accumulation steps": self.accelerator.gradient_accumulation_steps,
+            "precision": str(self.accelerator.mixed_precision),
+        }
+
+    def load(self, checkpoint: Path, keep_optimizer_settings: bool = False) -> list[str]:
+        """
+        Put a checkpoint back, on every process.
+
+        Args:
+            keep_optimizer_settings: those of the recipe hold, where they differ from the checkpoint's.
+
+        Returns:
+            What is otherwise than when it was written, one sentence each.
+        """
+        state = json.loads((checkpoint / "state.json").read_text())
+        self.model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        if self.average is not None and (checkpoint / "average.safetensors").exists():
+            self.average.load_state_dict(load_file(checkpoint / "average.safetensors"))
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True))
+        if keep_optimizer_settings:
+            for group, setting in zip(self.optimizer.param_groups, settings):
+                group.update(setting)
+        if self.accelerator.scaler is not None and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        left_out = self.progress.left_out  # a rollback adds to what the checkpoint knows
+        vars(self.progress).update(state["progress"])
+        self.progress.left_out += [step for step in left_out if step not in self.progress.left_out]
+        self._loaded_metrics = state["metrics"]
+
+        random_states = torch.load(checkpoint / "random_states.pt", weights_only=True)
+        if len(random_states) == self.accelerator.num_processes:
+            _set_random_states(random_states[self.accelerator.process_index], self.accelerator.device)
+        else:
+            set_seed(self.progress.step, device_specific=True)
+        before = state["layout"]
+        return [f"{now} {name} instead of {before[name]}" for name, now in self.layout.items() if now != before[name]]
+
+    def _copy_to_host(self, value: Any, place: tuple = ()) -> Any:
+        """The same structure, its tensors copied to memory that is allocated once, pinned if they are on a device."""
+        if isinstance(value, dict):
+            return {name: self._copy_to_host(item, (*place, name)) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._copy_to_host(item, (*place, index)) for index, item in enumerate(value))
+        if not isinstance(value, Tensor):
+            return value
+        copy = self._host.get(place)
+        if copy is None or copy.shape != value.shape or copy.dtype != value.dtype:
+            copy = torch.empty_like(value, device="cpu", pin_memory=value.device.type == "cuda")
+            self._host[place] = copy
+        return copy.copy_(value, non_blocking=True)
+
+
+def _random_states(device: torch.device) -> dict[str, Any]:
+    """Of this process's generators, in types that `torch.load(weights_only=True)` reads."""
+    kind, keys, *rest = np.random.get_state()
+    states = {"python": random.getstate(), "numpy": [kind, keys.tolist(), *rest], "torch": torch.get_rng_state()}
+    if device.type != "cpu":
+        states["device"] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def _set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    version, values, gauss = states["python"]
+    random.setstate((version, tuple(values), gauss))
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if device.type != "cpu" and "device" in states:
+        torch.get_device_module(device).set_rng_state(states["device"])
+
+
+class CheckpointWriter:
+    """
+    Writes checkpoints in a thread of the main process, one at a time. Memory: one copy of the training state, and
+    one of the weights while they are written.
+
+    A write that fails is reported, leaves all older checkpoints as they are, and is tried again.
+
+    Args:
+        run: whose `checkpoints` folder they go to.
+        recipe: says how often, and which to keep.
+        state: what they are of.
+        report: is told what went wrong, a sentence.
+    """
+
+    def __init__(self, run: RunFolder, recipe: Recipe, state: TrainingState, report: Callable[[str], None]):
+        self.run, self.recipe, self.state, self.report = run, recipe, state, report
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[bool] | None = None
+        self._begun_at = time.monotonic()
+
+    def is_wanted(self) -> bool:
+        """Whether the clock asks for one: after `checkpoint_every_minutes`, or some time after a failed write."""
+        passed = time.monotonic() - self._begun_at
+        minutes = self.recipe.checkpoint_every_minutes
+        if minutes is not None and passed >= 60 * minutes:
+            return True
+        failed = self._writing is not None and self._writing.done() and not self._writing.result()
+        return failed and passed >= RETRY_AFTER
+
+    def save(self) -> None:
+        """Take the state, and begin to write it. To be called by all processes. Waits for a write that still runs."""
+        self.wait()
+        self._begun_at = time.monotonic()
+        contents = self.state.take()
+        if contents is None:
+            return
+        progress = contents["state"]["progress"]
+        batches = progress["images"] // self.recipe.total_train_batch_size
+        name = f"epoch-{progress['epoch']:04d}" + (f"-batch-{batches:06d}" if batches else "")
+        metrics = self.run.metrics_file.read_text() if self.run.metrics_file.exists() else ""
+        self._writing = self._thread.submit(self._write, self.run.checkpoints / name, contents, metrics)
+
+    def wait(self) -> bool:
+        """Until the last one stands. Returns whether it does."""
+        return self._writing is None or self._writing.result()
+
+    def finish(self) -> None:
+        """
+        Wait until the last one stands.
+
+        Raises:
+            UserError: it could not be written.
+        """
+        if not self.wait():
+            raise UserError("the last checkpoint could not be written: what came after the one before is lost")
+
+    def newest(self) -> Path:
+        """
+        The newest whole one in the run's folder, the same for all processes, which all call this.
+
+        Raises:
+            UserError: there is none.
+        """
+        self.wait()
+        found: list[Path | None] = [self.run.newest_whole_checkpoint()[0]]
+        broadcast_object_list(found)
+        if found[0] is None:
+            raise UserError(
+                "there is no checkpoint yet to go back to: --checkpoint_every_steps or --checkpoint_every_minutes "
+                "makes some"
+            )
+        return found[0]
+
+    def _write(self, target: Path, contents: dict[str, Any], metrics: str) -> bool:
+        broken = non_finite_tensors({name: contents.get(name, {}) for name in ("model", "average", "optimizer")})
+        if broken:
+            self.report(f"{target.name} was not written: {broken[0]} is not finite, nor are {len(broken) - 1} others")
+            return True  # that is for the loop to judge; a second try would find the same
+        unfinished = target.with_name(f".{target.name}.unfinished")
+        progress = contents["state"]["progress"]
+        try:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            for name in ("model", "average"):
+                if name in contents:
+                    tensors = {key: tensor.contiguous() for key, tensor in contents[name].items()}
+                    save_file(tensors, unfinished / f"{name}.safetensors")
+            torch.save(contents["optimizer"], unfinished / "optimizer.pt")
+            torch.save(contents["random_states"], unfinished / "random_states.pt")
+            (unfinished / "state.json").write_text(json.dumps(contents["state"], indent=1) + "\n")
+            (unfinished / "metrics.jsonl").write_text(metrics)
+            self.recipe.save(unfinished / "recipe.yaml")
+            seal(unfinished, **{name: progress[name] for name in ("epoch", "images", "step")})
+            put_in_place(unfinished, target)
+            sync(target.parent)
+            self.run.forget_old(self.recipe)
+        except _WRITE_ERRORS as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            reason = " ".join(str(error).split())
+            self.report(
+                f"could not write checkpoint {target.name} ({reason}): older ones are whole, and it is "
+                f"tried again after {RETRY_AFTER} s of training"
+            )
+            return False
+        return True
+
+
+def non_finite_tensors(value: Any, name: str = "") -> list[str]:
+    """Names of the tensors in nested dictionaries and lists that hold an infinity or a NaN."""
+    if isinstance(value, Tensor):
+        return [name] if value.is_floating_point() and not torch.isfinite(value).all() else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    return [found for key, item in items for found in non_finite_tensors(item, f"{name}.{key}" if name else str(key))]

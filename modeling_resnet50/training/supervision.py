@@ -1,0 +1,266 @@
+"""
+What happens to a run from outside: signals that stop it, processes of it that die or hang; and `status.json`, by which
+others know how it stands.
+"""
+
+import json
+import math
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import psutil
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from ..errors import UserError
+from ..files import replaced_file
+from ..recipe import Recipe
+from .checkpoint import Progress
+from .run_folder import RunFolder
+
+
+EXIT_CODE_STOPPED = 75  # sysexits' EX_TEMPFAIL: nothing is wrong, try again
+SECONDS_BETWEEN_BEATS = 5.0
+SECONDS_BETWEEN_STATUSES = 60.0
+# torchrun passes Ctrl-C on to processes that a terminal has already told: within so long it is the same one.
+_SAME_CTRL_C = 2.0
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
+_LAUNCHERS = ("accelerate", "torchrun", "accelerate.commands.launch", "torch.distributed.run")
+_LAUNCHER_GONE = 10_000  # above all signals' numbers
+
+
+class TrainingStopped(SystemExit):
+    """A checkpoint stands, and the run can be resumed. Uncaught, it ends the process with exit code 75."""
+
+    def __init__(self, reason: str):
+        super().__init__(EXIT_CODE_STOPPED)
+        self.reason = reason
+
+
+class Agreed(NamedTuple):
+    """What any process wants, and therefore all do after this step."""
+
+    stop: str | None = None  # why
+    checkpoint: bool = False
+    trouble: bool = False
+
+
+class Supervisor:
+    """
+    To be entered for as long as a run trains, by each of its processes.
+
+    - SIGTERM, SIGINT and SIGUSR1 are taken as a wish to stop, which `agree` makes known to all processes. So is the
+      end of the launcher, which not every launcher passes on. A second Ctrl-C stops at once.
+    - A thread notes that this process is alive and how many batches it has done, and ends the run with a message that
+      names whom the others wait for, when nothing has moved for `watchdog_minutes`.
+    - `status.json` says `running`, `stopped`, `failed` or `finished`. While running it is written anew every minute:
+      one that is older is of a run that was killed.
+
+    Args:
+        run: whose `status.json` it is.
+        progress: of that run, for the status.
+    """
+
+    def __init__(self, accelerator: Accelerator, run: RunFolder, recipe: Recipe, progress: Progress):
+        self.accelerator, self.run, self.progress = accelerator, run, progress
+        self.watchdog_seconds = math.inf if recipe.watchdog_minutes is None else 60 * recipe.watchdog_minutes
+        self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
+        self._wish = 0
+        self._interrupted_at = -math.inf
+        self._since: str = gather_object([_now()])[0]
+        self._begun = False
+        self._ended = threading.Event()
+        self._batches = 0
+        self._group = self._store = None
+        if self.num_processes > 1:
+            # Beside NCCL's, so that agreeing never waits for a GPU.
+            self._group = dist.new_group(backend="gloo")
+            self._store = _store()
+            self._hosts = gather_object([f"{platform.node()}, pid {os.getpid()}"])
+
+    def __enter__(self) -> "Supervisor":
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        else:
+            self._handlers = {}
+        self._beat(0)
+        self.accelerator.wait_for_everyone()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        self._ended.set()
+        self._thread.join()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if isinstance(error, TrainingStopped):
+            if self.rank == 0:
+                self._write_status("stopped", error.reason)
+        elif isinstance(error, KeyboardInterrupt):
+            self._write_status("stopped", "at once, by a second Ctrl-C: what came after the last checkpoint is lost")
+        elif error is not None:
+            self._fail(_in_one_line(error))
+        elif self.rank == 0:
+            self._write_status("finished")
+
+    def run_begins(self) -> None:
+        """To be called when the run folder is this run's, by all processes: from now on there is a status."""
+        self._begun = True
+        if self.rank == 0:
+            self._write_status("running")
+
+    def batch_done(self) -> None:
+        """To be called whenever this process has got on."""
+        self._batches += 1
+
+    def agree(self, trouble: bool = False, checkpoint: bool = False) -> Agreed:
+        """To be called by all processes, at each optimizer step."""
+        wishes = [self._wish, int(checkpoint), int(trouble)]
+        if self._group is not None:
+            values = torch.tensor(wishes)
+            dist.all_reduce(values, dist.ReduceOp.MAX, group=self._group)
+            wishes = values.tolist()
+        wish, checkpoint, trouble = wishes
+        stop = None
+        if wish:
+            stop = "the launcher has ended" if wish == _LAUNCHER_GONE else signal.Signals(wish).name
+        return Agreed(stop, bool(checkpoint), bool(trouble))
+
+    # Signals
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if number == signal.SIGINT and _SAME_CTRL_C < now - self._interrupted_at < math.inf:
+            raise KeyboardInterrupt
+        if number == signal.SIGINT and self._interrupted_at == -math.inf:
+            self._interrupted_at = now
+        if not self._wish and self.rank == 0:
+            more = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+            # Not by print, which may be in the middle of something.
+            os.write(2, f"\n{signal.Signals(number).name}: writing a checkpoint and stopping{more}\n".encode())
+        self._wish = max(self._wish, int(number))
+
+    # Watchdog
+
+    def _watch(self) -> None:
+        launcher = _launcher()
+        beats, still, seen, status_age = 0, 0, self._batches, 0.0
+        interval = min(SECONDS_BETWEEN_BEATS, self.watchdog_seconds / 4)
+        while not self._ended.wait(interval):
+            beats += 1
+            # In beats, not by a clock: while a suspended machine sleeps, nobody hangs.
+            still = still + 1 if self._batches == seen else 0
+            seen = self._batches
+            status_age += interval
+            if self.rank == 0 and status_age >= SECONDS_BETWEEN_STATUSES:
+                status_age = 0.0
+                if self.run.status().get("status") == "running":  # no other process has said that it failed
+                    self._write_status("running")
+            try:
+                self._beat(beats)
+            except dist.DistError:
+                self._wish = max(self._wish, _LAUNCHER_GONE)
+            if launcher is not None and os.getppid() != launcher:
+                self._wish = max(self._wish, _LAUNCHER_GONE)
+            if still * interval > self.watchdog_seconds:
+                self._end(self._accusation(interval))
+
+    def _beat(self, beats: int) -> None:
+        if self._store is not None:
+            self._store.set(str(self.rank), json.dumps([beats, self._batches]))
+
+    def _accusation(self, interval: float) -> str:
+        """Whom the others wait for."""
+        waited = f"no batch done for {self.watchdog_seconds / 60:g} minutes (watchdog_minutes)"
+        if self._store is None:
+            return f"{waited}: this process hangs after {self._batches} batches"
+        try:
+            before = self._beats()
+            time.sleep(3 * interval)
+            after = self._beats()
+        except dist.DistError:
+            return f"{waited}: the launcher or the first process has ended"
+        dead = [rank for rank in range(self.num_processes) if before[rank][0] == after[rank][0] and rank != self.rank]
+        if dead:
+            return f"{waited}: {self._name(dead)} died or is frozen, without a sign of life"
+        fewest = min(batches for _, batches in after)
+        behind = [rank for rank, (_, batches) in enumerate(after) if batches == fewest]
+        if len(behind) < self.num_processes:
+            return f"{waited}: {self._name(behind)} hangs after {fewest} batches, and the others wait"
+        return f"{waited}: all {self.num_processes} processes wait for each other after {fewest} batches"
+
+    def _beats(self) -> list[tuple[int, int]]:
+        return [tuple(json.loads(self._store.get(str(rank)))) for rank in range(self.num_processes)]
+
+    def _name(self, ranks: list[int]) -> str:
+        return " and ".join(f"rank {rank} ({self._hosts[rank]})" for rank in ranks)
+
+    def _end(self, reason: str) -> None:
+        self._fail(reason)
+        print(f"[rank {self.rank}] error: {reason}", file=sys.stderr, flush=True)
+        os._exit(1)  # the main thread waits inside a library and hears nothing
+
+    # Status
+
+    def _fail(self, reason: str) -> None:
+        """The first process that fails says why: what others say then is a consequence."""
+        status = self.run.status()
+        if status.get("status") != "failed" or status.get("since") != self._since:
+            who = f"rank {self.rank}: " if self.num_processes > 1 else ""
+            self._write_status("failed", who + reason)
+
+    def _write_status(self, status: str, reason: str | None = None) -> None:
+        if not self._begun:
+            return
+        content = {
+            "status": status,
+            "reason": reason,
+            "epoch": self.progress.epoch,
+            "step": self.progress.step,
+            "skipped_steps": self.progress.skipped_steps,
+            "since": self._since,
+            "written": _now(),
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "processes": self.num_processes,
+        }
+        # A full disk must not end the run.
+        with suppress(OSError), replaced_file(self.run.status_file) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _store() -> dist.Store:
+    """A connection of its own to the store where the processes found each other: it is free while they wait."""
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"watchdog/{attempt}", dist.TCPStore(address, port, is_master=False))
+
+
+def _launcher() -> int | None:
+    """The process id of the program that started this one, if it is one that should outlive it."""
+    with suppress(psutil.Error):
+        parent = psutil.Process().parent()
+        if parent is not None and any(Path(word).name in _LAUNCHERS for word in parent.cmdline()):
+            return parent.pid
+    return None
+
+
+def _in_one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
