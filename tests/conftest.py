@@ -91,7 +91,7 @@ def tiny_arguments(dataset_name: str | Path, output_dir: Path, **overrides) -> l
 
 @pytest.fixture
 def train(monkeypatch):
-    """Run train.py's `main` in this process with a command line."""
+    """Run train.py's `main` in this process with a command line. Its attribute `script` is the module."""
     spec = importlib.util.spec_from_file_location("train_script", PROJECT / "train.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -102,6 +102,7 @@ def train(monkeypatch):
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         script.main()
 
+    run.script = script
     return run
 
 

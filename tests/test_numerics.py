@@ -1,0 +1,189 @@
+"""Numbers that go wrong: noticed before the optimizer steps, explained, left out on request, and never published."""
+
+import json
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import tiny_arguments
+from safetensors.torch import load_file
+from torch import nn
+
+from modeling_resnet50.data.loader import DeviceLoader
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.recipe_file import parse_recipe
+from modeling_resnet50.training.checkpoint import non_finite_tensors
+from modeling_resnet50.training.optimization import learning_rate_schedule
+
+
+SETTINGS = {"total_train_batch_size": 4, "num_train_epochs": 2, "checkpoint_every_epochs": 1}
+
+
+def rows_of(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+    """Multiply the pixels of one batch by a number."""
+    original = DeviceLoader.__iter__
+
+    def spoil(epoch: int, number: int, factor: float) -> None:
+        def spoiled(self):
+            for batch in original(self):
+                if getattr(self.sampler, "epoch", None) == epoch and batch["number"] == number:
+                    batch["pixel_values"] = batch["pixel_values"] * factor
+                yield batch
+
+        monkeypatch.setattr(DeviceLoader, "__iter__", spoiled)
+
+    return spoil
+
+
+@pytest.fixture
+def train_scaled(train, monkeypatch):
+    """`train` with fp16's loss scaling, which accelerate does not build on a CPU, in float32 arithmetic."""
+
+    def run(arguments, **scaling):
+        def create(recipe):
+            accelerator = Accelerator(mixed_precision="no")
+            accelerator.scaler = torch.amp.GradScaler("cpu", **scaling)
+            return accelerator
+
+        monkeypatch.setattr(train.script, "create_accelerator", create)
+        train(arguments)
+
+    return run
+
+
+def test_a_loss_scaler_that_has_no_reason_to_skip_changes_nothing(image_folder, tmp_path, train, train_scaled):
+    train(tiny_arguments(image_folder, tmp_path / "plain", **SETTINGS))
+    train_scaled(tiny_arguments(image_folder, tmp_path / "scaled", **SETTINGS), init_scale=2.0**10)
+    plain, scaled = (load_file(tmp_path / run / "final" / "model.safetensors") for run in ("plain", "scaled"))
+    assert all(torch.equal(plain[name], scaled[name]) for name in plain)  # a power of two is exact
+
+
+def test_skipped_steps_are_counted_and_not_in_the_schedule_and_leave_batch_norm_alone(
+    image_folder, tmp_path, train_scaled, spoil, capsys
+):
+    spoil(epoch=1, number=2, factor=math.inf)  # its forward pass alone makes running_mean infinite
+    arguments = tiny_arguments(image_folder, tmp_path / "run", **SETTINGS)
+    train_scaled(arguments, init_scale=8.0)
+    first, second = rows_of(tmp_path / "run")
+    assert (first["step"], second["step"]) == (5, 11)
+    assert (first["skipped_steps"], second["skipped_steps"]) == (1, 1)
+    assert math.isfinite(first["train_loss"])
+    assert first["learning_rate"] == learning_rate_schedule(parse_recipe(arguments), steps_per_epoch=6)(4)
+    assert not non_finite_tensors(load_file(tmp_path / "run" / "final" / "model.safetensors"))
+    assert "1 steps skipped" in capsys.readouterr().out
+    state = json.loads((tmp_path / "run" / "checkpoints" / "epoch-0002" / "state.json").read_text())
+    assert state["scaler"]["scale"] == 4.0
+
+
+def test_batch_norms_buffers_after_a_skipped_step_are_those_of_a_run_without_that_step(
+    image_folder, tmp_path, train_scaled, spoil
+):
+    """The last step of the only epoch is skipped: the model is that of the checkpoint one step earlier."""
+    spoil(epoch=1, number=5, factor=math.nan)
+    settings = {**SETTINGS, "num_train_epochs": 1, "checkpoint_every_steps": 5}
+    train_scaled(tiny_arguments(image_folder, tmp_path / "run", **settings), init_scale=8.0)
+    before = load_file(tmp_path / "run" / "checkpoints" / "epoch-0000-batch-000005" / "model.safetensors")
+    after = load_file(tmp_path / "run" / "final" / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_run_with_a_scaler_resumes_bit_for_bit(image_folder, tmp_path, train_scaled, spoil):
+    spoil(epoch=1, number=2, factor=math.inf)
+    train_scaled(tiny_arguments(image_folder, tmp_path / "whole", **SETTINGS), init_scale=8.0, growth_interval=3)
+    first = tmp_path / "whole" / "checkpoints" / "epoch-0001"
+    arguments = tiny_arguments(image_folder, tmp_path / "resumed", **SETTINGS, resume_from_checkpoint=first)
+    train_scaled(arguments, init_scale=2.0**16)
+    name = "checkpoints/epoch-0002"
+    for file in ("model.safetensors", "optimizer.pt"):
+        assert (tmp_path / "whole" / name / file).read_bytes() == (tmp_path / "resumed" / name / file).read_bytes()
+    states = [json.loads((tmp_path / run / name / "state.json").read_text()) for run in ("whole", "resumed")]
+    assert states[0] == states[1]
+
+
+def test_too_many_skipped_in_a_row_stop_with_a_diagnosis(image_folder, tmp_path, train_scaled):
+    arguments = tiny_arguments(image_folder, tmp_path / "run", **SETTINGS, max_skipped_steps=3)
+    with pytest.raises(UserError, match=r"fp16 skipped 3 steps in a row.*after 0 steps, in epoch 1.*loss scale"):
+        train_scaled(arguments, init_scale=3.4e38, backoff_factor=0.999)
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_before_the_weights_know(factor, image_folder, tmp_path, train, spoil):
+    spoil(epoch=2, number=3, factor=factor)
+    run = tmp_path / "run"
+    with pytest.raises(
+        UserError, match=r"the loss is nan, after 9 steps, in epoch 2: learning rate .*; not finite among"
+    ):
+        train(tiny_arguments(image_folder, run, **SETTINGS))
+    (record,) = [json.loads(line) for line in (run / "nonfinite.jsonl").read_text().splitlines()]
+    assert (record["epoch"], record["images_before"], record["step"]) == (2, 12, 9)
+    assert record["weights"][0] == "bn1.running_mean"  # where it began
+    assert len(record["images"]) == 4
+    assert json.loads((run / "status.json").read_text())["status"] == "failed"
+    # What was there before is what it was.
+    for model in ("best", "checkpoints/epoch-0001"):
+        assert not non_finite_tensors(load_file(run / model / "model.safetensors"))
+    assert not (run / "final").exists()
+
+
+def test_rolled_back_it_goes_on_without_those_images(image_folder, tmp_path, train, spoil, capsys):
+    spoil(epoch=2, number=3, factor=math.nan)
+    run = tmp_path / "run"
+    train(tiny_arguments(image_folder, run, **SETTINGS, on_nonfinite="rollback"))
+    out = capsys.readouterr().out
+    assert "back to" in out
+    assert "1 steps are left out" in out
+    assert [row["step"] for row in rows_of(run)] == [6, 11]
+    assert rows_of(run)[-1]["left_out_steps"] == 1
+    assert not non_finite_tensors(load_file(run / "final" / "model.safetensors"))
+    state = json.loads((run / "checkpoints" / "epoch-0002" / "state.json").read_text())
+    assert state["progress"]["left_out"] == [[2, 12]]
+
+
+def test_a_rollback_needs_a_checkpoint(image_folder, tmp_path, train, spoil):
+    spoil(epoch=1, number=1, factor=math.nan)
+    with pytest.raises(UserError, match="no checkpoint yet to go back to"):
+        train(tiny_arguments(image_folder, tmp_path / "run", **SETTINGS, on_nonfinite="rollback"))
+
+
+def test_a_loss_that_leaps_stops(image_folder, tmp_path, train, monkeypatch):
+    original = nn.CrossEntropyLoss.forward
+    calls = []
+
+    def leaping(self, logits, targets):
+        calls.append(1)
+        return original(self, logits, targets) * (40 if len(calls) == 9 else 1)
+
+    monkeypatch.setattr(nn.CrossEntropyLoss, "forward", leaping)
+    with pytest.raises(
+        UserError, match=r"the loss leapt to .* more than 10 \(loss_spike_factor\) times .*after 8 steps"
+    ):
+        train(tiny_arguments(image_folder, tmp_path / "run", **SETTINGS))
+
+
+def test_weights_that_are_no_numbers_are_neither_best_nor_final_nor_a_checkpoint(
+    image_folder, tmp_path, train, monkeypatch, capsys
+):
+    step = torch.optim.SGD.step
+    steps = []
+
+    def poisoned(self, *args, **kwargs):
+        result = step(self, *args, **kwargs)
+        steps.append(1)
+        if len(steps) == 6:  # the last one of the only epoch: no loss comes after it
+            self.param_groups[0]["params"][0].data[0, 0, 0, 0] = math.nan
+        return result
+
+    monkeypatch.setattr(torch.optim.SGD, "step", poisoned)
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match=r"final was not written: some weights are not finite"):
+        train(tiny_arguments(image_folder, run, **{**SETTINGS, "num_train_epochs": 1}))
+    assert not (run / "best").exists()
+    assert not (run / "final").exists()
+    assert not list(run.glob("checkpoints/epoch*"))
+    assert "epoch-0001 was not written: model.conv1.weight is not finite" in capsys.readouterr().out

@@ -1,0 +1,186 @@
+"""A run that is told to stop, or one of whose processes dies or hangs: what it does, and what it says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import PROJECT, tiny_arguments
+from test_resuming import outcome
+
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.training.run_folder import RunFolder
+from modeling_resnet50.training.supervision import EXIT_CODE_STOPPED, Agreed, Supervisor, TrainingStopped
+
+
+SETTINGS = {"total_train_batch_size": 4, "num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5}
+LONG = {**SETTINGS, "num_train_epochs": 2000, "checkpoint_every_epochs": 2000}
+
+
+def status_of(run: Path) -> dict:
+    return json.loads((run / "status.json").read_text())
+
+
+def start(arguments: list[str], launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
+    """train.py in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, *launcher, "train.py", *arguments],
+        cwd=PROJECT,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until(condition, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_training(run: Path) -> bool:
+    return (run / "metrics.jsonl").exists()
+
+
+def left_over(run: Path) -> list[psutil.Process]:
+    """Processes with this run in their command line."""
+    return [p for p in psutil.process_iter(["cmdline"]) if str(run) in (p.info["cmdline"] or [])]
+
+
+@pytest.fixture
+def signalled(monkeypatch):
+    """Let this process signal itself when it has done so many batches."""
+
+    def arrange(at: dict[int, signal.Signals]) -> None:
+        original = Supervisor.batch_done
+
+        def batch_done(self):
+            original(self)
+            if self._batches in at:
+                os.kill(os.getpid(), at[self._batches])
+
+        monkeypatch.setattr(Supervisor, "batch_done", batch_done)
+
+    yield arrange
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1], ids=lambda number: number.name)
+@pytest.mark.parametrize("batch", [1, 6, 9])  # the first, the last of an epoch, and one of validation
+def test_stopped_by_a_signal_and_resumed_it_is_the_same_run(
+    number, batch, image_folder, tmp_path, train, signalled, monkeypatch, capfd
+):
+    train(tiny_arguments(image_folder, tmp_path / "whole", **SETTINGS))
+    run = tmp_path / "run"
+    signalled({batch: number})
+    with pytest.raises(TrainingStopped) as stopped:
+        train(tiny_arguments(image_folder, run, **SETTINGS))
+    assert stopped.value.code == EXIT_CODE_STOPPED == 75
+    assert f"{number.name}: writing a checkpoint and stopping" in capfd.readouterr().err
+    status = status_of(run)
+    assert (status["status"], status["reason"]) == ("stopped", number.name)
+    assert status["step"] == min(batch, 7)
+    assert signal.getsignal(number) is not None
+    monkeypatch.undo()
+    train(tiny_arguments(image_folder, run, **SETTINGS, resume_from_checkpoint="auto"))
+    whole, resumed = outcome(tmp_path / "whole"), outcome(run)
+    assert resumed == whole
+    assert status_of(run)["status"] == "finished"
+
+
+def test_a_second_ctrl_c_stops_at_once(image_folder, tmp_path, train, signalled, monkeypatch):
+    monkeypatch.setattr("modeling_resnet50.training.supervision._SAME_CTRL_C", 0.0)
+    signalled({1: signal.SIGINT, 2: signal.SIGINT})
+    monkeypatch.setattr(Supervisor, "agree", lambda self, **wishes: Agreed())  # the checkpoint takes its time
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_arguments(image_folder, tmp_path / "run", **SETTINGS))
+    status = status_of(tmp_path / "run")
+    assert (status["status"], status["step"]) == ("stopped", 1)
+    assert status["reason"].startswith("at once")
+
+
+def test_a_launchers_copy_of_the_same_ctrl_c_is_not_a_second_one(image_folder, tmp_path, train, signalled):
+    signalled({1: signal.SIGINT, 2: signal.SIGINT})
+    with pytest.raises(TrainingStopped):
+        train(tiny_arguments(image_folder, tmp_path / "run", **SETTINGS))
+
+
+def test_status_tells_how_a_run_ended(image_folder, tmp_path, train):
+    run = tmp_path / "run"
+    train(tiny_arguments(image_folder, run, **SETTINGS))
+    status = status_of(run)
+    assert (status["status"], status["reason"], status["epoch"], status["step"]) == ("finished", None, 3, 18)
+    (image_folder / "val" / "ant" / "0.jpg").write_bytes(b"no image")
+    arguments = tiny_arguments(image_folder, run, **{**SETTINGS, "overwrite_output_dir": True})
+    with pytest.raises(UserError):
+        train(arguments)
+    status = status_of(run)
+    assert status["status"] == "failed"
+    assert "unreadable image" in status["reason"]
+
+
+LAUNCHERS = {
+    "accelerate": ("-m", "accelerate.commands.launch", "--num_processes", "1"),
+    "torchrun, two ranks": ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"),
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_when_a_launcher_is_stopped_its_processes_checkpoint_and_end(number, launcher, image_folder, tmp_path):
+    run = tmp_path / "run"
+    process = start(tiny_arguments(image_folder, run, **{**LONG, "total_train_batch_size": 8}), LAUNCHERS[launcher])
+    wait_until(lambda: is_training(run))
+    process.send_signal(number)
+    wait_until(lambda: not left_over(run), 60)
+    output, _ = process.communicate()
+    assert status_of(run)["status"] == "stopped", output
+    folder, remarks = RunFolder(Recipe(output_dir=str(run))).newest_whole_checkpoint()
+    assert remarks == []
+    assert json.loads((folder / "manifest.json").read_text())["step"] == status_of(run)["step"]
+
+
+def test_a_rank_that_is_killed_ends_the_run_and_torchrun_resumes_it(image_folder, tmp_path):
+    settings = {**SETTINGS, "total_train_batch_size": 8, "num_train_epochs": 40, "checkpoint_every_steps": 10}
+    launcher = (*LAUNCHERS["torchrun, two ranks"], "--max_restarts", "1")
+    whole = start(tiny_arguments(image_folder, tmp_path / "whole", **settings), launcher)
+    run = tmp_path / "run"
+    process = start(tiny_arguments(image_folder, run, **settings), launcher)
+    wait_until(lambda: list(run.glob("checkpoints/epoch-000[3-9]*")))
+    ranks = sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)
+    ranks[1].kill()
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert "resumed from" in output
+    assert not left_over(run)
+    assert whole.wait(240) == 0
+    one, other = (json.loads((path / "status.json").read_text()) for path in (tmp_path / "whole", run))
+    assert one["step"] == other["step"] == 120
+    for model in ("best", "final", "final_average"):
+        files = [(path / model / "model.safetensors").read_bytes() for path in (tmp_path / "whole", run)]
+        assert files[0] == files[1]
+
+
+def test_a_rank_that_hangs_is_named_and_the_run_ends(image_folder, tmp_path):
+    run = tmp_path / "run"
+    settings = {**LONG, "total_train_batch_size": 8, "watchdog_minutes": 0.1}
+    process = start(tiny_arguments(image_folder, run, **settings), LAUNCHERS["torchrun, two ranks"])
+    wait_until(lambda: is_training(run))
+    frozen = sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)[1]
+    frozen.suspend()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"rank 1 ({os.uname().nodename}, pid {frozen.pid}) died or is frozen" in output
+    status = status_of(run)
+    assert status["status"] == "failed"
+    assert f"pid {frozen.pid}) died or is frozen" in status["reason"]
+    assert not left_over(run)
