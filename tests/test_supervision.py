@@ -130,7 +130,7 @@ def test_status_tells_how_a_run_ended(image_folder, tmp_path, train):
 
 LAUNCHERS = {
     "accelerate": ("-m", "accelerate.commands.launch", "--num_processes", "1"),
-    "torchrun, two ranks": ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"),
+    "torchrun, two ranks": ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
 }
 
 
