@@ -1,17 +1,23 @@
 """Checkpoints: whatever happens to one, it is found and named, and the newest whole one is taken."""
 
 import json
+import resource
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from conftest import tiny_arguments
 from processes import run_in_a_fork
+from safetensors.torch import load_file
 
 from modeling_resnet50.errors import UserError
+from modeling_resnet50.files import put_back
 from modeling_resnet50.plan import kept_checkpoints
 from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.training.checkpoint import CheckpointWriter
 from modeling_resnet50.training.manifest import NAME, damage, seal
 from modeling_resnet50.training.run_folder import RunFolder
 
@@ -161,3 +167,122 @@ def test_killed_while_sealing_it_is_whole_or_not_taken(tmp_path):
 def test_keep_every_epochs_alone_is_refused():
     with pytest.raises(UserError, match="keep_every_epochs says what to keep beside keep_last: set that too"):
         Recipe(keep_every_epochs=5)
+
+
+# Checkpoints that cannot be written, and by the clock
+
+
+def test_a_checkpoint_that_cannot_be_written_is_reported_and_tried_again_and_harms_nothing(
+    image_folder, tmp_path, train, monkeypatch, capsys
+):
+    """A limit on the size of files, as a quota or a full disk would be, for the second checkpoint."""
+    settings = {"total_train_batch_size": 4, "num_train_epochs": 3, "checkpoint_every_epochs": 1}
+    monkeypatch.setattr("modeling_resnet50.training.checkpoint.RETRY_AFTER", 0)
+    original = CheckpointWriter._write
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limited(self, target, contents, metrics):
+        if target.name != "epoch-0002":
+            return original(self, target, contents, metrics)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        try:
+            return original(self, target, contents, metrics)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    monkeypatch.setattr(CheckpointWriter, "_write", limited)
+    train(tiny_arguments(image_folder, tmp_path / "run", **settings))
+    out = capsys.readouterr().out
+    assert "could not write checkpoint epoch-0002 (" in out
+    assert "File too large" in out
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["epoch-0001", "epoch-0002-batch-000001", "epoch-0003"]  # the second: the next try
+    assert all(damage(tmp_path / "run" / "checkpoints" / name) is None for name in names)
+
+
+def test_checkpoints_come_by_the_clock(image_folder, tmp_path, train):
+    settings = {"total_train_batch_size": 4, "num_train_epochs": 1, "checkpoint_every_minutes": 1e-9}
+    train(tiny_arguments(image_folder, tmp_path / "run", **settings, warmup_epochs=0))
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 7  # after each of six steps, and the end
+
+
+def test_nothing_in_a_checkpoint_needs_pickle(run):
+    folder, _ = run
+    for path in (folder.checkpoints / "epoch-0003").iterdir():
+        if path.suffix == ".pt":
+            torch.load(path, weights_only=True)
+        else:
+            assert path.suffix in (".safetensors", ".json", ".jsonl", ".yaml")
+
+
+# bitsandbytes' and apex's need a GPU, and AdaHessian a second derivative, which the loop does not compute.
+OPTIMIZERS = [n for n in timm.optim.list_optimizers() if not n.startswith(("bnb", "fused")) and n != "adahessian"]
+
+
+@pytest.mark.filterwarnings("ignore:It is highly recommended to have 'opt_einsum'")
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_any_optimizer_comes_back(name, tmp_path):
+    parameter = torch.nn.Parameter(torch.ones(4, 3))
+    optimizer = timm.optim.create_optimizer_v2([parameter], opt=name, lr=0.1)
+    parameter.grad = torch.full_like(parameter, 0.1)
+    optimizer.step()
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    optimizer.load_state_dict(torch.load(tmp_path / "optimizer.pt", weights_only=True))
+
+
+# Resumed by another recipe, or by another number of processes
+
+
+def test_a_changed_recipe_is_shown_and_has_to_be_allowed(run, train, capsys):
+    folder, arguments = run
+    changed = [*arguments, "--resume_from_checkpoint", "latest", "--weight_decay", "0.5", "--num_train_epochs", "4"]
+    with pytest.raises(
+        UserError, match=r"num_train_epochs: 3 -> 4; weight_decay: 0.0001 -> 0.5\. .*allow_recipe_change"
+    ):
+        train(changed)
+    train([*changed, "--allow_recipe_change", "true"])
+    out = capsys.readouterr().out
+    assert "changed in the recipe: weight_decay: 0.0001 -> 0.5" in out
+    newest, _ = folder.newest_whole_checkpoint()
+    assert newest.name == "epoch-0004"
+    groups = torch.load(newest / "optimizer.pt", weights_only=True)["param_groups"]
+    assert {group["weight_decay"] for group in groups} == {0.5}
+
+
+def test_fields_that_change_no_result_may_change(run, train):
+    _, arguments = run
+    train([*arguments, "--resume_from_checkpoint", "latest", "--keep_last", "1", "--dataloader_num_workers", "1"])
+
+
+def test_killed_between_two_renames_the_old_checkpoint_is_still_found(run):
+    folder, _ = run
+    (folder.checkpoints / "epoch-0003").rename(folder.checkpoints / ".epoch-0003.old")
+    assert folder.newest_whole_checkpoint()[0].name == ".epoch-0003.old"
+    put_back(folder.checkpoints)
+    assert folder.newest_whole_checkpoint()[0].name == "epoch-0003"
+
+
+@pytest.mark.parametrize("metric", ["val_top1", "val_top5", "val_loss"])
+def test_best_is_best_by_the_metric_that_is_asked_for(metric, image_folder, tmp_path, train, monkeypatch):
+    values = iter([0.5, 0.2, 0.9, float("nan")])
+
+    def evaluated(*_, **__):
+        value = next(values)
+        return {"val_loss": value, "val_top1": value, "val_top5": value}
+
+    monkeypatch.setattr(train.script, "evaluate_model", evaluated)
+    settings = {"num_train_epochs": 4, "metric_for_best_model": metric}
+    train(tiny_arguments(image_folder, tmp_path / "run", **settings))
+    best, epochs = load_file(tmp_path / "run" / "best" / "model.safetensors"), (1, 2, 3, 4)
+    settings = {**settings, "checkpoint_every_epochs": 1}
+    values = iter([0.5, 0.2, 0.9, float("nan")])
+    train(tiny_arguments(image_folder, tmp_path / "again", **settings))
+    same = [
+        epoch
+        for epoch in epochs
+        if torch.equal(
+            best["conv1.weight"],
+            load_file(tmp_path / "again" / "checkpoints" / f"epoch-{epoch:04d}" / "model.safetensors")["conv1.weight"],
+        )
+    ]
+    assert same == [2 if metric == "val_loss" else 3]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_arguments
+from safetensors.torch import load_file
 from test_training import run_two_ranks
 
 
@@ -88,6 +89,25 @@ def test_two_ranks_stopped_within_an_epoch(image_folder, tmp_path):
     result = run_two_ranks(tiny_arguments(image_folder, resumed, **settings, resume_from_checkpoint="latest"))
     assert "1 epochs, 16 images of the next, 5 steps done" in result.stdout
     assert outcome(resumed) == outcome(tmp_path / "whole")
+
+
+def test_resumed_by_two_ranks_what_one_began(image_folder, tmp_path, train):
+    """The same images, steps and learning rates; with frozen BatchNorm the mathematics is the same as well."""
+    settings = {"num_train_epochs": 2, "total_train_batch_size": 8, "ema_decay": 0.5, "freeze_batch_norm": True}
+    whole = tmp_path / "whole"
+    train(tiny_arguments(image_folder, whole, **settings, checkpoint_every_steps=1, checkpoint_every_epochs=1))
+    resumed = stopped_at(whole / "checkpoints" / "epoch-0001-batch-000001", tmp_path / "resumed")
+    result = run_two_ranks(tiny_arguments(image_folder, resumed, **settings, resume_from_checkpoint="latest"))
+    assert "now 2 processes instead of 1; images, steps and learning rates stay the same" in result.stdout
+    rows = [
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-1] for run in (whole, resumed)
+    ]
+    for name in ("step", "learning_rate"):
+        assert rows[0][name] == rows[1][name]
+    assert rows[0]["train_loss"] == pytest.approx(rows[1]["train_loss"], rel=1e-5)
+    weights = [load_file(run / "final" / "model.safetensors") for run in (whole, resumed)]
+    for name in weights[0]:
+        torch.testing.assert_close(weights[1][name], weights[0][name], rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_checkpoints_within_an_epoch_are_named_by_their_place_and_old_ones_go(image_folder, tmp_path, train):

@@ -1,0 +1,60 @@
+"""
+How long training stands still for a checkpoint: the call that copies the state, beside the whole of a synchronous save
+(the same call, and waiting until the checkpoint stands), in one run.
+
+    python benchmarks/checkpoint.py [--rounds 7]
+
+ResNet-50 at full size with SGD's momentum and an average of the weights: 307 MB of state. Needs 2 GB of disk.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+
+import torch
+from accelerate import Accelerator
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.training.averaging import create_average
+from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, TrainingState
+from modeling_resnet50.training.optimization import create_optimizer
+from modeling_resnet50.training.run_folder import RunFolder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    accelerator = Accelerator()
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Recipe(output_dir=folder, ema_decay=0.9999, keep_last=2)
+        model = ResNet50ForImageClassification(ResNet50Config())
+        model.to(accelerator.device, memory_format=torch.channels_last)
+        average = create_average(model, recipe)
+        model, optimizer = accelerator.prepare(model, create_optimizer(model, recipe))
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        progress = Progress()
+        state = TrainingState(accelerator, model, optimizer, average, progress)
+        writer = CheckpointWriter(RunFolder(recipe), recipe, state, print)
+        stalls, whole = [], []
+        for progress.epoch in range(rounds + 1):
+            start = time.perf_counter()
+            writer.save()
+            stalls.append(time.perf_counter() - start)
+            assert writer.wait()
+            whole.append(time.perf_counter() - start)
+    first, *stalls = stalls  # which allocates the host memory
+    _, *whole = whole
+    stall, synchronous = statistics.median(stalls), statistics.median(whole)
+    print(f"{accelerator.device.type}, torch {torch.__version__}, median of {rounds} rounds")
+    print(f"synchronous {1000 * synchronous:7.1f} ms  ({1000 * min(whole):.1f} to {1000 * max(whole):.1f})")
+    print(f"stall       {1000 * stall:7.1f} ms  ({1000 * min(stalls):.1f} to {1000 * max(stalls):.1f})")
+    print(f"ratio       {stall / synchronous:7.1%}; the first stall of a run is {1000 * first:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
