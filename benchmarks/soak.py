@@ -71,7 +71,8 @@ def main() -> None:
         start = None
         while process.poll() is None and (start is None or time.monotonic() < start + 60 * minutes):
             time.sleep(SECONDS_BETWEEN_SAMPLES)
-            if start is None and Path(f"{folder}/run/checkpoints/epoch-0002").exists():
+            metrics = Path(f"{folder}/run/metrics.jsonl")
+            if start is None and metrics.exists() and len(metrics.read_text().splitlines()) > 2:
                 start = time.monotonic()  # by now, everything has been done once
             if start is not None and (values := sample(psutil.Process(process.pid))) is not None:
                 rows.append({"minutes": (time.monotonic() - start) / 60, **values})
