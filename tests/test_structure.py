@@ -21,9 +21,19 @@ ALLOWED = {
     "prepare": {"data"},
     "training": {"recipe"},
     "evaluation": {"data"},
-    "hub": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "evaluation"},
+    "hub": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "training", "evaluation"},
     "plan": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "training"},
-    "commands": {"modeling_resnet50", "recipe", "recipe_file", "data", "prepare", "evaluation", "hub", "plan"},
+    "commands": {
+        "modeling_resnet50",
+        "recipe",
+        "recipe_file",
+        "data",
+        "prepare",
+        "training",
+        "evaluation",
+        "hub",
+        "plan",
+    },  # fmt: skip
     "cli": {"commands"},
 }
 

@@ -243,7 +243,7 @@ def test_30_kills_and_corrupted_bytes_in_between_end_as_the_right_file(slow_seed
         if part.exists() and part.stat().st_size and rng.random() < 0.5:
             for _ in range(rng.randint(1, 4)):
                 corrupt(part, rng.randrange(part.stat().st_size), rng.randint(1, 40_000))
-    assert {"metadata", "downloading"} <= states
+    assert "downloading" in states
     path = download(MAGNET, tmp_path, slow_seeder.address)
     assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(PAYLOAD).digest()
 

@@ -1,6 +1,5 @@
 """Models of this library into the formats of others."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from transformers import BitImageProcessor, ResNetConfig, ResNetForImageClassifi
 
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification
+from ..training.run_folder import open_run
 from .model_folder import load_model
 from .weights import read_weights, to_transformers_resnet
 
@@ -71,35 +71,37 @@ def training_checkpoint(source: str) -> dict[str, Any]:
     folder = Path(source)
     is_checkpoint = folder.parent.name == "checkpoints"
     run = folder.parent.parent if is_checkpoint else folder.parent
-    row = _row_of(folder, run)
+    row, prefix = _row_of(folder, run)
     checkpoint = folder if is_checkpoint else run / "checkpoints" / f"epoch-{row.get('epoch', 0):04d}"
-    has_optimizer = (checkpoint / "optimizer.bin").is_file()
+    optimizer_file = checkpoint / "optimizer.pt"
     step = row.get("step")
     return {
         "epoch": row.get("epoch"),
         "model_state_dict": read_weights(folder / "model.safetensors")
         if is_checkpoint
         else load_model(source)[0].state_dict(),
-        "optimizer_state_dict": _optimizer_state(checkpoint) if has_optimizer else None,
+        "optimizer_state_dict": torch.load(optimizer_file, map_location="cpu", weights_only=True)
+        if optimizer_file.is_file()
+        else None,
         "scheduler_state_dict": None if step is None else {"last_epoch": step, "_last_lr": [row["learning_rate"]]},
-        "val_acc": row.get("val_top1"),
-        "val_loss": row.get("val_loss"),
+        "val_acc": row.get(f"{prefix}val_top1"),
+        "val_loss": row.get(f"{prefix}val_loss"),
         "train_acc": row.get("train_top1"),
         "train_loss": row.get("train_loss"),
     }
 
 
-def _row_of(folder: Path, run: Path) -> dict[str, Any]:
-    """The line of the run's metrics.jsonl that belongs to a model in it; empty for a model without a run."""
+def _row_of(folder: Path, run: Path) -> tuple[dict[str, Any], str]:
+    """
+    The line of the run's metrics.jsonl that belongs to a model in it, and the prefix of the model's columns there;
+    empty for a model without a run.
+    """
     if not (run / "metrics.jsonl").is_file():
-        return {}
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        return {}, ""
+    run_folder, recipe = open_run(run)
+    rows = run_folder.history()
     if folder.name == "best":
-        return max(rows, key=lambda row: row["val_top1"])
-    if folder.name == "final":
-        return rows[-1]
-    return next((row for row in rows if folder.name == f"epoch-{row['epoch']:04d}"), {})
-
-
-def _optimizer_state(checkpoint: Path) -> dict[str, Any]:
-    return torch.load(checkpoint / "optimizer.bin", map_location="cpu", weights_only=True)
+        return run_folder.best_row(recipe)
+    if folder.name.startswith("final"):
+        return rows[-1], "average_" if folder.name == "final_average" else ""
+    return next((row for row in rows if folder.name == f"epoch-{row['epoch']:04d}"), {}), ""

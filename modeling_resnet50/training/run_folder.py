@@ -148,12 +148,20 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
 
+    def best_row(self, recipe: Recipe) -> tuple[dict[str, Any], str] | None:
+        """
+        Whose weights `best` holds: the first row of the metrics with the best `recipe.score` so far, and the prefix of
+        its columns, "" or "average_". None if there is none yet.
+        """
+        columns = [
+            (row, prefix) for row in self.history() for prefix in ("", "average_") if f"{prefix}val_loss" in row
+        ]
+        return max(columns, key=lambda column: recipe.score(*column), default=None)
+
     def best_score(self, recipe: Recipe) -> float:
         """The best `recipe.score` so far, of the weights or their average; -inf if there is none yet."""
-        rows = self.history()
-        columns = [(row, prefix) for row in rows for prefix in ("", "average_")]
-        scores = [recipe.score(*column) for column in columns if f"{column[1]}val_loss" in column[0]]
-        return max(scores, default=-math.inf)
+        best = self.best_row(recipe)
+        return -math.inf if best is None else recipe.score(*best)
 
     def forget_old(self, recipe: Recipe) -> None:
         """Remove the checkpoints that `keep_last` and `keep_every_epochs` do not keep."""
@@ -166,6 +174,21 @@ class RunFolder:
                 doomed = path.with_name(f".{path.name}.forgotten")
                 path.rename(doomed)  # at once, so that a kill leaves no half of it
                 shutil.rmtree(doomed)
+
+
+def open_run(path: Path) -> tuple[RunFolder, Recipe]:
+    """
+    A run folder, and the recipe it was trained by.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        fields = yaml.safe_load((path / "recipe.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is not the folder of a run: no readable recipe.yaml in it") from error
+    recipe = Recipe(**{**fields, "output_dir": str(path)})
+    return RunFolder(recipe), recipe
 
 
 def _proved_whole(checkpoint: str) -> Path:

@@ -1,0 +1,92 @@
+"""SIGTERM at random moments, worker processes that are killed, clocks that jump: the run stays the run it was."""
+
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+
+import psutil
+import pytest
+from conftest import tiny_arguments
+from test_killed_while_saving import newest_step, run_train_py
+from test_resuming import outcome
+
+from modeling_resnet50.training.supervision import EXIT_CODE_STOPPED, Supervisor
+
+
+SETTINGS = {"total_train_batch_size": 4, "ema_decay": 0.5, "mixup_alpha": 0.2, "keep_last": 2}
+
+
+@pytest.mark.parametrize(
+    ("signals", "epochs"), [(3, 40), pytest.param(50, 600, marks=pytest.mark.long)], ids=["short", "long"]
+)
+def test_stopped_at_random_moments_it_ends_as_if_undisturbed(signals, epochs, image_folder, tmp_path, train):
+    run, rng = tmp_path / "run", random.Random(1)
+    settings = {**SETTINGS, "num_train_epochs": epochs, "checkpoint_every_epochs": epochs}
+    arguments = tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto")
+    context = multiprocessing.get_context("forkserver")
+    stands = -1
+    for _ in range(signals):
+        process = context.Process(target=run_train_py, args=(arguments,))
+        process.start()
+        metrics = run / "metrics.jsonl"
+        # Between one and three validations later, wherever the loop then is
+        goal = (len(metrics.read_text().splitlines()) if metrics.exists() else 0) + rng.randint(1, 3)
+        while not metrics.exists() or len(metrics.read_text().splitlines()) < goal:
+            assert process.is_alive()
+            time.sleep(rng.random() / 100)
+        os.kill(process.pid, signal.SIGTERM)
+        process.join()
+        assert process.exitcode == EXIT_CODE_STOPPED
+        status = json.loads((run / "status.json").read_text())
+        assert (status["status"], status["reason"]) == ("stopped", "SIGTERM")
+        assert newest_step(run) == status["step"] > stands  # nothing lost
+        stands = status["step"]
+    train(arguments)
+    train(tiny_arguments(image_folder, tmp_path / "undisturbed", **settings))
+    files, undisturbed = outcome(run), outcome(tmp_path / "undisturbed")
+    assert files == undisturbed
+
+
+def test_a_worker_that_is_killed_fails_the_run_by_name_and_it_resumes_exactly(
+    image_folder, tmp_path, train, monkeypatch
+):
+    settings = {**SETTINGS, "num_train_epochs": 4, "checkpoint_every_epochs": 1, "dataloader_num_workers": 1}
+    train(tiny_arguments(image_folder, tmp_path / "undisturbed", **settings))
+    original = Supervisor.batch_done
+
+    def batch_done(self):
+        original(self)
+        if self._batches == 20:
+            for worker in psutil.Process().children():
+                worker.kill()
+
+    run = tmp_path / "run"
+    monkeypatch.setattr(Supervisor, "batch_done", batch_done)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        train(tiny_arguments(image_folder, run, **settings))
+    status = json.loads((run / "status.json").read_text())
+    assert status["status"] == "failed"
+    assert "DataLoader worker" in status["reason"]
+    monkeypatch.undo()
+    train(tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto"))
+    assert outcome(run) == outcome(tmp_path / "undisturbed")
+
+
+def test_a_clock_that_jumps_changes_nothing(image_folder, tmp_path, train, monkeypatch):
+    """Years forward and back at every look, and files dated accordingly: what counts is the steps."""
+    settings = {**SETTINGS, "num_train_epochs": 4, "checkpoint_every_epochs": 1}
+    train(tiny_arguments(image_folder, tmp_path / "undisturbed", **settings))
+    looks = itertools.count()
+    monkeypatch.setattr(time, "time", lambda: 1.7e9 + 1e8 * (-1) ** next(looks) * random.Random(0).random())
+    run = tmp_path / "run"
+    train(tiny_arguments(image_folder, run, **settings))
+    for age, checkpoint in enumerate(sorted((run / "checkpoints").iterdir())):
+        for path in (checkpoint, *checkpoint.iterdir()):
+            os.utime(path, (1e9 - 1e6 * age,) * 2)  # the newest is dated as the oldest
+    assert newest_step(run) == 24
+    train(tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="latest"))
+    assert outcome(run) == outcome(tmp_path / "undisturbed")
