@@ -23,17 +23,8 @@ ALLOWED = {
     "evaluation": {"data"},
     "hub": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "training", "evaluation"},
     "plan": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "training"},
-    "commands": {
-        "modeling_resnet50",
-        "recipe",
-        "recipe_file",
-        "data",
-        "prepare",
-        "training",
-        "evaluation",
-        "hub",
-        "plan",
-    },  # fmt: skip
+    "commands": {"modeling_resnet50", "recipe", "recipe_file", "data", "prepare", "training", "evaluation", "hub"}
+    | {"plan"},
     "cli": {"commands"},
 }
 

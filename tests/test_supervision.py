@@ -128,17 +128,10 @@ def test_status_tells_how_a_run_ended(image_folder, tmp_path, train):
     assert "unreadable image" in status["reason"]
 
 
+ACCELERATE = ("-m", "accelerate.commands.launch")
 LAUNCHERS = {
-    "accelerate, two ranks": (
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        "2",
-        "--main_process_port",
-        "0",
-    ),  # fmt: skip
-    "accelerate": ("-m", "accelerate.commands.launch", "--num_processes", "1"),
+    "accelerate, two ranks": (*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"),
+    "accelerate": (*ACCELERATE, "--num_processes", "1"),
     "torchrun, two ranks": ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
 }
 
