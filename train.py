@@ -6,6 +6,8 @@ Train a ResNet-50, from recipe to a model anyone can load.
 Everything that decides the result is in the recipe; the machine is accelerate's configuration.
 """
 
+import sys
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -18,8 +20,9 @@ from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.files import replaced_folder
-from modeling_resnet50.hub.model_folder import prepare_repository, push_model, save_model
+from modeling_resnet50.hub.model_folder import save_model
 from modeling_resnet50.hub.pretrained import load_teacher, starting_model
+from modeling_resnet50.hub.publishing import EXIT_CODE_NOT_PUBLISHED, Publisher, fetch_backup
 from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training.averaging import create_average, freeze_batch_norm, recalibrate_batch_norm
@@ -43,30 +46,31 @@ def main() -> None:
     recipe = parse_recipe()
     run = RunFolder(recipe)
     run.check_free(recipe)
+    recipe = fetch_backup(recipe, run)
     checkpoint, remarks = run.checkpoint_to_resume(recipe)
     accelerator = create_accelerator(recipe)
     recipe.local_batch_size(accelerator.num_processes)
     console = TrainingConsole(accelerator.is_main_process, recipe.num_train_epochs, recipe.averages)
     for remark in remarks:
         console.print(remark)
-    if recipe.push_to_hub and accelerator.is_main_process:
-        prepare_repository(recipe.hub_model_id)
+    publisher = Publisher(recipe, run, accelerator.is_main_process, console.print)
+    publisher.check_access()
     transformers.utils.logging.disable_progress_bar()
     if not console.console.is_terminal:
         datasets.disable_progress_bars()
 
     progress = Progress()
-    with Supervisor(accelerator, run, recipe, progress) as supervisor:
+    with publisher, Supervisor(accelerator, run, recipe, progress) as supervisor:
         try:
-            train(recipe, run, checkpoint, accelerator, console, progress, supervisor)
+            train(recipe, run, checkpoint, accelerator, console, progress, supervisor, publisher)
         except TrainingStopped as stopped:
             console.print(
                 f"stopped ({stopped.reason}). Go on by the same command with --resume_from_checkpoint latest"
             )
             raise
-    if recipe.push_to_hub and accelerator.is_main_process:
-        console.print(f"\npublished: {push_model(run.best, recipe.hub_model_id)}")
     accelerator.end_training()
+    if not publisher.everything_is_sent:
+        sys.exit(EXIT_CODE_NOT_PUBLISHED)
 
 
 def train(
@@ -77,6 +81,7 @@ def train(
     console: TrainingConsole,
     progress: Progress,
     supervisor: Supervisor,
+    publisher: Publisher,
 ) -> None:
     # Data
     with accelerator.main_process_first():
@@ -107,7 +112,7 @@ def train(
 
     # The run folder: a new run, or back to where the old one stood
     state = TrainingState(accelerator, model, optimizer, average, progress)
-    checkpoints = CheckpointWriter(run, recipe, state, console.print)
+    checkpoints = CheckpointWriter(run, recipe, state, console.print, on_written=publisher.back_up)
     guard = NumericsGuard(accelerator, plain_model, optimizer, recipe, len(data.label_names), run, progress)
     if checkpoint is not None:
         differences = state.load(checkpoint, keep_optimizer_settings=recipe.allow_recipe_change)
@@ -228,10 +233,14 @@ def train(
             if is_best:
                 with replaced_folder(run.best) as folder:
                     save_model(folder, candidates[better], recipe, run.history(), epoch, better)
+                publisher.best_is_new()
             console.row(row, is_best)
         accelerator.log(row, step=progress.step)
         if epoch % recipe.checkpoint_every_epochs == 0 or epoch == recipe.num_train_epochs:
             checkpoints.save()
+            save = partial(save_model, model=plain_model, recipe=recipe, history=run.history(), epoch=epoch)
+            publisher.checkpoint(epoch, save)
+        publisher.look()
 
     if accelerator.is_main_process:
         finals = {"": (run.final, plain_model)}
@@ -243,6 +252,7 @@ def train(
             with replaced_folder(path) as folder:
                 save_model(folder, candidate, recipe, run.history(), progress.epoch, prefix)
         checkpoints.wait()
+        publisher.final_is_there()
         console.print(
             f"\nBest {recipe.metric_for_best_model}: {abs(run.best_score(recipe)):.4f}. Load that model with\n\n"
             "import modeling_resnet50\n"

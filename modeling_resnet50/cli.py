@@ -14,6 +14,7 @@ COMMANDS = {
     "plan": ("what a recipe would take and do, before a week of GPUs goes into it", "plan"),
     "prepare": ("a data set onto this disk, whole and verified", "prepare"),
     "evaluate": ("top-1, top-5 and loss of a model", "evaluate"),
+    "publish": ("a run or a model onto the Hub", "publish"),
     "export": ("a model in the format of another library", "export"),
     "import": ("a model of timm, torchvision or transformers as one of ours", "import_model"),
 }

@@ -5,6 +5,7 @@ Field names are those of transformers' `TrainingArguments` and example scripts w
 """
 
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +18,10 @@ from .configuration_resnet50 import ResNet50Config
 from .errors import UserError, cause, did_you_mean
 
 
-def _field(default: Any, help: str) -> Any:
+def _field(default: Any, help: str, repr: bool = True) -> Any:
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata={"help": help})
-    return field(default=default, metadata={"help": help})
+    return field(default=default, repr=repr, metadata={"help": help})
 
 
 _AT_LEAST_1 = (
@@ -32,15 +33,17 @@ _AT_LEAST_1 = (
 _AT_LEAST_0 = (
     "learning_rate", "min_learning_rate", "weight_decay", "max_grad_norm", "warmup_epochs", "warmup_start_factor",
     "lr_power", "lr_step_factor", "dataloader_num_workers", "seed", "max_bad_images", "shuffle_buffer",
-    "color_jitter", "rand_augment_magnitude_std", "mixup_alpha", "cutmix_alpha", "ema_start_epoch",
+    "hub_wait_minutes", "color_jitter", "rand_augment_magnitude_std", "mixup_alpha", "cutmix_alpha", "ema_start_epoch",
     "batch_norm_recalibration_steps",
 )  # fmt: skip
 _POSITIVE = ("distillation_temperature", "checkpoint_every_minutes", "loss_spike_factor", "watchdog_minutes")
+_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _SHARES = ("random_flip", "random_erasing", "mixup_prob", "mixup_switch_prob", "distillation_alpha")
 # Nothing that anyone else would want to know.
 _PRIVATE = (
     "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "allow_recipe_change", "push_to_hub",
-    "hub_model_id",
+    "hub_model_id", "hub_strategy", "hub_private_repo", "hub_token", "hub_final_tag", "hub_backup_id",
+    "hub_wait_minutes",
 )  # fmt: skip
 # What may change within a run: who works, and what is kept of it. accelerate's configuration decides the precision.
 _INDIFFERENT = (
@@ -256,13 +259,30 @@ class Recipe:
     )
     resume_from_checkpoint: str | None = _field(
         None,
-        "'latest', which is the newest whole one; 'auto', the same, or a new run if there is none; or the path of a "
-        "folder in checkpoints/.",
+        "'latest', which is the newest whole one; 'auto', the same, or a new run if there is none; the path of one in "
+        "checkpoints/; or 'hub:', the newest one in hub_backup_id ('hub:user/name': in another).",
     )
     allow_recipe_change: bool = _field(False, "Resume although fields that decide the result have changed.")
     report_to: str = _field("none", "Tracker, by the name Accelerate has for it: tensorboard, wandb, … or none.")
-    push_to_hub: bool = _field(False, "Upload best/ to hub_model_id when training is done.")
+    push_to_hub: bool = _field(False, "Publish the model at hub_model_id, while training goes on.")
     hub_model_id: str | None = _field(None, "Repository to push to, as user/name.")
+    hub_strategy: Literal["end", "best", "every_checkpoint", "all_checkpoints"] = _field(
+        "best",
+        "When best/ is pushed to main: at the end, whenever it is new, or at every checkpoint. all_checkpoints: when "
+        "it is new, and each checkpoint's model to a branch of its own, epoch-0010.",
+    )
+    hub_private_repo: bool | None = _field(
+        None, "Whether a new repository is private. Unset: the namespace's default."
+    )
+    hub_token: str | None = _field(
+        None, "Unset: HF_TOKEN, or that of `hf auth login`. It is never written anywhere.", repr=False
+    )
+    hub_final_tag: str | None = _field(None, "Push final/ as well, to the branch `final`, and give it this tag: v1.0.")
+    hub_backup_id: str | None = _field(
+        None,
+        "Private repository that always has the newest checkpoint; --resume_from_checkpoint hub: goes on from it.",
+    )
+    hub_wait_minutes: float = _field(15.0, "At the end, wait so long for what the Hub has not yet taken.")
 
     def __post_init__(self):
         for name in _AT_LEAST_1:
@@ -318,6 +338,14 @@ class Recipe:
             raise UserError("keep_every_epochs says what to keep beside keep_last: set that too, e.g. keep_last: 2")
         if self.push_to_hub and not self.hub_model_id:
             raise UserError("push_to_hub needs hub_model_id, the repository to push to: --hub_model_id user/name")
+        for name in ("hub_model_id", "hub_backup_id"):
+            repo_id = getattr(self, name)
+            if repo_id is not None and not _REPO_ID.fullmatch(repo_id):
+                raise UserError(f"{name} must be user/name, of letters, digits, '-', '_' and '.', got {repo_id}")
+        if self.hub_backup_id is not None and self.hub_backup_id == self.hub_model_id:
+            raise UserError(
+                "hub_backup_id is for training states, and private: give it another name than hub_model_id"
+            )
         self.model_config()
 
     def _check_epochs(self) -> None:
@@ -440,5 +468,6 @@ class Recipe:
         return {name: v if isinstance(v, (int, float)) else str(v) for name, v in self.public_dict().items()}
 
     def save(self, path: Path) -> None:
-        """Write every field as YAML: training from that file is the same run again."""
-        path.write_text(yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=119))
+        """Write every field but the token as YAML: training from that file is the same run again."""
+        fields = {name: value for name, value in asdict(self).items() if name != "hub_token"}
+        path.write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=119))

@@ -13,16 +13,18 @@ import base64
 import hashlib
 import json
 import re
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 
-Failure = int | Literal["drop", "cut"]
+Failure = int | Literal["drop", "cut", "hang", "drip", "spoil", "gone"]
 
 # By name, as the .gitattributes says that the Hub gives every new repository; and whatever is larger.
 LFS_SUFFIXES = (".bin", ".onnx", ".parquet", ".pt", ".pt2", ".pth", ".safetensors", ".zip")
@@ -108,6 +110,9 @@ class HubServer:
         self.requests: list[tuple[str, str]] = []
         self.lfs_objects: dict[str, bytes] = {}
         self.faults: list[tuple[str, str, Failure]] = []
+        self.retry_after = "1"  # what 429 and 503 say
+        self.gone_until = 0.0
+        self.over = Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("_Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -116,6 +121,7 @@ class HubServer:
         return self
 
     def __exit__(self, *_) -> None:
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -148,7 +154,9 @@ class HubServer:
             method: in capitals.
             path_contains: any part of the path.
             status: an HTTP status, answered instead of doing anything; "drop", which closes the connection instead of
-                doing anything; or "cut", which does what is asked and closes the connection halfway in the answer.
+                doing anything; "cut", which does what is asked and closes the connection halfway in the answer;
+                "hang", which never answers; "drip", which does what is asked and answers a byte at a time; "spoil",
+                which takes one bit of what was sent for another; or "gone": all connections close for a second.
             times: how many requests fail.
         """
         self.faults += [(method, path_contains, status)] * times
@@ -203,16 +211,25 @@ class _Handler(BaseHTTPRequestHandler):
         with self.lock:
             self.hub.requests.append((self.command, unquote(url.path)))
             fault = self._fault(unquote(url.path))
-            if fault == "drop":
+            if fault == "gone":
+                self.hub.gone_until = time.monotonic() + 1
+            if fault == "drop" or time.monotonic() < self.hub.gone_until:
                 self.close_connection = True
                 return
+            if fault == "spoil":
+                self.body = bytes([self.body[0] ^ 1]) + self.body[1:]
             try:
                 if isinstance(fault, int):
-                    raise _RefusedError(fault, "fail_next asked for it")
-                answer = self._answer(url.path)
+                    headers = {"Retry-After": self.hub.retry_after} if fault in (429, 503) else {}
+                    raise _RefusedError(fault, "fail_next asked for it", headers=headers)
+                answer = _Answer(200) if fault == "hang" else self._answer(url.path)
             except _RefusedError as refused:
                 answer = refused.answer
-        self._send(answer, cut=fault == "cut")
+        if fault == "hang":
+            self.close_connection = True
+            self.hub.over.wait()
+            return
+        self._send(answer, cut=fault == "cut", drip=fault == "drip")
 
     do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815  (the names http.server calls)
 
@@ -227,15 +244,21 @@ class _Handler(BaseHTTPRequestHandler):
                 return status
         return None
 
-    def _send(self, answer: _Answer, cut: bool) -> None:
+    def _send(self, answer: _Answer, cut: bool, drip: bool) -> None:
         body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         self.send_response(answer.status)
         for name, value in {**answer.headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
+        if drip:
+            with suppress(OSError):  # nobody listens that long
+                for byte in body:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    self.hub.over.wait(0.5)
+        elif self.command != "HEAD":
             self.wfile.write(body[: len(body) // 2] if cut else body)
-        self.close_connection |= cut
+        self.close_connection |= cut or drip
 
     @property
     def _json(self) -> dict[str, Any]:
@@ -256,6 +279,10 @@ class _Handler(BaseHTTPRequestHandler):
                     return self._info(repo, self._at(repo, revision or "main"))
                 case "GET", "refs":
                     return self._refs(repo)
+                case "GET", "auth-check":
+                    if revision == "write":
+                        self._require_owner(repo.owner)
+                    return _Answer(200, {})
                 case "GET", "tree":
                     return self._tree(self._at(repo, revision), rest)
                 case "POST", "paths-info":

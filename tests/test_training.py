@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 
 import pyarrow.parquet as pq
@@ -449,37 +448,6 @@ def test_accelerate_config_describes_the_machine_only():
     settings = yaml.safe_load((PROJECT / "accelerate_config.yaml").read_text())
     assert (settings["num_processes"], settings["mixed_precision"]) == (8, "fp16")
     assert not set(settings) & set(Recipe.__dataclass_fields__) - {"mixed_precision"}
-
-
-# Publishing
-
-
-def test_pushing_needs_a_login_before_training(image_folder, tmp_path, train, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN_PATH", os.devnull)
-    arguments = tiny_arguments(image_folder, tmp_path / "run", hub_model_id="someone/resnet50")
-    with pytest.raises(UserError, match="hf auth login"):
-        train([*arguments, "--push_to_hub"])
-    assert not (tmp_path / "run").exists()
-
-
-def test_best_is_pushed_when_training_is_done(image_folder, tmp_path, train, monkeypatch, capsys):
-    calls = []
-
-    class RecordingApi:
-        def create_repo(self, repo_id, exist_ok):
-            calls.append(("create", repo_id))
-
-        def upload_folder(self, repo_id, folder_path, commit_message):
-            calls.append(("upload", repo_id, sorted(p.name for p in folder_path.iterdir())))
-            return "address-of-the-commit"
-
-    monkeypatch.setattr("modeling_resnet50.hub.model_folder.HfApi", RecordingApi)
-    arguments = tiny_arguments(image_folder, tmp_path / "run", hub_model_id="someone/resnet50", num_train_epochs=1)
-    train([*arguments, "--push_to_hub"])
-    assert calls[0] == ("create", "someone/resnet50")
-    assert calls[1][:2] == ("upload", "someone/resnet50")
-    assert "model.safetensors" in calls[1][2]
-    assert "published: address-of-the-commit" in capsys.readouterr().out
 
 
 def test_evaluation_agrees_with_the_model_itself(finished_run):

@@ -4,8 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, StrictDataclassError
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification, BitImageProcessor, PreTrainedModel
 
@@ -114,33 +113,3 @@ def load_model(name_or_path: str, trust_remote_code: bool = False) -> tuple[PreT
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, StrictDataclassError) as error:
         raise UserError(f"cannot load the model {name_or_path}: {' '.join(str(error).split())}") from error
     return model, processor
-
-
-def prepare_repository(repo_id: str) -> None:
-    """
-    Make sure, before training, that there is a repository to push to.
-
-    Raises:
-        UserError: not logged in, or not allowed to write there.
-    """
-    try:
-        HfApi().create_repo(repo_id, exist_ok=True)
-    except LocalTokenNotFoundError as error:
-        raise UserError("push_to_hub needs a login: run `hf auth login`, or set HF_TOKEN") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"cannot push to {repo_id}: {reason}. Log in with `hf auth login`") from error
-
-
-def push_model(folder: Path, repo_id: str) -> str:
-    """
-    Upload a model's folder; returns the address of the commit.
-
-    Raises:
-        UserError: the Hub did not take it. The folder is untouched, and the message says how to send it by hand.
-    """
-    try:
-        return str(HfApi().upload_folder(repo_id=repo_id, folder_path=folder, commit_message=f"Upload {folder.name}"))
-    except (HfHubHTTPError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"trained, but not published ({reason}); run: hf upload {repo_id} {folder}") from error

@@ -215,10 +215,18 @@ class CheckpointWriter:
         recipe: says how often, and which to keep.
         state: what they are of.
         report: is told what went wrong, a sentence.
+        on_written: is told of each one that stands, by that thread.
     """
 
-    def __init__(self, run: RunFolder, recipe: Recipe, state: TrainingState, report: Callable[[str], None]):
-        self.run, self.recipe, self.state, self.report = run, recipe, state, report
+    def __init__(
+        self,
+        run: RunFolder,
+        recipe: Recipe,
+        state: TrainingState,
+        report: Callable[[str], None],
+        on_written: Callable[[Path], None] = lambda checkpoint: None,
+    ):
+        self.run, self.recipe, self.state, self.report, self.on_written = run, recipe, state, report, on_written
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[bool] | None = None
         self._begun_at = time.monotonic()
@@ -298,6 +306,7 @@ class CheckpointWriter:
             seal(unfinished, **{name: progress[name] for name in ("epoch", "images", "step")})
             put_in_place(unfinished, target)
             sync(target.parent)
+            self.on_written(target)
             self.run.forget_old(self.recipe)
         except _WRITE_ERRORS as error:
             shutil.rmtree(unfinished, ignore_errors=True)

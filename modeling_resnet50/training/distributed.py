@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import broadcast
+from accelerate.utils import ProjectConfiguration, broadcast
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -45,7 +45,7 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
         mixed_precision=recipe.mixed_precision,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         log_with=None if recipe.report_to == "none" else recipe.report_to,
-        project_dir=recipe.output_dir,
+        project_config=ProjectConfiguration(recipe.output_dir, logging_dir=f"{recipe.output_dir}/logs"),
     )
 
 

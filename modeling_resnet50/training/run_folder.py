@@ -8,6 +8,8 @@ The folder of a run, and getting back into it.
     final_average/             if the recipe averages weights
     checkpoints/epoch-0010/    full training state after 10 epochs, with a manifest by which damage is found
     checkpoints/epoch-0010-batch-000120/    …and 120 total batches of the next
+    logs/                      of trackers
+    hub/                       what is to be published, and what has been
 """
 
 import json
@@ -47,11 +49,13 @@ class RunFolder:
         self.final = self.path / "final"
         self.final_average = self.path / "final_average"
         self.checkpoints = self.path / "checkpoints"
+        self.logs = self.path / "logs"
+        self.hub = self.path / "hub"
 
     @property
     def _owned(self) -> list[Path]:
         files = [self.recipe_file, self.metrics_file, self.status_file, self.nonfinite_file]
-        return [*files, self.best, self.final, self.final_average, self.checkpoints]
+        return [*files, self.best, self.final, self.final_average, self.checkpoints, self.logs, self.hub]
 
     def check_free(self, recipe: Recipe) -> None:
         """
@@ -115,7 +119,8 @@ class RunFolder:
         place.
         """
         return sorted(
-            [*self.checkpoints.glob(".epoch-*.old"), *self.checkpoints.glob("epoch-*")], key=_position
+            [*self.checkpoints.glob(".epoch-*.old"), *self.checkpoints.glob("epoch-*")],
+            key=lambda path: checkpoint_position(path.name),
         )  # sorting keeps the hidden one before the other
 
     def begin(self, recipe: Recipe) -> None:
@@ -163,13 +168,17 @@ class RunFolder:
         best = self.best_row(recipe)
         return -math.inf if best is None else recipe.score(*best)
 
+    def tensorboard_files(self) -> dict[str, Path]:
+        """By the path that they have in a repository, where the Hub looks for them."""
+        return {f"runs/{path.relative_to(self.logs).as_posix()}": path for path in self.logs.rglob("*tfevents*")}
+
     def forget_old(self, recipe: Recipe) -> None:
         """Remove the checkpoints that `keep_last` and `keep_every_epochs` do not keep."""
         if recipe.keep_last is None:
             return
         saved = [path for path in self._saved() if not path.name.startswith(".")]
         for path in saved[: -recipe.keep_last]:
-            epoch, batches = _position(path)
+            epoch, batches = checkpoint_position(path.name)
             if recipe.keep_every_epochs is None or batches or epoch % recipe.keep_every_epochs:
                 doomed = path.with_name(f".{path.name}.forgotten")
                 path.rename(doomed)  # at once, so that a kill leaves no half of it
@@ -203,7 +212,7 @@ def _proved_whole(checkpoint: str) -> Path:
     return path
 
 
-def _position(checkpoint: Path) -> tuple[int, int]:
-    """Epochs completed, and batches of the next."""
-    numbers = [int(number) for number in re.findall(r"\d+", checkpoint.name)]
+def checkpoint_position(name: str) -> tuple[int, int]:
+    """Epochs completed, and batches of the next, by the name of a checkpoint."""
+    numbers = [int(number) for number in re.findall(r"\d+", name)]
     return numbers[0], numbers[1] if len(numbers) > 1 else 0

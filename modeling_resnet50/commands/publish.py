@@ -1,0 +1,111 @@
+"""`resnet50 publish`: a run, or a model's folder, onto the Hub by hand."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+from ..errors import UserError
+from ..hub.publishing import EXIT_CODE_NOT_PUBLISHED, model_files
+from ..hub.upload import (
+    EXIT_REFUSED,
+    Item,
+    Uploader,
+    compare,
+    enqueue,
+    explain_failures,
+    published,
+    read_records,
+    remote_files,
+    state_of,
+)
+from ..training.run_folder import open_run
+
+
+_MARKS = {"added": "+", "changed": "~", "deleted": "-", "same": "="}
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Send a model to the Hub, or what a run could not send: only what differs, in one commit. Of a run, best/ is "
+        "sent."
+    )
+    command.epilog = "example: resnet50 publish runs/imagenet1k --to user/resnet50-imagenet1k --dry-run"
+    command.add_argument("folder", type=Path, help="folder of a run, or of a model")
+    command.add_argument("--to", metavar="USER/NAME", help="repository; default: the run's hub_model_id")
+    command.add_argument("--revision", default="main", help="branch (default main)")
+    command.add_argument("--tag", help="put on the commit, e.g. v1.0")
+    command.add_argument("--message", default="Upload by resnet50 publish", help="of the commit")
+    command.add_argument("--private", action="store_true", default=None, help="if the repository has to be made")
+    command.add_argument("--minutes", type=float, default=15.0, help="to go on trying (default 15)")
+    command.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    command.set_defaults(run=_publish)
+
+
+def _publish(options: argparse.Namespace) -> None:
+    is_run = (options.folder / "recipe.yaml").is_file() and (options.folder / "best").is_dir()
+    if is_run:
+        run, recipe = open_run(options.folder)
+        repo_id = options.to or recipe.hub_model_id
+        files, growing = model_files(run.best), run.tensorboard_files()
+    else:
+        repo_id, files, growing = options.to, model_files(options.folder), {}
+    if repo_id is None:
+        raise UserError("which repository? --to user/name")
+    item = Item(repo_id, options.revision, options.message, options.tag, options.private)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = run.hub if is_run else Path(temporary)
+        if options.dry_run:
+            _show(item, files | growing, published(folder, repo_id))
+            return
+        folder.mkdir(exist_ok=True)
+        enqueue(folder, item, files, growing)
+        _send(folder, 60 * options.minutes)
+
+
+def _send(folder: Path, seconds: float) -> None:
+    uploader = Uploader(folder, seconds, log=sys.stderr)
+    uploader.nothing_more_comes()
+    known = len(read_records(folder))
+    try:
+        with FileLock(folder / ".lock", timeout=10):
+            code = uploader.run()
+    except Timeout as error:
+        raise UserError(f"{folder} is being published by another process: wait for it, or stop it") from error
+    for record in read_records(folder)[known:]:
+        changes = f"{record['changes']} files changed" if record["changes"] else "was there already"
+        print(f"{record['message']} → {record['url']} ({changes})")
+    if code == EXIT_REFUSED:
+        raise UserError(state_of(folder)["trouble"])
+    if code:
+        print(f"not yet published: {state_of(folder)['trouble']}", file=sys.stderr)
+        sys.exit(EXIT_CODE_NOT_PUBLISHED)
+
+
+def _show(item: Item, files: dict[str, Path], ours: set[str]) -> None:
+    """The tree as it would be, and how it differs from what is there."""
+    result = explain_failures(item.repo_id, lambda: {"remote": _remote(item)})
+    if "remote" not in result:
+        raise UserError(result.get("refused") or result.get("failure"))
+    changes = compare(files, result["remote"] or {}, ours)
+    new = " (would be made)" if result["remote"] is None else ""
+    print(f"{item.repo_id}, branch {item.revision}{new}")
+    marks = {name: _MARKS[kind] for kind, names in changes.items() for name in names}
+    for name in sorted(marks):
+        size = f"{files[name].stat().st_size:>14,} bytes" if name in files else ""
+        print(f"  {marks[name]} {name:40} {size}")
+    counts = ", ".join(f"{len(names)} {kind}" for kind, names in changes.items())
+    size = sum(files[name].stat().st_size for name in changes["added"] + changes["changed"])
+    print(f"{counts}; {size:,} bytes to send. Nothing was sent.")
+
+
+def _remote(item: Item) -> dict[str, str] | None:
+    """None if the repository or the branch is not there yet."""
+    try:
+        return remote_files(HfApi(), item.repo_id, item.revision)
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        return None

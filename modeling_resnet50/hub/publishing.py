@@ -1,0 +1,258 @@
+"""What a run publishes while it trains, and gets back from the Hub. `upload` sends it, in a process of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock
+from huggingface_hub import HfApi, snapshot_download
+
+from ..errors import UserError
+from ..files import put_in_place
+from ..recipe import Recipe
+from ..training.manifest import damage
+from ..training.run_folder import RunFolder, checkpoint_position
+from . import upload
+from .upload import FAREWELL, Item, enqueue, explain_failures, files_of, in_a_process, state_of, waiting
+
+
+EXIT_CODE_NOT_PUBLISHED = 69  # sysexits' EX_UNAVAILABLE: trained, but the Hub was out of reach
+SECONDS_FOR_THE_FIRST_ANSWER = 60.0
+_PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+
+
+class Publisher:
+    """
+    Puts what a run publishes into its queue on the disk, and keeps the process alive that sends it. To be entered for
+    as long as a run trains. Nothing that the Hub does can stop training, or make it wait.
+
+    Does nothing on other processes than the main one, nor without `push_to_hub` or `hub_backup_id`.
+
+    Args:
+        report: is told what the user should know, a sentence.
+
+    Attributes:
+        everything_is_sent: after it was left: whether the Hub has all of it.
+    """
+
+    def __init__(self, recipe: Recipe, run: RunFolder, is_main_process: bool, report: Callable[[str], None]):
+        self.recipe, self.run, self.report = recipe, run, report
+        self.pushes = recipe.push_to_hub and is_main_process
+        self.backs_up = recipe.hub_backup_id is not None and is_main_process
+        self.everything_is_sent = True
+        self._environment = dict(os.environ)
+        if recipe.hub_token is not None:  # by no argument: those are for all to see
+            self._environment["HF_TOKEN"] = recipe.hub_token
+        self._lock = threading.Lock()  # checkpoints are written by another thread
+        self._process: subprocess.Popen | None = None
+        self._reported = ""
+
+    def check_access(self) -> None:
+        """
+        Make sure, before training, that there are repositories to push to. A Hub that does not answer is no reason to
+        wait.
+
+        Raises:
+            UserError: not logged in, or not allowed to write there.
+        """
+        repositories = {self.recipe.hub_model_id: self.recipe.hub_private_repo} if self.pushes else {}
+        if self.backs_up:
+            repositories[self.recipe.hub_backup_id] = True
+        for repo_id, private in repositories.items():
+            arguments = ["--prepare", repo_id] + ([] if private is None else ["--private", str(private).lower()])
+            with open(os.devnull, "w") as log:
+                found = in_a_process(arguments, SECONDS_FOR_THE_FIRST_ANSWER, log, self._environment)
+            if "refused" in found:
+                raise UserError(f"cannot push to {repo_id}: {found['refused']}")
+            if "failure" in found:
+                self.report(f"the Hub does not answer ({found['failure']}): it is tried again while training goes on")
+
+    def __enter__(self) -> "Publisher":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        if not (self.pushes or self.backs_up):
+            return
+        if kind is not None:  # what waits is sent if that goes at once; the rest when the run is resumed
+            self._close()
+            return
+        if waiting(self.run.hub):
+            self.report(f"publishing what is left, for up to {self.recipe.hub_wait_minutes:g} minutes")
+            self._notify(FAREWELL)
+        self._close()
+        if self._process is not None:
+            self._process.wait()
+        self.everything_is_sent = not waiting(self.run.hub)
+        if not self.everything_is_sent:
+            trouble = state_of(self.run.hub)["trouble"]
+            self.report(f"trained, not yet published ({trouble}): run `resnet50 publish {self.run.path}`")
+        elif self.pushes:
+            self.report(f"published: {self.recipe.hub_model_id}")
+
+    # What a run has to say
+
+    def best_is_new(self) -> None:
+        """To be called when `best` has been replaced."""
+        if self.pushes and self.recipe.hub_strategy in ("best", "all_checkpoints"):
+            self._put_best()
+
+    def checkpoint(self, epoch: int, save: Callable[[Path], None]) -> None:
+        """
+        To be called at a checkpoint after an epoch.
+
+        Args:
+            save: writes the model as it is now into an empty folder.
+        """
+        if self.pushes and self.recipe.hub_strategy == "every_checkpoint":
+            self._put_best()
+        if self.pushes and self.recipe.hub_strategy == "all_checkpoints":
+            folder = self.run.hub / ".model"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            save(folder)
+            self._put(self._item(f"Epoch {epoch}", revision=f"epoch-{epoch:04d}"), model_files(folder))
+            shutil.rmtree(folder)
+
+    def back_up(self, checkpoint: Path) -> None:
+        """To be called when a training state stands, by any thread. It and `best` go to `hub_backup_id`."""
+        if self.backs_up:
+            files = {f"checkpoints/{checkpoint.name}/{name}": path for name, path in files_of(checkpoint).items()}
+            if self.run.best.exists():
+                files |= {f"best/{name}": path for name, path in files_of(self.run.best).items()}
+            self._put(Item(self.recipe.hub_backup_id, "main", f"Backup of {checkpoint.name}", private=True), files)
+
+    def final_is_there(self) -> None:
+        """To be called when training is done."""
+        if self.pushes:
+            self._put_best()
+            if self.recipe.hub_final_tag is not None:
+                item = self._item("Final weights", revision="final", tag=self.recipe.hub_final_tag)
+                self._put(item, model_files(self.run.final))
+
+    def look(self) -> None:
+        """To be called now and then: reports what is in the way, and sees to it that what waits is sent."""
+        if not (self.pushes or self.backs_up):
+            return
+        state = state_of(self.run.hub)
+        trouble = (state["trouble"] or "").split(";")[0]  # without how often it was tried
+        if trouble and trouble != self._reported:
+            self.report(f"not yet published: {trouble}. Training goes on")
+        self._reported = trouble
+        if waiting(self.run.hub) and not state["refused"]:
+            self._notify()
+
+    def _put_best(self) -> None:
+        if self.run.best.exists():
+            item = self._item(f"Best weights so far, by {self.recipe.metric_for_best_model}")
+            self._put(item, model_files(self.run.best), self.run.tensorboard_files())
+
+    def _item(self, message: str, revision: str = "main", tag: str | None = None) -> Item:
+        return Item(self.recipe.hub_model_id, revision, message, tag, self.recipe.hub_private_repo)
+
+    def _put(self, item: Item, files: dict[str, Path], growing: dict[str, Path] = {}) -> None:  # noqa: B006
+        with self._lock:
+            enqueue(self.run.hub, item, files, growing)
+            self._notify()
+
+    # The process
+
+    def _notify(self, line: bytes = b"new\n") -> None:
+        for _ in range(2):
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            try:
+                self._process.stdin.write(line)
+                return
+            except BrokenPipeError:  # it ended just now
+                self._process.wait()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                upload.__file__,
+                str(self.run.hub),
+                "--wait",
+                str(60 * self.recipe.hub_wait_minutes),
+            ],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self._environment,
+            start_new_session=True,  # Ctrl-C is for training
+        )
+
+    def _close(self) -> None:
+        if self._process is not None:
+            self._process.stdin.close()
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """
+    What is published of a model's folder: everything in it, by its path there.
+
+    Raises:
+        UserError: there is no model in it, or something that could run code when it is loaded.
+    """
+    files = files_of(folder)
+    if "config.json" not in files:
+        raise UserError(f"{folder} holds no model: no config.json in it")
+    pickles = [name for name in files if name.endswith(_PICKLES)]
+    if pickles:
+        raise UserError(f"{folder / pickles[0]} is a pickle, which could run code where it is loaded: remove it first")
+    return files
+
+
+def fetch_backup(recipe: Recipe, run: RunFolder) -> Recipe:
+    """
+    Bring the newest training state of a backup into the run folder, if `resume_from_checkpoint` is `hub:user/name`, or
+    `hub:` for `hub_backup_id`. May be called by several processes of a machine at once.
+
+    Returns:
+        The recipe, to be resumed from `latest`.
+
+    Raises:
+        UserError: there is none, it cannot be fetched, or it is damaged.
+    """
+    wanted = recipe.resume_from_checkpoint
+    if wanted is None or not wanted.startswith("hub:"):
+        return recipe
+    repo_id = wanted.removeprefix("hub:") or recipe.hub_backup_id
+    if not repo_id:
+        raise UserError("resume_from_checkpoint hub: needs a repository, hub:user/name, or hub_backup_id")
+    run.path.mkdir(parents=True, exist_ok=True)
+    with FileLock(run.path / ".backup.lock"):
+        result = explain_failures(repo_id, lambda: _fetch(repo_id, run, recipe.hub_token))
+    problem = result.get("refused") or result.get("failure")
+    if problem is not None:
+        raise UserError(f"resume_from_checkpoint {wanted}: {problem}")
+    return replace(recipe, resume_from_checkpoint="latest")
+
+
+def _fetch(repo_id: str, run: RunFolder, token: str | None) -> dict[str, str]:
+    names = [name.split("/") for name in HfApi(token=token).list_repo_files(repo_id)]
+    saved = {parts[1] for parts in names if parts[0] == "checkpoints"}
+    if not saved:
+        return {"refused": f"{repo_id} holds no checkpoint"}
+    newest = max(saved, key=checkpoint_position)
+    place = run.checkpoints / newest
+    if place.exists() and damage(place) is None:
+        return {}
+    fetched = run.path / ".backup"
+    snapshot_download(repo_id, local_dir=fetched, allow_patterns=[f"checkpoints/{newest}/*", "best/*"], token=token)
+    problem = damage(fetched / "checkpoints" / newest)
+    if problem is not None:
+        return {"failure": f"{newest} of {repo_id} is damaged: {problem}"}
+    run.checkpoints.mkdir(exist_ok=True)
+    put_in_place(fetched / "checkpoints" / newest, place)
+    if (fetched / "best").exists() and not run.best.exists():
+        put_in_place(fetched / "best", run.best)
+    shutil.rmtree(fetched)
+    return {}

@@ -1,0 +1,461 @@
+"""
+Sends what waits in a queue on the disk to the Hub. Training starts this file as a process of its own; it imports
+nothing of the package, and the Hub's client only while something is sent, so it is up at once and stays small.
+
+    queue/000001/item.json    where it goes, the fields of `Item`
+    queue/000001/files/       what goes there
+    published.jsonl           what has been sent, the oldest first
+    state.json                what is left, and what is in the way
+    log.txt                   what the Hub's client says
+
+A branch is made equal to the item's files, by one commit and only if it differs. So a try that was cut off anywhere is
+simply made again, and nothing is ever committed twice.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock
+
+
+FAREWELL = b"end\n"  # on standard input: nothing more will be queued
+EXIT_REFUSED, EXIT_LEFT = 3, 4
+LONGEST_DELAY = 300.0  # seconds between two tries
+TIME_LIMIT = 300.0  # seconds for one try, for which the client itself has no limit, and …
+SLOWEST_UPLOAD = 250_000.0  # … bytes per second, for what is large
+
+# Answers that no repetition will change.
+_REFUSALS = {
+    401: "the Hub does not know who this is (401): run `hf auth login`, or set HF_TOKEN",
+    403: "this token may not write to {repo} (403): give it write access there, or choose another repository",
+    404: "{repo} is not there, or this token may not see it (404)",
+    413: "the Hub refuses {repo} what is sent as too large (413)",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """
+    One branch of a repository, as it is to be.
+
+    Attributes:
+        repo_id: `user/name`; made if it is not there.
+        revision: the branch; made if it is not there.
+        message: of the commit.
+        tag: put on the commit.
+        private: whether a new repository is. None: as the user's settings have it.
+    """
+
+    repo_id: str
+    revision: str
+    message: str
+    tag: str | None = None
+    private: bool | None = None
+
+
+class RefusedError(Exception):
+    """Nothing that waiting would mend."""
+
+
+# The queue
+
+
+def enqueue(folder: Path, item: Item, files: dict[str, Path], growing: dict[str, Path] = {}) -> None:  # noqa: B006
+    """
+    Put files into the queue of `folder`, at once or not at all. They are linked, not copied, where the disk can.
+
+    Args:
+        files: by their path in the repository. None of them may be changed later, only replaced.
+        growing: further ones, which are copied as they are now.
+    """
+    queue = folder / "queue"
+    queue.mkdir(parents=True, exist_ok=True)
+    number = 1 + max((int(path.name) for path in queue.glob("[0-9]*")), default=0)
+    unfinished = queue / f".{number:06d}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for name, source in {**files, **growing}.items():
+        target = unfinished / "files" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name in growing or not _link(source, target):
+            shutil.copyfile(source, target)
+    (unfinished / "item.json").write_text(json.dumps(asdict(item)) + "\n")
+    unfinished.rename(queue / f"{number:06d}")
+
+
+def _link(source: Path, target: Path) -> bool:
+    """False where the disk cannot: on another file system, or one without links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
+
+
+def waiting(folder: Path) -> list[Path]:
+    """Items in the queue, the oldest first."""
+    return sorted((folder / "queue").glob("[0-9]*"))
+
+
+def read_item(path: Path) -> Item:
+    return Item(**json.loads((path / "item.json").read_text()))
+
+
+def next_item(folder: Path) -> Path | None:
+    """The one to be sent now. Those that a newer one for the same branch makes pointless are dropped."""
+    paths = waiting(folder)
+    items = {path: read_item(path) for path in paths}
+    for position, path in enumerate(paths):
+        place = (items[path].repo_id, items[path].revision)
+        newer = [(items[later].repo_id, items[later].revision) for later in paths[position + 1 :]]
+        if place not in newer:
+            return path
+        _drop(path)
+    return None
+
+
+def _drop(path: Path) -> None:
+    done = path.with_name(f".{path.name}.done")
+    shutil.rmtree(done, ignore_errors=True)
+    path.rename(done)  # at once, so that a kill leaves no half of it
+    shutil.rmtree(done)
+
+
+# One try, in a process of its own
+
+
+def send(item: Item, files: dict[str, Path], ours: set[str]) -> dict[str, Any]:
+    """
+    Make a branch equal to some files.
+
+    Args:
+        files: by their path in the repository.
+        ours: paths that were published before: those of them that are no longer there are deleted. Whatever else the
+            repository holds is somebody else's, and stays.
+
+    Returns:
+        The `commit` that the branch points to now, its `url`, and how many `changes` it took: 0 if it was so already.
+
+    Raises:
+        RefusedError: the tag is on another commit.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    api = HfApi()
+    repo_id = str(api.create_repo(item.repo_id, private=item.private, exist_ok=True).repo_id)
+    head = _head(api, item, repo_id)
+    changes = compare(files, remote_files(api, repo_id, head), ours)
+    operations = [CommitOperationAdd(name, str(files[name])) for name in changes["added"] + changes["changed"]]
+    operations += [CommitOperationDelete(name) for name in changes["deleted"]]
+    if operations:
+        # The parent is named: whoever else commits meanwhile, this commit is then refused, and made anew.
+        commit = api.create_commit(
+            repo_id, operations, commit_message=item.message, revision=item.revision, parent_commit=head
+        )
+        head = commit.oid
+    if item.tag is not None:
+        tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
+        if tags.get(item.tag, head) != head:
+            raise RefusedError(
+                f"{repo_id} has a tag {item.tag} already, on another commit: choose another hub_final_tag"
+            )
+        api.create_tag(repo_id, tag=item.tag, revision=head, exist_ok=True)
+    return {"commit": head, "url": f"{api.endpoint}/{repo_id}/tree/{item.revision}", "changes": len(operations)}
+
+
+def _head(api: Any, item: Item, repo_id: str) -> str:
+    heads = {branch.name: branch.target_commit for branch in api.list_repo_refs(repo_id).branches}
+    if item.revision not in heads:
+        api.create_branch(repo_id, branch=item.revision, exist_ok=True)
+        heads = {branch.name: branch.target_commit for branch in api.list_repo_refs(repo_id).branches}
+    return heads[item.revision]
+
+
+def remote_files(api: Any, repo_id: str, revision: str) -> dict[str, str]:
+    """Of each file of a repository: its SHA-256 if it is a large one, and otherwise git's id of its content."""
+    entries = api.list_repo_tree(repo_id, recursive=True, revision=revision)
+    files = [entry for entry in entries if hasattr(entry, "blob_id")]
+    return {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in files}
+
+
+def compare(files: dict[str, Path], remote: dict[str, str], ours: set[str]) -> dict[str, list[str]]:
+    """What has to be `added`, `changed` and `deleted` in a branch, and what is the `same`."""
+    same = [name for name, path in files.items() if name in remote and remote[name] in _ids(path)]
+    return {
+        "added": sorted(files.keys() - remote.keys()),
+        "changed": sorted((files.keys() & remote.keys()) - set(same)),
+        "deleted": sorted((ours & remote.keys()) - files.keys()),
+        "same": sorted(same),
+    }
+
+
+def _ids(path: Path) -> tuple[str, str]:
+    """Of a file's content, as the Hub has it: SHA-256, and git's SHA-1."""
+    sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            sha256.update(block)
+            git.update(block)
+    return sha256.hexdigest(), git.hexdigest()
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """All files in a folder, by their path in it."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """What the uploader last said: what is `waiting`, the `trouble`, and whether it was `refused`."""
+    path = folder / "state.json"
+    return json.loads(path.read_text()) if path.exists() else {"waiting": [], "trouble": None, "refused": False}
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """What has been sent, the oldest first: the fields of each `Item`, the results of `send`, and the `files`."""
+    record = folder / "published.jsonl"
+    return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+
+
+def published(folder: Path, repo_id: str) -> set[str]:
+    """Paths that were ever sent to a repository."""
+    return {name for record in read_records(folder) if record["repo_id"] == repo_id for name in record["files"]}
+
+
+def attempt(path: Path) -> dict[str, Any]:
+    """
+    Send an item once.
+
+    Returns:
+        What `send` does; or what was `refused` for good, in words; or the `failure` of this try, and after how many
+        seconds the Hub wants to hear of it again, if it says so.
+    """
+    item = read_item(path)
+    return explain_failures(
+        item.repo_id, lambda: send(item, files_of(path / "files"), published(path.parents[1], item.repo_id))
+    )
+
+
+def prepare(repo_id: str, private: bool | None) -> dict[str, Any]:
+    """Make a repository if it is not there, and ask whether we may write to it; results as `attempt`'s."""
+    from huggingface_hub import HfApi
+
+    def action() -> dict[str, Any]:
+        api = HfApi()
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        api.auth_check(repo_id, write=True)
+        return {"url": f"{api.endpoint}/{repo_id}"}
+
+    return explain_failures(repo_id, action)
+
+
+def explain_failures(repo_id: str, action: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The result of an action on the Hub, or its failure in words, as `attempt` returns it."""
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
+    try:
+        return action()
+    except RefusedError as error:
+        return {"refused": str(error)}
+    except LocalTokenNotFoundError:
+        return {"refused": _REFUSALS[401]}
+    except OfflineModeIsEnabled:
+        return {"refused": "HF_HUB_OFFLINE is set: nothing can be published"}
+    except HFValidationError as error:
+        return {"refused": _one_line(error)}
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", None)
+        if status in _REFUSALS:
+            return {"refused": _REFUSALS[status].format(repo=repo_id)}
+        seconds = error.response.headers.get("Retry-After", "") if error.response is not None else ""
+        return {"failure": _one_line(error), "after": float(seconds) if seconds.isdigit() else None}
+    except RuntimeError as error:  # the client's word for what goes wrong on the way to the storage
+        status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
+        if status == 413:
+            return {"refused": _REFUSALS[413].format(repo=repo_id)}
+        # The addresses that it gives for large files are good for some time only: a new try has new ones.
+        return {"failure": _one_line(error) + (f" The storage answered {status}" if status else "")}
+    except ValueError as error:  # what the client itself, or the Hub through it, finds wrong with a card
+        if "metadata" in str(error).lower() or "yaml" in str(error).lower():
+            return {"refused": f"the Hub refuses the model card: {_one_line(error)}"}
+        raise
+
+
+def _one_line(error: Exception) -> str:
+    """Never with a token in it."""
+    from huggingface_hub import get_token
+
+    text = " ".join(str(error).split()) or type(error).__name__
+    token = get_token()
+    return text.replace(token, "hf_…") if token else text
+
+
+# Again and again
+
+
+class Uploader:
+    """
+    Sends a queue, the oldest item first, until it is empty and nobody will add to it.
+
+    Args:
+        folder: holds the queue.
+        wait: seconds to go on after training has ended.
+        first_delay: seconds before the second try; doubled from then on.
+        time_limit: seconds for one try, besides what large files take.
+        log: for what the Hub's client says, instead of log.txt.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        wait: float,
+        first_delay: float = 1.0,
+        time_limit: float = TIME_LIMIT,
+        log: IO[str] | None = None,
+    ):
+        self.folder, self.wait, self.first_delay, self.time_limit = folder, wait, first_delay, time_limit
+        self.log = log
+        self._news = threading.Event()
+        self._gone = False  # whether training is no longer there …
+        self._ends_at: float | None = None  # … and had said that it would end
+
+    def listen(self) -> None:
+        """Training writes a line when there is something new; it is gone when its end of the pipe is closed."""
+        for line in sys.stdin.buffer:
+            if line == FAREWELL:
+                self._ends_at = time.monotonic() + self.wait
+            self._news.set()
+        self._gone = True
+        self._news.set()
+
+    def nothing_more_comes(self) -> None:
+        """Instead of `listen`, where nobody adds to the queue."""
+        self._gone, self._ends_at = True, time.monotonic() + self.wait
+
+    def run(self) -> int:
+        """Returns 0 if all is published, EXIT_REFUSED, or EXIT_LEFT."""
+        failures = 0
+        while True:
+            path = next_item(self.folder)
+            if path is None:
+                self._say()
+                if self._gone:
+                    return 0
+                self._news.wait()
+                self._news.clear()
+                continue
+            item = read_item(path)
+            result = self._try(path)
+            if "commit" in result:
+                failures = 0
+                self._record(path, item, result)
+                continue
+            if "refused" in result:
+                self._say(result["refused"], refused=True)
+                return EXIT_REFUSED
+            failures += 1
+            delay = result.get("after") or min(LONGEST_DELAY, self.first_delay * 2 ** (failures - 1))
+            self._say(f"{result['failure']}; tried {failures} times, again in {delay:.0f} s")
+            if not self._rest(delay):
+                return EXIT_LEFT
+
+    def _rest(self, seconds: float) -> bool:
+        """Wait before the next try; False if there is to be none."""
+        until = time.monotonic() + seconds
+        while True:
+            if self._gone and (self._ends_at is None or until > self._ends_at):
+                return False
+            left = until - time.monotonic()
+            if left <= 0:
+                return True
+            self._news.clear()
+            if not self._gone:
+                self._news.wait(left)
+            else:
+                time.sleep(left)
+
+    def _try(self, path: Path) -> dict[str, Any]:
+        size = sum(file.stat().st_size for file in files_of(path / "files").values())
+        limit = self.time_limit + size / SLOWEST_UPLOAD
+        if self.log is not None:
+            return in_a_process(["--attempt", str(path)], limit, self.log)
+        with (self.folder / "log.txt").open("a") as log:
+            return in_a_process(["--attempt", str(path)], limit, log)
+
+    def _record(self, path: Path, item: Item, result: dict[str, Any]) -> None:
+        entry = {**asdict(item), **result, "files": sorted(files_of(path / "files"))}
+        with (self.folder / "published.jsonl").open("a") as record:
+            record.write(json.dumps(entry) + "\n")
+        _drop(path)
+
+    def _say(self, trouble: str | None = None, refused: bool = False) -> None:
+        """For `state_of`."""
+        items = [read_item(path) for path in waiting(self.folder)]
+        content = {
+            "waiting": [f"{item.message} → {item.repo_id}@{item.revision}" for item in items],
+            "trouble": trouble,
+            "refused": refused,
+        }
+        unfinished = self.folder / ".state.json.unfinished"
+        unfinished.write_text(json.dumps(content) + "\n")
+        unfinished.replace(self.folder / "state.json")
+
+
+def in_a_process(arguments: list[str], time_limit: float, log: IO, environment: dict | None = None) -> dict[str, Any]:
+    """The result of this file with some arguments, in a process that can be ended: the client may wait for ever."""
+    command = [sys.executable, "-P", __file__, *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            timeout=time_limit,
+            text=True,
+            env=environment,
+        )
+        return json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        return {"failure": f"no answer within {time_limit:.0f} s"}
+    except (IndexError, ValueError):
+        return {"failure": f"the Hub's client failed (exit code {done.returncode}); {log.name} has more"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="holds the queue")
+    parser.add_argument("--attempt", type=Path, metavar="ITEM", help="send one item once, and print a result")
+    parser.add_argument("--prepare", metavar="REPO", help="make a repository, ask for access, and print a result")
+    parser.add_argument("--private", choices=["true", "false"])
+    parser.add_argument("--wait", type=float, default=0.0)
+    parser.add_argument("--first_delay", type=float, default=1.0)
+    parser.add_argument("--time_limit", type=float, default=TIME_LIMIT)
+    options = parser.parse_args()
+    if options.attempt:
+        print(json.dumps(attempt(options.attempt)))
+        return 0
+    if options.prepare:
+        print(json.dumps(prepare(options.prepare, {"true": True, "false": False}.get(options.private))))
+        return 0
+    uploader = Uploader(options.folder, options.wait, options.first_delay, options.time_limit)
+    threading.Thread(target=uploader.listen, daemon=True).start()
+    with FileLock(options.folder / ".lock"):  # one left by a training that was killed ends by itself, soon
+        return uploader.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""What waits in the queue on the disk reaches the Hub, once, whatever the network does meanwhile."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import run_python
+from hub_server import HubServer
+from processes import run_in_a_fork
+
+from modeling_resnet50.hub import upload
+from modeling_resnet50.hub.upload import (
+    EXIT_LEFT,
+    EXIT_REFUSED,
+    FAREWELL,
+    Item,
+    compare,
+    enqueue,
+    files_of,
+    next_item,
+    read_item,
+    read_records,
+    state_of,
+    waiting,
+)
+
+
+ITEM = Item("ann/net", "main", "The model", tag="v1.0")
+
+
+@pytest.fixture
+def hub():
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A folder as a model's, small."""
+    files = {"README.md": b"---\nlicense: mit\n---\n", "config.json": b"{}", "model.safetensors": os.urandom(5000),
+             "runs/events.out.tfevents.1": b"\x00\x01"}  # fmt: skip
+    for name, content in files.items():
+        path = tmp_path / "model" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tmp_path / "model"
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {name: path.read_bytes() for name, path in files_of(folder).items()}
+
+
+def start(hub, tmp_path, wait: float = 100, time_limit: float = 100, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-P", upload.__file__, tmp_path / "hub", "--wait", str(wait)]
+    return subprocess.Popen(
+        [*command, "--first_delay", "0.05", "--time_limit", str(time_limit)],
+        stdin=subprocess.PIPE,
+        env={**os.environ, **hub.environment(tmp_path / "home", "hf_ann"), **environment},
+    )
+
+
+def upload_all(hub, tmp_path, farewell: bytes = FAREWELL, **settings) -> int:
+    """The exit code of an uploader that is told that nothing more will come."""
+    process = start(hub, tmp_path, **settings)
+    process.communicate(farewell)
+    return process.returncode
+
+
+def commits(hub, branch: str = "main") -> list[str]:
+    repo = hub.repos["ann/net"]
+    return [commit.title for commit in repo.commits if commit.title != "initial commit"]
+
+
+# The queue
+
+
+def test_a_newer_state_of_a_branch_replaces_one_that_waits_and_others_stay_in_order(tmp_path, model):
+    items = [Item("ann/net", revision, f"{number}") for number, revision in enumerate(["main", "a", "main", "b"])]
+    for item in items:
+        enqueue(tmp_path / "hub", item, files_of(model))
+    sent = []
+    while (path := next_item(tmp_path / "hub")) is not None:
+        sent.append(read_item(path))
+        shutil.rmtree(path)
+    assert sent == [items[1], items[2], items[3]]
+
+
+def test_files_wait_as_links_and_growing_ones_as_copies_of_what_they_were(tmp_path, model):
+    (tmp_path / "log").write_bytes(b"before")
+    enqueue(tmp_path / "hub", ITEM, files_of(model), growing={"log": tmp_path / "log"})
+    (tmp_path / "log").write_bytes(b"after")
+    (path,) = waiting(tmp_path / "hub")
+    assert contents(path / "files") == {**contents(model), "log": b"before"}
+    assert (path / "files" / "model.safetensors").samefile(model / "model.safetensors")
+
+
+def test_where_links_are_impossible_files_are_copied(tmp_path, model, monkeypatch):
+    def link(*_):
+        raise OSError("Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    enqueue(tmp_path / "hub", ITEM, files_of(model))
+    assert contents(waiting(tmp_path / "hub")[0] / "files") == contents(model)
+
+
+def test_killed_while_queueing_all_of_it_waits_or_nothing(tmp_path, model):
+    for kill_at in range(1, 40):
+        folder = tmp_path / str(kill_at)
+        code = run_in_a_fork(lambda: enqueue(folder, ITEM, files_of(model)), kill_at=kill_at)  # noqa: B023
+        queued = waiting(folder)
+        assert [contents(path / "files") for path in queued] in ([], [contents(model)])
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert kill_at > 5
+    assert len(queued) == 1
+
+
+def test_what_differs_is_told_by_the_hubs_own_checksums(tmp_path, model):
+    """git's id of a small file is that of `git hash-object`."""
+    expected = subprocess.run(["git", "hash-object", model / "config.json"], capture_output=True, text=True)
+    remote = {"config.json": expected.stdout.strip(), "README.md": "0" * 40, "old": "1" * 40, "notes": "2" * 40}
+    assert compare(files_of(model), remote, ours={"old"}) == {
+        "added": ["model.safetensors", "runs/events.out.tfevents.1"],
+        "changed": ["README.md"],
+        "deleted": ["old"],  # "notes" is somebody else's
+        "same": ["config.json"],
+    }
+
+
+# The network
+
+
+STAGES = {
+    "create": ("POST", "/api/repos/create"),
+    "preupload": ("POST", "/preupload/"),
+    "PUT": ("PUT", "/lfs/"),
+    "commit": ("POST", "/commit/"),
+    "tag": ("POST", "/tag/"),
+}
+PASSING = [500, 503, 429, 408, "drop", "cut", "hang", "drip", "gone"]
+MESSAGES = {401: "hf auth login", 403: "may not write to ann/net", 404: "ann/net is not there", 413: "too large"}
+
+
+def assert_published_once(hub, tmp_path, model) -> None:
+    repo = hub.repos["ann/net"]
+    assert {**repo.files, ".gitattributes": b""} == {**contents(model), ".gitattributes": b""}
+    assert commits(hub) == ["The model"]
+    assert repo.tags == {"v1.0": repo.branches["main"]}
+    assert waiting(tmp_path / "hub") == []
+    (record,) = read_records(tmp_path / "hub")
+    assert record["commit"] == repo.branches["main"]
+    assert record["files"] == sorted(contents(model))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("fault", PASSING)
+def test_what_passes_is_waited_for_and_nothing_is_lost_or_sent_twice(fault, stage, hub, tmp_path, model):
+    hub.fail_next(*STAGES[stage], fault)
+    enqueue(tmp_path / "hub", ITEM, files_of(model))
+    assert upload_all(hub, tmp_path, time_limit=6 if fault in ("hang", "drip") else 100) == 0
+    assert hub.faults == []
+    assert_published_once(hub, tmp_path, model)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_refusals_of_the_storage_pass_as_it_has_new_addresses_each_time(status, hub, tmp_path, model):
+    test_what_passes_is_waited_for_and_nothing_is_lost_or_sent_twice(status, "PUT", hub, tmp_path, model)
+
+
+REFUSALS = [(status, stage) for status in MESSAGES for stage in STAGES if stage != "PUT" or status == 413]
+
+
+@pytest.mark.parametrize(("status", "stage"), REFUSALS)
+def test_what_will_not_pass_is_said_and_sent_when_it_is_mended(status, stage, hub, tmp_path, model):
+    if (status, stage) == (403, "create"):  # the client then asks whether it is there already
+        hub.fail_next("GET", "/api/models/ann/net", 404)
+    hub.fail_next(*STAGES[stage], status)
+    enqueue(tmp_path / "hub", ITEM, files_of(model))
+    assert upload_all(hub, tmp_path) == EXIT_REFUSED
+    assert MESSAGES[status] in state_of(tmp_path / "hub")["trouble"] or (status, stage) == (403, "create")
+    assert state_of(tmp_path / "hub")["waiting"] == ["The model → ann/net@main"]
+    hub.faults.clear()
+    assert upload_all(hub, tmp_path) == 0
+    assert_published_once(hub, tmp_path, model)
+
+
+def test_a_spoilt_upload_is_sent_again(hub, tmp_path, model):
+    hub.fail_next(*STAGES["PUT"], "spoil")
+    enqueue(tmp_path / "hub", ITEM, files_of(model))
+    assert upload_all(hub, tmp_path) == 0
+    assert hub.faults == []
+    assert_published_once(hub, tmp_path, model)
+
+
+def test_it_waits_as_long_as_the_hub_asks_for(hub, tmp_path, model):
+    hub.retry_after = "50"
+    hub.fail_next(*STAGES["commit"], 429)
+    enqueue(tmp_path / "hub", ITEM, files_of(model))
+    assert upload_all(hub, tmp_path, wait=20) == EXIT_LEFT
+    assert "tried 1 times, again in 50 s" in state_of(tmp_path / "hub")["trouble"]
+
+
+def test_when_training_was_killed_it_tries_once_and_ends(hub, tmp_path, model):
+    hub.fail_next(*STAGES["commit"], 500)
+    enqueue(tmp_path / "hub", ITEM, files_of(model))
+    assert upload_all(hub, tmp_path, farewell=b"") == EXIT_LEFT
+    assert len(waiting(tmp_path / "hub")) == 1
+    assert upload_all(hub, tmp_path, farewell=b"") == 0
+    assert_published_once(hub, tmp_path, model)
+
+
+def test_somebody_elses_commit_in_between_is_kept(hub, tmp_path, model):
+    enqueue(tmp_path / "hub", ITEM, files_of(model))
+    assert upload_all(hub, tmp_path) == 0
+    hub.repos["ann/net"].commit("notes", {"notes.md": b"by hand"})
+    (model / "config.json").write_bytes(b'{"new": 1}')
+    (model / "runs" / "events.out.tfevents.1").unlink()
+    enqueue(tmp_path / "hub", Item("ann/net", "main", "Again"), files_of(model))
+    assert upload_all(hub, tmp_path) == 0
+    repo = hub.repos["ann/net"]
+    assert repo.files["notes.md"] == b"by hand"
+    assert "runs/events.out.tfevents.1" not in repo.files  # ours, and no longer there
+    assert repo.commits[-1].paths == ["config.json", "runs/events.out.tfevents.1"]  # only what differs
+
+
+def test_a_tag_on_another_commit_is_not_moved(hub, tmp_path, model):
+    repo = hub.add_repo("ann/net", {"a": b""})
+    repo.tags["v1.0"] = repo.branches["main"]
+    enqueue(tmp_path / "hub", ITEM, files_of(model))
+    assert upload_all(hub, tmp_path) == EXIT_REFUSED
+    assert "has a tag v1.0 already, on another commit" in state_of(tmp_path / "hub")["trouble"]
+
+
+def test_no_token_is_written_even_when_everything_is_logged(hub, tmp_path, model):
+    hub.fail_next(*STAGES["commit"], 500)
+    hub.fail_next(*STAGES["tag"], 403)
+    enqueue(tmp_path / "hub", ITEM, files_of(model))
+    environment = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
+    assert upload_all(hub, tmp_path, **environment) == EXIT_REFUSED
+    log = (tmp_path / "hub" / "log.txt").read_text()
+    assert "commit" in log  # it is at that level
+    for path in (tmp_path / "hub").rglob("*"):
+        assert not path.is_file() or b"hf_ann" not in path.read_bytes(), path
+
+
+def test_it_starts_without_the_package_and_the_hubs_client(tmp_path):
+    """Both take seconds and memory; the process lives as long as training."""
+    program = (
+        f"import runpy, sys; sys.argv = ['upload.py', '--help']; runpy.run_path({upload.__file__!r}, run_name='x')"
+    )
+    program += "\nassert not {'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)"
+    assert run_python(["-P", "-c", program]).returncode == 0
+
+
+def test_a_run_that_is_overwritten_takes_its_queue_along(tmp_path, model):
+    enqueue(tmp_path / "hub", ITEM, files_of(model))
+    shutil.rmtree(tmp_path / "hub")
+    assert next_item(tmp_path / "hub") is None
+    assert state_of(tmp_path / "hub") == {"waiting": [], "trouble": None, "refused": False}
+    assert json.dumps(read_records(tmp_path / "hub")) == "[]"
