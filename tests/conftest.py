@@ -14,13 +14,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from datasets.table import embed_table_storage
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config
+from modeling_resnet50.data.sources import load_splits
 
 
 PROJECT = Path(__file__).parents[1]
@@ -73,6 +77,17 @@ def image_folder(tmp_path) -> Path:
             for number in range(count):
                 write_image(root / split / name / f"{number}.jpg", seed=1000 * label + 100 * len(split) + number)
     return root
+
+
+def write_shards(image_folder: Path, folder: Path) -> Path:
+    """The image folder as parquet files with the images in them, three row groups a split."""
+    (folder / "data").mkdir(parents=True)
+    for name, split in load_splits(str(image_folder)).items():
+        rows = split.cast_column("image", datasets.Image())
+        table = embed_table_storage(rows.with_format("arrow")[:])
+        path = folder / "data" / f"{name}-00000-of-00001.parquet"
+        pq.write_table(table, path, row_group_size=-(-len(rows) // 3))
+    return folder
 
 
 def tiny_arguments(dataset_name: str | Path, output_dir: Path, **overrides) -> list[str]:

@@ -4,20 +4,16 @@ import json
 import math
 import shutil
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from conftest import PROJECT, TINY, run_python, tiny_arguments
-from datasets import Image
-from datasets.table import embed_table_storage
+from conftest import PROJECT, TINY, run_python, tiny_arguments, write_shards
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from modeling_resnet50 import ResNet50ForImageClassification
-from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d
@@ -304,14 +300,7 @@ def test_accumulated_small_batches_are_one_large_batch(accumulation, fields, ima
 
 @pytest.fixture
 def shards(image_folder, tmp_path):
-    """The image folder as parquet, three row groups a split."""
-    folder = tmp_path / "shards" / "data"
-    folder.mkdir(parents=True)
-    for name, split in load_splits(str(image_folder)).items():
-        rows = split.cast_column("image", Image())
-        table = embed_table_storage(rows.with_format("arrow")[:])
-        pq.write_table(table, folder / f"{name}-00000-of-00001.parquet", row_group_size=-(-len(rows) // 3))
-    return folder.parent
+    return write_shards(image_folder, tmp_path / "shards")
 
 
 def test_streamed_run_resumes_bit_identically(shards, tmp_path, train):

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
@@ -68,12 +68,11 @@ def _publish(options: argparse.Namespace) -> None:
 
 
 def _send(folder: Path, seconds: float) -> None:
-    uploader = Uploader(folder, seconds, log=sys.stderr)
+    uploader = Uploader(folder, seconds, shown=True)
     uploader.nothing_more_comes()
     known = len(read_records(folder))
     try:
-        with FileLock(folder / ".lock", timeout=10):
-            code = uploader.run()
+        code = uploader.run(patience=10)
     except Timeout as error:
         raise UserError(f"{folder} is being published by another process: wait for it, or stop it") from error
     for record in read_records(folder)[known:]:

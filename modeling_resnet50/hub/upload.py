@@ -316,7 +316,7 @@ class Uploader:
         wait: seconds to go on after training has ended.
         first_delay: seconds before the second try; doubled from then on.
         time_limit: seconds for one try, besides what large files take.
-        log: for what the Hub's client says, instead of log.txt.
+        shown: what the Hub's client says is shown, instead of going to log.txt.
     """
 
     def __init__(
@@ -325,10 +325,10 @@ class Uploader:
         wait: float,
         first_delay: float = 1.0,
         time_limit: float = TIME_LIMIT,
-        log: IO[str] | None = None,
+        shown: bool = False,
     ):
         self.folder, self.wait, self.first_delay, self.time_limit = folder, wait, first_delay, time_limit
-        self.log = log
+        self.shown = shown
         self._news = threading.Event()
         self._gone = False  # whether training is no longer there …
         self._ends_at: float | None = None  # … and had said that it would end
@@ -346,8 +346,21 @@ class Uploader:
         """Instead of `listen`, where nobody adds to the queue."""
         self._gone, self._ends_at = True, time.monotonic() + self.wait
 
-    def run(self) -> int:
-        """Returns 0 if all is published, EXIT_REFUSED, or EXIT_LEFT."""
+    def run(self, patience: float = -1) -> int:
+        """
+        Args:
+            patience: seconds to wait for another process that sends this queue; -1: until it has ended.
+
+        Returns:
+            0 if all is published, EXIT_REFUSED, or EXIT_LEFT.
+
+        Raises:
+            filelock.Timeout: it has not ended.
+        """
+        with FileLock(self.folder / ".lock", timeout=patience):
+            return self._send_all()
+
+    def _send_all(self) -> int:
         failures = 0
         while True:
             path = next_item(self.folder)
@@ -391,8 +404,8 @@ class Uploader:
     def _try(self, path: Path) -> dict[str, Any]:
         size = sum(file.stat().st_size for file in files_of(path / "files").values())
         limit = self.time_limit + size / SLOWEST_UPLOAD
-        if self.log is not None:
-            return in_a_process(["--attempt", str(path)], limit, self.log)
+        if self.shown:
+            return in_a_process(["--attempt", str(path)], limit, log=None)
         with (self.folder / "log.txt").open("a") as log:
             return in_a_process(["--attempt", str(path)], limit, log)
 
@@ -415,24 +428,23 @@ class Uploader:
         unfinished.replace(self.folder / "state.json")
 
 
-def in_a_process(arguments: list[str], time_limit: float, log: IO, environment: dict | None = None) -> dict[str, Any]:
-    """The result of this file with some arguments, in a process that can be ended: the client may wait for ever."""
+def in_a_process(arguments: list[str], time_limit: float, log: IO | None, environment: dict | None = None) -> dict:
+    """
+    The result of this file with some arguments, in a process that can be ended: the client may wait for ever.
+
+    Args:
+        log: takes what the client says; None: it is shown.
+    """
     command = [sys.executable, "-P", __file__, *arguments]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": log}
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            timeout=time_limit,
-            text=True,
-            env=environment,
-        )
-        return json.loads(done.stdout.splitlines()[-1])
+        done = subprocess.run(command, **pipes, timeout=time_limit, text=True, env=environment)
     except subprocess.TimeoutExpired:
         return {"failure": f"no answer within {time_limit:.0f} s"}
-    except (IndexError, ValueError):
-        return {"failure": f"the Hub's client failed (exit code {done.returncode}); {log.name} has more"}
+    if done.returncode:
+        where = f"; {log.name} has more" if log is not None else ""
+        return {"failure": f"the Hub's client failed with exit code {done.returncode}{where}"}
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> int:
@@ -453,8 +465,7 @@ def main() -> int:
         return 0
     uploader = Uploader(options.folder, options.wait, options.first_delay, options.time_limit)
     threading.Thread(target=uploader.listen, daemon=True).start()
-    with FileLock(options.folder / ".lock"):  # one left by a training that was killed ends by itself, soon
-        return uploader.run()
+    return uploader.run()  # after one that is left of a training that was killed, which ends soon
 
 
 if __name__ == "__main__":

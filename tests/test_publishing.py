@@ -1,0 +1,315 @@
+"""A run that publishes while it trains: what arrives on the Hub, how it opens, and what a bad network changes."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_python, tiny_arguments, write_shards
+from hub_server import HubServer
+from safetensors.torch import load, load_file
+from test_resuming import outcome
+from transformers import AutoModelForImageClassification
+
+from modeling_resnet50.cli import main
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.hub.publishing import EXIT_CODE_NOT_PUBLISHED
+from modeling_resnet50.hub.upload import Uploader, files_of, read_records, waiting
+from modeling_resnet50.training.run_folder import open_run
+
+
+SETTINGS = {"num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5}
+# Which timm has too
+RESNET18 = {"layer_type": "basic", "depths": [2, 2, 2, 2], "hidden_sizes": [8, 8, 16, 16]}
+TOKEN = "hf_ann"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """For the uploader, which is a process of its own and takes its environment from this one."""
+    with HubServer() as server:
+        for name, value in server.environment(tmp_path / "home", TOKEN).items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def publishing(image_folder, run: Path, **settings) -> list[str]:
+    settings = {**SETTINGS, "hub_model_id": "ann/net", "push_to_hub": "true", **settings}
+    return tiny_arguments(image_folder, run, **settings)
+
+
+def assert_holds(files: dict[str, bytes], folder: Path) -> None:
+    expected = {name: path.read_bytes() for name, path in files_of(folder).items()}
+    logs = {name for name in files if name.startswith("runs/")}
+    assert {
+        name: content for name, content in files.items() if name not in logs and name != ".gitattributes"
+    } == expected
+
+
+def test_a_run_arrives_with_its_revisions_tag_and_logs_and_opens_everywhere(hub, image_folder, tmp_path, train):
+    run = tmp_path / "run"
+    settings = {"hub_strategy": "all_checkpoints", "hub_final_tag": "v1.0", "hub_private_repo": "true",
+                "report_to": "tensorboard", "config_overrides": json.dumps(RESNET18)}  # fmt: skip
+    train(publishing(image_folder, run, **settings))
+    repo = hub.repos["ann/net"]
+    assert repo.private
+    assert_holds(repo.files, run / "best")
+    assert_holds(repo.at("final").files, run / "final")
+    assert repo.tags == {"v1.0": repo.branches["final"]}
+    assert sorted(repo.branches) == ["epoch-0001", "epoch-0002", "epoch-0003", "final", "main"]
+    assert [name for name in repo.files if "tfevents" in name]
+    assert waiting(run / "hub") == []
+    for epoch in (1, 2, 3):
+        published = load(repo.at(f"epoch-{epoch:04d}").files["model.safetensors"])
+        trained = load_file(run / "checkpoints" / f"epoch-{epoch:04d}" / "model.safetensors")
+        assert all(torch.equal(published[name], trained[name]) for name in trained)
+    every_file = {name for branch in repo.branches for name in repo.at(branch).files}
+    assert not [name for name in every_file if name.endswith((".pt", ".pth", ".bin", ".pkl"))]
+
+    model = AutoModelForImageClassification.from_pretrained(run / "best").eval()
+    pixel_values = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.save((pixel_values, model(pixel_values).logits), tmp_path / "reference.pt")
+    program = f"""
+import timm, torch
+from huggingface_hub import hf_hub_download
+from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification
+pixel_values, logits = torch.load({str(tmp_path / "reference.pt")!r})
+with torch.no_grad():
+    model = AutoModelForImageClassification.from_pretrained("ann/net", trust_remote_code=True).eval()
+    assert torch.equal(model(pixel_values).logits, logits)
+    features = AutoModel.from_pretrained("ann/net", trust_remote_code=True).eval()(pixel_values).pooler_output
+    assert torch.equal(model.fc(features.flatten(1)), logits)
+    assert torch.equal(timm.create_model("hf-hub:ann/net", pretrained=True).eval()(pixel_values), logits)
+    AutoImageProcessor.from_pretrained("ann/net", revision="v1.0")
+path = hf_hub_download("ann/net", "model.safetensors", revision="epoch-0002")
+assert open(path, "rb").read() == open({str(tmp_path / "epoch-0002")!r}, "rb").read()
+"""
+    (tmp_path / "epoch-0002").write_bytes(repo.at("epoch-0002").files["model.safetensors"])
+    shutil.rmtree(tmp_path / "home", ignore_errors=True)
+    result = run_python(["-c", program])
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("strategy", "titles"),
+    [("end", 1), ("best", None), ("every_checkpoint", None)],
+)
+def test_main_is_best_whatever_the_strategy(strategy, titles, hub, image_folder, tmp_path, train, capsys):
+    run = tmp_path / "run"
+    train(publishing(image_folder, run, hub_strategy=strategy))
+    repo = hub.repos["ann/net"]
+    assert_holds(repo.files, run / "best")
+    assert sorted(repo.branches) == ["main"]
+    assert titles is None or len(repo.commits) == 1 + titles
+    assert "published: ann/net" in capsys.readouterr().out
+
+
+def test_a_hub_that_fails_all_the_time_changes_nothing_and_publish_finishes_it(
+    hub, image_folder, tmp_path, train, capsys
+):
+    train(tiny_arguments(image_folder, tmp_path / "alone", **SETTINGS))
+    hub.fail_next("POST", "", 503, times=10_000)
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit) as exit_:
+        train(publishing(image_folder, run, hub_wait_minutes=0.001))
+    assert exit_.value.code == EXIT_CODE_NOT_PUBLISHED == 69
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("trained, not yet published (")
+    assert last.endswith(f"run `resnet50 publish {run}`")
+    assert outcome(run) == outcome(tmp_path / "alone")
+    assert json.loads((run / "status.json").read_text())["status"] == "finished"
+    assert waiting(run / "hub")
+    hub.faults.clear()
+    main(["publish", str(run)])
+    assert_holds(hub.repos["ann/net"].files, run / "best")
+    assert waiting(run / "hub") == []
+    main(["publish", str(run)])
+    assert "was there already" in capsys.readouterr().out
+    assert len([c for c in hub.repos["ann/net"].commits if c.title != "initial commit"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("repo_id", "token", "message"),
+    [
+        ("bob/net", TOKEN, r"cannot push to bob/net: this token may not write to bob/net \(403\)"),
+        ("ann/net", "", "cannot push to ann/net: the Hub does not know who this is.*hf auth login"),
+    ],
+)
+def test_who_may_not_push_hears_of_it_before_training(
+    repo_id, token, message, hub, image_folder, tmp_path, train, monkeypatch
+):
+    hub.add_repo("bob/net")
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setenv("HF_TOKEN_PATH", os.devnull)
+    with pytest.raises(UserError, match=message):
+        train(publishing(image_folder, tmp_path / "run", hub_model_id=repo_id))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_hub_that_does_not_answer_does_not_hold_up_the_start(
+    hub, image_folder, tmp_path, train, monkeypatch, capsys
+):
+    monkeypatch.setattr("modeling_resnet50.hub.publishing.SECONDS_FOR_THE_FIRST_ANSWER", 4.0)
+    hub.fail_next("POST", "/api/repos/create", "hang")
+    train(publishing(image_folder, tmp_path / "run", num_train_epochs=1))
+    out = capsys.readouterr().out
+    assert "the Hub does not answer (no answer within 4 s): it is tried again while training goes on" in out
+    assert_holds(hub.repos["ann/net"].files, tmp_path / "run" / "best")
+
+
+def test_no_token_is_anywhere(hub, image_folder, tmp_path, train, monkeypatch, capfd):
+    """Given as a field of the recipe, with everything logged that there is, and failures on the way."""
+    token = "hf_canary5d1c0ffee"
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.setenv("HF_DEBUG", "1")
+    monkeypatch.setenv("HF_HUB_VERBOSITY", "debug")
+    hub.fail_next("POST", "/commit/", 500)
+    hub.fail_next("POST", "/tag/", 403)
+    run, name = tmp_path / "run", token.removeprefix("hf_")
+    settings = {"hub_model_id": f"{name}/net", "hub_backup_id": f"{name}/backup", "hub_final_tag": "v1",
+                "report_to": "tensorboard"}  # fmt: skip
+    with pytest.raises(SystemExit):
+        train(publishing(image_folder, run, hub_token=token, **settings))
+    captured = capfd.readouterr()
+    assert "not yet published" in captured.out
+    assert token not in captured.out + captured.err
+    written = [path for path in run.rglob("*") if path.is_file()]
+    assert {"recipe.yaml", "log.txt", "state.json"} <= {path.name for path in written}
+    assert [path for path in written if token.encode() in path.read_bytes()] == []
+    for repo in hub.repos.values():
+        assert not [path for path, content in repo.files.items() if token.encode() in content]
+
+
+def test_a_bare_machine_goes_on_from_the_backup(hub, image_folder, tmp_path, train, monkeypatch):
+    settings = {**SETTINGS, "num_train_epochs": 4, "total_train_batch_size": 4}
+    train(tiny_arguments(image_folder, tmp_path / "undisturbed", **settings))
+    # Stopped in its third epoch, as far as the backup knows.
+    backed_up = {**settings, "hub_backup_id": "ann/backup", "checkpoint_every_steps": 4}
+    with monkeypatch.context() as until:
+        until.setattr("modeling_resnet50.training.supervision.Supervisor.batch_done", stop_after(24))
+        with pytest.raises(SystemExit):
+            train(tiny_arguments(image_folder, tmp_path / "lost", **backed_up))
+    main(["publish", str(tmp_path / "lost" / "best"), "--to", "ann/elsewhere"])
+    drain(tmp_path / "lost")
+    backup = hub.repos["ann/backup"]
+    assert backup.private
+    newest, _ = open_run(tmp_path / "lost")[0].newest_whole_checkpoint()
+    assert {name.split("/")[1] for name in backup.files if name.startswith("checkpoints/")} == {newest.name}
+    shutil.rmtree(tmp_path / "lost")
+    found = tmp_path / "found"
+    arguments = tiny_arguments(image_folder, found, **settings, resume_from_checkpoint="hub:ann/backup")
+    result = run_python(["train.py", *arguments])
+    assert result.returncode == 0, result.stderr
+    assert f"resumed from {found}/checkpoints/{newest.name}: 2 epochs, " in result.stdout
+    files, undisturbed = outcome(found), outcome(tmp_path / "undisturbed")
+    for name in ("best", "final", "final_average", "checkpoints/epoch-0004"):
+        assert files[f"{name}/model.safetensors"] == undisturbed[f"{name}/model.safetensors"]
+    assert files["metrics"] == undisturbed["metrics"]
+
+
+def stop_after(batches: int):
+    def batch_done(self):
+        self._batches += 1
+        if self._batches == batches:
+            self._wish = 15
+
+    return batch_done
+
+
+def drain(run: Path) -> None:
+    uploader = Uploader(run / "hub", 60)
+    uploader.nothing_more_comes()
+    assert uploader.run() == 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("hub:", "resume_from_checkpoint hub: needs a repository"),
+        ("hub:ann/nothing", "ann/nothing is not there, or this token may not see it"),
+        ("hub:ann/empty", "ann/empty holds no checkpoint"),
+        ("hub:ann/damaged", "epoch-0001 of ann/damaged is damaged: manifest.json is missing"),
+    ],
+)
+def test_a_backup_that_is_not_there_is_said(wanted, message, hub, tmp_path):
+    hub.add_repo("ann/empty")
+    hub.add_repo("ann/damaged", {"checkpoints/epoch-0001/state.json": b"{}"})
+    program = """
+import sys
+from pathlib import Path
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.hub.publishing import fetch_backup
+from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.training.run_folder import RunFolder
+recipe = Recipe(output_dir=sys.argv[1], resume_from_checkpoint=sys.argv[2])
+try:
+    fetch_backup(recipe, RunFolder(recipe))
+except UserError as error:
+    print(error)
+"""
+    result = run_python(["-c", program, str(tmp_path / "run"), wanted])
+    assert message in result.stdout, result.stderr
+
+
+# By hand
+
+
+def test_dry_run_shows_the_tree_and_sends_nothing(hub, image_folder, tmp_path, train, capsys, monkeypatch):
+    run = tmp_path / "run"
+    train(tiny_arguments(image_folder, run, **SETTINGS))
+    files = files_of(run / "best")
+    same = files["config.json"].read_bytes()
+    hub.add_repo("ann/net", {"config.json": same, "README.md": b"old", "by-hand.md": b""})
+    program = (
+        f"from modeling_resnet50.cli import main; main(['publish', {str(run)!r}, '--to', 'ann/net', '--dry-run'])"
+    )
+    before = len(hub.repos["ann/net"].commits)
+    result = run_python(["-c", program])
+    assert result.returncode == 0, result.stderr
+    lines = [line.split()[:2] for line in result.stdout.splitlines() if line.startswith("  ")]
+    marks = {name: mark for mark, name in lines}
+    assert marks.pop("config.json") == "="
+    assert marks.pop("README.md") == "~"
+    assert set(marks.values()) == {"+"}
+    assert {*marks, "config.json", "README.md"} == set(files)
+    assert "by-hand.md" not in result.stdout
+    assert len(hub.repos["ann/net"].commits) == before
+
+
+def test_a_pickle_is_not_published(hub, image_folder, tmp_path, train, capsys):
+    train(tiny_arguments(image_folder, tmp_path / "run", num_train_epochs=1))
+    torch.save({}, tmp_path / "run" / "best" / "optimizer.pt")
+    with pytest.raises(SystemExit) as exit_:
+        main(["publish", str(tmp_path / "run"), "--to", "ann/net"])
+    assert exit_.value.code == 2
+    assert "optimizer.pt is a pickle" in capsys.readouterr().err
+    assert hub.repos == {}
+
+
+def test_a_folder_that_holds_no_model_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["publish", str(tmp_path), "--to", "ann/net"])
+    assert "holds no model: no config.json in it" in capsys.readouterr().err
+
+
+# Data from the same Hub
+
+
+def test_data_from_the_hub_feeds_training_and_evaluation(hub, image_folder, tmp_path):
+    hub.add_folder("ann/data", write_shards(image_folder, tmp_path / "data"), repo_type="dataset")
+    run = tmp_path / "run"
+    program = "import datasets; datasets.config.USE_PARQUET_EXPORT = False; "  # which it would ask another server for
+    program += "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    result = run_python(["-c", program, "train.py", *tiny_arguments("ann/data", run, num_train_epochs=1)])
+    assert result.returncode == 0, result.stderr
+    assert "ann/data: 24 training and 15 validation images, 3 classes" in result.stdout
+    row = json.loads((run / "metrics.jsonl").read_text())
+    program = "import datasets; datasets.config.USE_PARQUET_EXPORT = False; from modeling_resnet50.cli import main; "
+    program += f"main(['evaluate', {str(run / 'final')!r}, '--dataset', 'ann/data', '--json'])"
+    result = run_python(["-c", program])
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["top1"] == pytest.approx(row["val_top1"])
+    assert read_records(run / "hub") == []
