@@ -21,6 +21,9 @@ from modeling_resnet50.training.run_folder import RunFolder
 SETTINGS = {"total_train_batch_size": 4, "checkpoint_every_steps": 1, "checkpoint_every_epochs": 1, "keep_last": 2,
             "ema_decay": 0.5, "mixup_alpha": 0.2}  # fmt: skip
 
+PRELOADED = ["modeling_resnet50.data.pipeline", "modeling_resnet50.training.supervision",
+             "modeling_resnet50.hub.publishing", "timm"]  # fmt: skip
+
 
 def run_train_py(arguments: list[str]) -> None:
     """For a process of its own."""
@@ -63,8 +66,7 @@ def test_no_checkpoint_is_lost_and_the_run_ends_as_if_undisturbed(kills, epochs,
     settings = {**SETTINGS, "num_train_epochs": epochs}
     arguments = tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["modeling_resnet50.data.pipeline", "modeling_resnet50.training.supervision",
-                                    "modeling_resnet50.hub.model_folder", "timm"])  # fmt: skip
+    context.set_forkserver_preload(PRELOADED)
     stands = -1
     while landed < kills:
         process = context.Process(target=run_train_py, args=(arguments,))

@@ -1,0 +1,95 @@
+"""SIGKILL of training, and of the process that uploads, at random moments: in the end the Hub has what the run has."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+
+import psutil
+import pytest
+from conftest import tiny_arguments
+from hub_server import HubServer
+from test_killed_while_saving import PRELOADED, run_train_py
+
+from modeling_resnet50.hub import upload
+from modeling_resnet50.hub.upload import files_of, read_records, waiting
+
+
+SETTINGS = {"total_train_batch_size": 4, "checkpoint_every_epochs": 1, "keep_last": 2, "push_to_hub": "true",
+            "hub_model_id": "ann/net", "hub_strategy": "all_checkpoints", "hub_final_tag": "v1.0"}  # fmt: skip
+
+
+def run_with(environment: dict[str, str], arguments: list[str]) -> None:
+    """For a process of its own, whose environment is otherwise that of its start."""
+    os.environ.update(environment)
+    run_train_py(arguments)
+
+
+def uploaders(run) -> list[psutil.Process]:
+    """Those that send this run's queue, and their tries."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if upload.__file__ in words and any(str(run) in word for word in words):
+            found.append(process)
+    return found
+
+
+def epochs_done(run) -> int:
+    metrics = run / "metrics.jsonl"
+    return len(metrics.read_text().splitlines()) if metrics.exists() else 0
+
+
+def kill_uploaders(run) -> int:
+    killed = 0
+    for process in uploaders(run):
+        try:
+            process.kill()
+            killed += 1
+        except psutil.NoSuchProcess:
+            continue
+    return killed
+
+
+@pytest.mark.parametrize(
+    ("kills", "epochs"), [(4, 16), pytest.param(30, 100, marks=pytest.mark.long)], ids=["short", "long"]
+)
+def test_the_repository_ends_equal_to_the_run(kills, epochs, image_folder, tmp_path, train, monkeypatch):
+    run, rng, landed = tmp_path / "run", random.Random(2), 0
+    settings = {**SETTINGS, "num_train_epochs": epochs}
+    arguments = tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    with HubServer() as hub:
+        environment = hub.environment(tmp_path / "home", "hf_ann")
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        while landed < kills:
+            process = context.Process(target=run_with, args=(environment, arguments))
+            process.start()
+            goal = epochs_done(run) + rng.randint(1, 2)
+            while process.is_alive() and epochs_done(run) < goal:
+                time.sleep(0.02 * rng.random())
+            landed += kill_uploaders(run)  # which training starts again
+            time.sleep(0.2 * rng.random())
+            process.kill()
+            landed += 1
+            process.join()
+            assert process.exitcode == -signal.SIGKILL, f"the run was over after {landed} kills"
+            if rng.random() < 0.5:
+                landed += kill_uploaders(run)  # otherwise it sends what goes at once, beside the next training
+        train(arguments)
+        repo = hub.repos["ann/net"]
+        assert waiting(run / "hub") == []
+        for branch, folder in (("main", run / "best"), ("final", run / "final")):
+            assert {**repo.at(branch).files, ".gitattributes": b""} == {
+                **{name: path.read_bytes() for name, path in files_of(folder).items()},
+                ".gitattributes": b"",
+            }
+        assert repo.tags == {"v1.0": repo.branches["final"]}
+        assert {f"epoch-{epoch:04d}" for epoch in range(1, epochs + 1)} <= set(repo.branches)
+        # Nothing twice: no commit leaves its branch as it was.
+        for commit in repo.commits:
+            assert not commit.parents or commit.files != repo.at(commit.parents[0]).files
+        assert read_records(run / "hub")
