@@ -259,8 +259,8 @@ class Recipe:
     )
     resume_from_checkpoint: str | None = _field(
         None,
-        "'latest', which is the newest whole one; 'auto', the same, or a new run if there is none; the path of one in "
-        "checkpoints/; or 'hub:', the newest one in hub_backup_id ('hub:user/name': in another).",
+        "'latest', which is the newest whole one; 'auto', the same, or hub_backup_id's, or a new run if neither is; "
+        "the path of one in checkpoints/; or 'hub:', hub_backup_id's ('hub:user/name': another's).",
     )
     allow_recipe_change: bool = _field(False, "Resume although fields that decide the result have changed.")
     report_to: str = _field("none", "Tracker, by the name Accelerate has for it: tensorboard, wandb, … or none.")

@@ -183,7 +183,8 @@ def test_no_token_is_anywhere(hub, image_folder, tmp_path, train, monkeypatch, c
         assert not [path for path, content in repo.files.items() if token.encode() in content]
 
 
-def test_a_bare_machine_goes_on_from_the_backup(hub, image_folder, tmp_path, train, monkeypatch):
+@pytest.mark.parametrize("wanted", ["hub:", "auto"])
+def test_a_bare_machine_goes_on_from_the_backup(wanted, hub, image_folder, tmp_path, train, monkeypatch):
     settings = {**SETTINGS, "num_train_epochs": 4, "total_train_batch_size": 4}
     train(tiny_arguments(image_folder, tmp_path / "undisturbed", **settings))
     # Stopped in its third epoch, as far as the backup knows.
@@ -200,7 +201,8 @@ def test_a_bare_machine_goes_on_from_the_backup(hub, image_folder, tmp_path, tra
     assert {name.split("/")[1] for name in backup.files if name.startswith("checkpoints/")} == {newest.name}
     shutil.rmtree(tmp_path / "lost")
     found = tmp_path / "found"
-    arguments = tiny_arguments(image_folder, found, **settings, resume_from_checkpoint="hub:ann/backup")
+    resume = {"resume_from_checkpoint": wanted, "hub_backup_id": "ann/backup"}
+    arguments = tiny_arguments(image_folder, found, **settings, **resume)
     result = run_python(["train.py", *arguments])
     assert result.returncode == 0, result.stderr
     assert f"resumed from {found}/checkpoints/{newest.name}: 2 epochs, " in result.stdout
@@ -225,33 +227,32 @@ def drain(run: Path) -> None:
     assert uploader.run() == 0
 
 
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
-        ("hub:", "resume_from_checkpoint hub: needs a repository"),
-        ("hub:ann/nothing", "ann/nothing is not there, or this token may not see it"),
-        ("hub:ann/empty", "ann/empty holds no checkpoint"),
-        ("hub:ann/damaged", "epoch-0001 of ann/damaged is damaged: manifest.json is missing"),
-    ],
-)
-def test_a_backup_that_is_not_there_is_said(wanted, message, hub, tmp_path):
+def test_a_backup_that_is_not_there_is_said_and_auto_does_without(hub, tmp_path):
     hub.add_repo("ann/empty")
     hub.add_repo("ann/damaged", {"checkpoints/epoch-0001/state.json": b"{}"})
-    program = """
-import sys
-from pathlib import Path
+    messages = {
+        "hub:": "resume_from_checkpoint hub: needs a repository",
+        "hub:ann/nothing": "ann/nothing is not there, or this token may not see it",
+        "hub:ann/empty": "ann/empty holds no checkpoint",
+        "hub:ann/damaged": "epoch-0001 of ann/damaged is damaged: manifest.json is missing",
+    }
+    program = f"""
+import pytest
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.publishing import fetch_backup
 from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.run_folder import RunFolder
-recipe = Recipe(output_dir=sys.argv[1], resume_from_checkpoint=sys.argv[2])
-try:
-    fetch_backup(recipe, RunFolder(recipe))
-except UserError as error:
-    print(error)
+settings = {{"output_dir": {str(tmp_path / "run")!r}}}
+for wanted, message in {messages!r}.items():
+    recipe = Recipe(**settings, resume_from_checkpoint=wanted)
+    with pytest.raises(UserError, match=message):
+        fetch_backup(recipe, RunFolder(recipe))
+for repo_id in ("ann/nothing", "ann/empty"):
+    recipe = Recipe(**settings, resume_from_checkpoint="auto", hub_backup_id=repo_id)
+    assert fetch_backup(recipe, RunFolder(recipe)) == recipe
 """
-    result = run_python(["-c", program, str(tmp_path / "run"), wanted])
-    assert message in result.stdout, result.stderr
+    result = run_python(["-c", program])
+    assert result.returncode == 0, result.stderr
 
 
 # By hand

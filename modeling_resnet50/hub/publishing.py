@@ -212,35 +212,40 @@ def model_files(folder: Path) -> dict[str, Path]:
 
 def fetch_backup(recipe: Recipe, run: RunFolder) -> Recipe:
     """
-    Bring the newest training state of a backup into the run folder, if `resume_from_checkpoint` is `hub:user/name`, or
-    `hub:` for `hub_backup_id`. May be called by several processes of a machine at once.
+    Bring the newest training state of a backup into the run folder, if `resume_from_checkpoint` is `hub:user/name`;
+    `hub:`, for `hub_backup_id`; or `auto`, and there is none on this disk. May be called by several processes of a
+    machine at once.
 
     Returns:
-        The recipe, to be resumed from `latest`.
+        The recipe, to be resumed from `latest`; under `auto`, the recipe as it is.
 
     Raises:
-        UserError: there is none, it cannot be fetched, or it is damaged.
+        UserError: there is none, it cannot be fetched, or it is damaged. `auto` does without one that is not there.
     """
-    wanted = recipe.resume_from_checkpoint
-    if wanted is None or not wanted.startswith("hub:"):
+    wanted = recipe.resume_from_checkpoint or ""
+    automatic = wanted == "auto" and recipe.hub_backup_id is not None
+    if not (wanted.startswith("hub:") or (automatic and run.newest_whole_checkpoint()[0] is None)):
         return recipe
-    repo_id = wanted.removeprefix("hub:") or recipe.hub_backup_id
+    repo_id = recipe.hub_backup_id if automatic else wanted.removeprefix("hub:") or recipe.hub_backup_id
     if not repo_id:
         raise UserError("resume_from_checkpoint hub: needs a repository, hub:user/name, or hub_backup_id")
-    run.path.mkdir(parents=True, exist_ok=True)
-    with FileLock(run.path / ".backup.lock"):
+    run.path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(run.path.with_name(f".{run.path.name}.backup.lock")):
         result = explain_failures(repo_id, lambda: _fetch(repo_id, run, recipe.hub_token))
-    problem = result.get("refused") or result.get("failure")
+    problem = result.get("refused") or result.get("failure") or (None if automatic else result.get("absent"))
     if problem is not None:
         raise UserError(f"resume_from_checkpoint {wanted}: {problem}")
-    return replace(recipe, resume_from_checkpoint="latest")
+    return recipe if automatic else replace(recipe, resume_from_checkpoint="latest")
 
 
 def _fetch(repo_id: str, run: RunFolder, token: str | None) -> dict[str, str]:
-    names = [name.split("/") for name in HfApi(token=token).list_repo_files(repo_id)]
+    api = HfApi(token=token)
+    if not api.repo_exists(repo_id):
+        return {"absent": f"{repo_id} is not there, or this token may not see it"}
+    names = [name.split("/") for name in api.list_repo_files(repo_id)]
     saved = {parts[1] for parts in names if parts[0] == "checkpoints"}
     if not saved:
-        return {"refused": f"{repo_id} holds no checkpoint"}
+        return {"absent": f"{repo_id} holds no checkpoint"}
     newest = max(saved, key=checkpoint_position)
     place = run.checkpoints / newest
     if place.exists() and damage(place) is None:
@@ -250,7 +255,7 @@ def _fetch(repo_id: str, run: RunFolder, token: str | None) -> dict[str, str]:
     problem = damage(fetched / "checkpoints" / newest)
     if problem is not None:
         return {"failure": f"{newest} of {repo_id} is damaged: {problem}"}
-    run.checkpoints.mkdir(exist_ok=True)
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
     put_in_place(fetched / "checkpoints" / newest, place)
     if (fetched / "best").exists() and not run.best.exists():
         put_in_place(fetched / "best", run.best)
