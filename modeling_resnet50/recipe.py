@@ -413,6 +413,18 @@ class Recipe:
             return -math.inf
         return -value if self.metric_for_best_model.endswith("loss") else value
 
+    def best_of(self, history: list[dict[str, Any]]) -> tuple[float, int, str]:
+        """
+        The best of all weights that were evaluated, by `score`: that, its epoch, and the prefix of its columns,
+        `"average_"` for averaged weights. Of equals, the first. -inf and epoch 0 if there are none.
+
+        Args:
+            history: rows of metrics.jsonl.
+        """
+        columns = [(row, prefix) for row in history for prefix in ("", "average_") if f"{prefix}val_loss" in row]
+        scores = [(self.score(row, prefix), row["epoch"], prefix) for row, prefix in columns]
+        return max(scores, key=lambda found: found[0], default=(-math.inf, 0, ""))
+
     def changes_since(self, saved: dict[str, Any]) -> list[str]:
         """
         What decides the result and was otherwise in a saved recipe: "learning_rate: 0.1 -> 0.2".
@@ -430,7 +442,7 @@ class Recipe:
         settings = {name: value for name, value in asdict(self).items() if name not in _PRIVATE}
         for name in ("dataset_name", "model_name_or_path", "teacher"):
             if settings[name] is not None:
-                path = Path(settings[name])
+                path = Path(settings[name]).expanduser()
                 if path.exists() or path.is_absolute():
                     settings[name] = path.resolve().name
         return settings

@@ -2,6 +2,7 @@
 The folder of a run, and getting back into it.
 
     recipe.yaml  metrics.jsonl
+    environment.json           for each start of the run: machine, versions, commit
     status.json                running, stopped, failed or finished; since when, at which step, and why
     nonfinite.jsonl            if numbers went wrong: when, where, with which images
     best/  final/              a model each, for `from_pretrained`
@@ -11,7 +12,6 @@ The folder of a run, and getting back into it.
 """
 
 import json
-import math
 import os
 import re
 import shutil
@@ -41,6 +41,7 @@ class RunFolder:
         self.restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
         self.recipe_file = self.path / "recipe.yaml"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.environment_file = self.path / "environment.json"
         self.status_file = self.path / "status.json"
         self.nonfinite_file = self.path / "nonfinite.jsonl"
         self.best = self.path / "best"
@@ -50,7 +51,7 @@ class RunFolder:
 
     @property
     def _owned(self) -> list[Path]:
-        files = [self.recipe_file, self.metrics_file, self.status_file, self.nonfinite_file]
+        files = [self.recipe_file, self.metrics_file, self.environment_file, self.status_file, self.nonfinite_file]
         return [*files, self.best, self.final, self.final_average, self.checkpoints]
 
     def check_free(self, recipe: Recipe) -> None:
@@ -148,12 +149,24 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
 
+    def seconds(self) -> float:
+        """Spent on training and validation in the epochs that are over, whichever start of the run they were in."""
+        return self.history()[-1]["seconds"] if self.history() else 0.0
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """What each start of the run ran on, and its `first_epoch`: what `add_session` was told."""
+        return json.loads(self.environment_file.read_text()) if self.environment_file.exists() else []
+
+    def add_session(self, environment: dict[str, Any], first_epoch: int) -> None:
+        """Note what this start of the run runs on, and with which epoch it begins, counted from 1."""
+        sessions = [*self.sessions(), {"first_epoch": first_epoch, **environment}]
+        with replaced_file(self.environment_file) as unfinished:
+            unfinished.write_text(json.dumps(sessions, indent=1) + "\n")
+
     def best_score(self, recipe: Recipe) -> float:
         """The best `recipe.score` so far, of the weights or their average; -inf if there is none yet."""
-        rows = self.history()
-        columns = [(row, prefix) for row in rows for prefix in ("", "average_")]
-        scores = [recipe.score(*column) for column in columns if f"{column[1]}val_loss" in column[0]]
-        return max(scores, default=-math.inf)
+        score, _, _ = recipe.best_of(self.history())
+        return score
 
     def forget_old(self, recipe: Recipe) -> None:
         """Remove the checkpoints that `keep_last` and `keep_every_epochs` do not keep."""
