@@ -50,11 +50,12 @@ def estimate_footprint(history: list[dict[str, Any]], sessions: list[dict[str, A
         sessions: of environment.json.
 
     Returns:
-        None if the power of one of the devices is not known here.
+        None if the power of one of the devices is not known here, or what a part of the run ran on.
     """
     joules, seconds = 0.0, 0.0
     for row in history:
-        power = _power(session_of(row["epoch"], sessions))
+        session = session_of(row["epoch"], sessions)
+        power = None if session is None else _power(session)
         if power is None:
             return None
         joules += power * (row["seconds"] - seconds)
@@ -63,13 +64,16 @@ def estimate_footprint(history: list[dict[str, Any]], sessions: list[dict[str, A
     return Footprint(energy, energy * GRID_INTENSITY)
 
 
-def session_of(epoch: int, sessions: list[dict[str, Any]]) -> dict[str, Any]:
-    """The start of the run in which an epoch was finished: the last that began with it or before."""
-    return next(session for session in reversed(sessions) if session["first_epoch"] <= epoch)
+def session_of(epoch: int, sessions: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """
+    The start of the run in which an epoch was finished: the last that began with it or before. None: that is not
+    known, as for a run that goes on in another folder, from a checkpoint alone.
+    """
+    return next((session for session in reversed(sessions) if session["first_epoch"] <= epoch), None)
 
 
 def _power(session: dict[str, Any]) -> float | None:
-    """Watts of all devices."""
+    """Watts of all devices, if they are known."""
     if session["device_type"] == "cpu":
         return CPU_CORE_POWER * session["cpu_cores"]
     if not session["devices"].keys() <= DEVICE_POWER.keys():

@@ -74,8 +74,9 @@ def model_card(
     row = next(row for row in history if row["epoch"] == epoch)
     settings = recipe.public_dict()
     config = model.config
-    session = session_of(epoch, sessions)
+    session = session_of(epoch, sessions) or sessions[0]
     footprint = estimate_footprint(history, sessions)
+    speed = statistics.median(r["images_per_second"] for r in history)
     base_model = _hub_model(recipe.model_name_or_path)
     eval_size = recipe.eval_image_size or recipe.image_size
     class_names = [config.id2label[index] for index in range(config.num_labels)]
@@ -115,7 +116,7 @@ def model_card(
             "emissions": round(1000 * footprint.co2, 3),  # grams
             "source": "estimated from training time, nominal power and the world's average electricity",
             "training_type": "fine-tuning" if recipe.model_name_or_path else "pre-training",
-            "hardware_used": one_line(_hardware([session])),
+            "hardware_used": one_line(_hardware(sessions)),
         },
     )
     return ModelCard.from_template(
@@ -176,7 +177,7 @@ def model_card(
         hardware=_hardware(sessions),
         sessions=sessions,
         seconds=_duration(history[-1]["seconds"]),
-        images_per_second=statistics.median(r["images_per_second"] for r in history),
+        images_per_second=f"{speed:,.0f}" if speed >= 100 else f"{speed:.1f}",
         energy=None if footprint is None else _amount(footprint.energy, "Wh"),
         co2=None if footprint is None else _amount(footprint.co2, "g"),
         cpu_core_power=CPU_CORE_POWER,
@@ -258,7 +259,10 @@ def _hub_model(name_or_path: str | None) -> str | None:
 def _architecture(config: ResNet50Config) -> str:
     """ResNet-50, or what it is called by the number of its layers: convolutions on the longest way, and classifier."""
     layers = sum(config.depths) * (3 if config.layer_type == "bottleneck" else 2) + 2
-    return f"ResNet-{layers}"
+    stride = (
+        "v1, with the stride in the 1×1" if config.downsample_in_bottleneck else "v1.5, with the stride in the 3×3"
+    )
+    return f"ResNet-{layers} (He et al. 2016; {stride} convolutions)"
 
 
 def _differences(config: ResNet50Config) -> dict[str, Any]:
@@ -276,9 +280,9 @@ def _average(recipe: Recipe) -> str:
 
 
 def _hardware(sessions: list[dict[str, Any]]) -> str:
-    """Once if it was always the same, else for each start of the run."""
+    """Once if it was the same from the first epoch on, else for each start of the run."""
     described = {session["first_epoch"]: _machine(session) for session in sessions}
-    if len(set(described.values())) == 1:
+    if len(set(described.values())) == 1 and 1 in described:
         return next(iter(described.values()))
     return "; ".join(f"from epoch {epoch} on {machine}" for epoch, machine in described.items())
 
