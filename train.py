@@ -247,7 +247,8 @@ def train(
             with replaced_folder(path) as folder:
                 save_model(folder, candidate, recipe, run.history(), run.sessions(), progress.epoch, prefix)
         _, epoch, prefix = recipe.best_of(run.history())
-        renew_card(run.best, plain_model, recipe, run.history(), run.sessions(), epoch, prefix)
+        if run.best.exists():  # it may have stayed in another folder, where an earlier part of the run was
+            renew_card(run.best, plain_model, recipe, run.history(), run.sessions(), epoch, prefix)
         checkpoints.wait()
         console.print(
             f"\nBest {recipe.metric_for_best_model}: {abs(run.best_score(recipe)):.4f}. Load that model with\n\n"

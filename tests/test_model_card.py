@@ -224,6 +224,8 @@ def test_energy_is_power_by_time_by_overhead():
     assert card.data.co2_eq_emissions["emissions"] == pytest.approx(1000 * 7.1 * 1.56 * 0.473)
     for words in ("8 × NVIDIA A100-SXM4-80GB", "from epoch 3 on 1 × NVIDIA H100", "400 W", "700 W", "in 2 starts"):
         assert words in card.text
+    assert "CPU core (" not in card.text
+    assert "12 W for each CPU core (" in model_card(tiny_model(DIGITS), RECIPE, rows, [cpu], epoch=3).text
 
 
 def test_no_energy_is_guessed_for_an_unknown_device():
@@ -264,6 +266,7 @@ def test_whose_terms_hold_is_said(recipe, names, said, not_said):
     card = model_card(tiny_model(class_names), Recipe(**recipe), history(0.5), [session()], epoch=1)
     assert said in card.text
     assert not_said not in card.text
+    assert ("and 990 more" in card.text) == (names == "imagenet")
     assert ("de Vries" in card.text) == (names == "imagenet" or "model_name_or_path" in recipe)
     assert "trained from scratch" in card.text or "timm:resnet50.a1_in1k" in card.text
 

@@ -64,6 +64,18 @@ def estimate_footprint(history: list[dict[str, Any]], sessions: list[dict[str, A
     return Footprint(energy, energy * GRID_INTENSITY)
 
 
+def assumed_power(sessions: list[dict[str, Any]]) -> list[str]:
+    """What `estimate_footprint` took each kind of device for, a phrase each."""
+    phrases = {}  # in their order, each once
+    for session in sessions:
+        if session["device_type"] == "cpu":
+            phrases["cpu"] = f"{CPU_CORE_POWER} W for each CPU core (Green Algorithms, for an unknown one)"
+        else:
+            known = [name for name in session["devices"] if name in DEVICE_POWER]
+            phrases |= {name: f"{DEVICE_POWER[name]} W for each {name} (its nominal power)" for name in known}
+    return list(phrases.values())
+
+
 def session_of(epoch: int, sessions: list[dict[str, Any]]) -> dict[str, Any] | None:
     """
     The start of the run in which an epoch was finished: the last that began with it or before. None: that is not

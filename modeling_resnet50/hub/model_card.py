@@ -12,13 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import (
-    EvalResult,
-    EvalResultEntry,
-    ModelCard,
-    ModelCardData,
-    eval_result_entries_to_yaml,
-)
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from scipy.stats import binomtest
@@ -30,7 +24,7 @@ from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_words
 from ..data.transforms import evaluation_resize_size
 from ..recipe import Recipe
-from .footprint import CPU_CORE_POWER, DEVICE_POWER, GRID_INTENSITY, PUE, estimate_footprint, session_of
+from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
 from .markdown import code, code_block, one_line
 
 
@@ -44,7 +38,7 @@ _LONGEST_CHANGE = 200  # characters
 # Fields of the configuration that are no architecture: they matter in training only, or say how images are prepared.
 _NO_ARCHITECTURE = ("zero_init_residual", "drop_path_rate", "batch_norm_momentum", "pretrained_cfg", "model_type")
 _IN_WORDS = {"val_top1": "top-1 accuracy", "val_top5": "top-5 accuracy", "val_loss": "loss"}
-# Where PATH has to be given again, as the published recipe holds only a folder's name.
+# What has to be given again where it was a path: of that, the published recipe holds only the last name.
 _PATHS = {
     "dataset_name": "PATH/TO/THE/IMAGES",
     "model_name_or_path": "PATH/TO/THE/FIRST/WEIGHTS",
@@ -72,122 +66,115 @@ def model_card(
         prefix: of this model's columns in the metrics: `"average_"` for averaged weights.
     """
     row = next(row for row in history if row["epoch"] == epoch)
+    session = session_of(epoch, sessions) or sessions[0]
     settings = recipe.public_dict()
     config = model.config
-    session = session_of(epoch, sessions) or sessions[0]
-    footprint = estimate_footprint(history, sessions)
-    speed = statistics.median(r["images_per_second"] for r in history)
-    base_model = _hub_model(recipe.model_name_or_path)
-    eval_size = recipe.eval_image_size or recipe.image_size
     class_names = [config.id2label[index] for index in range(config.num_labels)]
+    eval_size = recipe.eval_image_size or recipe.image_size
     best_score, _, _ = recipe.best_of(history)
     accuracies = _accuracies(row, prefix, config.num_labels)
+    footprint = estimate_footprint(history, sessions)
+    speed = statistics.median(r["images_per_second"] for r in history)
     repository = _hub_id(recipe.hub_model_id)
-    is_timms = "architecture" in config.to_dict()
-    name = _name(recipe)
-
-    card_data = ModelCardData(
-        library_name="transformers",
-        pipeline_tag="image-classification",
-        license="apache-2.0",
-        tags=["image-classification", "resnet", "resnet50", "pytorch", *(["timm"] if is_timms else [])],
-        datasets=[recipe.dataset_name] if _is_on_hub(recipe.dataset_name) else None,
-        metrics=["accuracy"],
-        base_model=base_model,
-        base_model_relation="finetune" if base_model else None,
-        model_name=name,
-        eval_results=[
-            EvalResult(
-                task_type="image-classification",
-                task_name="Image Classification",
-                dataset_type=one_line(settings["dataset_name"]),
-                dataset_name=one_line(settings["dataset_name"]),
-                dataset_config=_if_any(recipe.dataset_config_name),
-                dataset_split=one_line(recipe.validation_split_name or "validation"),
-                metric_type="accuracy",
-                metric_name=f"{title} accuracy",
-                metric_value=round(value, 6),
-            )
-            for title, value in accuracies.items()
-        ],
-        co2_eq_emissions=None
-        if footprint is None
-        else {
-            "emissions": round(1000 * footprint.co2, 3),  # grams
-            "source": "estimated from training time, nominal power and the world's average electricity",
-            "training_type": "fine-tuning" if recipe.model_name_or_path else "pre-training",
-            "hardware_used": one_line(_hardware(sessions)),
-        },
-    )
+    changes = [one_line(change, _LONGEST_CHANGE) for change in Recipe(**settings).changes_since({})]
     return ModelCard.from_template(
-        card_data,
+        _metadata(recipe, config, accuracies, footprint, sessions),
         template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
-        name=name,
-        location=repository or _SOMEWHERE,
-        repository=repository,
-        # What it is
-        architecture=_architecture(config),
-        differences=_differences(config),
-        parameters=model.num_parameters(),
-        start=f"from the weights of {code(settings['model_name_or_path'])}"
-        if recipe.model_name_or_path
-        else "from scratch",
-        teacher=code(settings["teacher"]) if recipe.teacher else None,
-        dataset=code(settings["dataset_name"]),
-        num_labels=config.num_labels,
-        class_names=[code(class_name) for class_name in class_names[:_MOST_CLASSES]],
-        more_classes=max(0, len(class_names) - _MOST_CLASSES),
+        recipe=recipe,
+        session=session,
+        sessions=sessions,
+        epoch=epoch,
+        last_row=history[-1],
         curves_file=CURVES_FILE,
         metrics_file=METRICS_FILE,
         recipe_file=RECIPE_FILE,
-        # How well
+        # What it is
+        name=_name(recipe),
+        location=repository or _SOMEWHERE,
+        repository=repository,
+        architecture=_architecture(config),
+        differences=_differences(config),
+        parameters=model.num_parameters(),
+        dataset=code(settings["dataset_name"]),
+        first_weights=None if recipe.model_name_or_path is None else code(settings["model_name_or_path"]),
+        teacher=None if recipe.teacher is None else code(settings["teacher"]),
+        num_labels=config.num_labels,
+        class_names=[code(class_name) for class_name in class_names[:_MOST_CLASSES]],
+        is_timms="architecture" in config.to_dict(),
+        is_resnet50=not _differences(config),
+        is_imagenet=set(class_names) <= set(imagenet_words(ImageNetInfo().label_names())),
+        base_model=_hub_model(recipe.model_name_or_path),
+        # How well it does
         accuracies=[
             (title, value, *accuracy_interval(value, session["num_validation_images"]))
             for title, value in accuracies.items()
         ],
         loss=row[f"{prefix}val_loss"],
-        epoch=epoch,
-        epochs=recipe.num_train_epochs,
-        last_epoch=history[-1]["epoch"],
-        validation_images=session["num_validation_images"],
-        split=code(recipe.validation_split_name) if recipe.validation_split_name else "the validation split",
-        held_out=recipe.train_val_split,
+        split=None if recipe.validation_split_name is None else code(recipe.validation_split_name),
         eval_size=eval_size,
         resize_size=evaluation_resize_size(eval_size, recipe.eval_crop_ratio),
-        interpolation=recipe.interpolation,
-        image_mean=recipe.image_mean,
-        image_std=recipe.image_std,
-        flip=recipe.eval_flip,
         average=_average(recipe) if prefix else None,
         chosen_by=_IN_WORDS[recipe.metric_for_best_model] if recipe.score(row, prefix) == best_score else None,
-        # How to use it
-        is_timms=is_timms,
-        is_resnet50=not _differences(config),
         # How it came about
-        recipe=recipe,
-        changes=code_block(
-            "\n".join(one_line(change, _LONGEST_CHANGE) for change in Recipe(**settings).changes_since({})), "yaml"
-        ),
+        changes=code_block("\n".join(changes), "yaml"),
+        command=code_block(_command(recipe, session), "bash"),
         bad_images=max(r["bad_images"] for r in history),
-        skipped_steps=history[-1]["skipped_steps"],
-        left_out_steps=history[-1]["left_out_steps"],
-        train_images=session["num_train_images"],
-        is_imagenet=set(class_names) <= set(imagenet_words(ImageNetInfo().label_names())),
-        base_model=base_model,
         hardware=_hardware(sessions),
-        sessions=sessions,
-        seconds=_duration(history[-1]["seconds"]),
+        duration=_duration(history[-1]["seconds"]),
         images_per_second=f"{speed:,.0f}" if speed >= 100 else f"{speed:.1f}",
         energy=None if footprint is None else _amount(footprint.energy, "Wh"),
         co2=None if footprint is None else _amount(footprint.co2, "g"),
-        cpu_core_power=CPU_CORE_POWER,
-        device_power={name: DEVICE_POWER[name] for s in sessions for name in s["devices"] if name in DEVICE_POWER},
+        assumed_power=assumed_power(sessions),
         pue=PUE,
         grid_intensity=GRID_INTENSITY,
-        precision=session["mixed_precision"],
-        libraries={"Python": session["python"], **session["libraries"]},
-        git=session["git"],
-        command=code_block(_command(recipe, session), "bash"),
+    )
+
+
+def _metadata(
+    recipe: Recipe,
+    config: ResNet50Config,
+    accuracies: dict[str, float],
+    footprint: Footprint | None,
+    sessions: list[dict[str, Any]],
+) -> ModelCardData:
+    """What the Hub itself reads of a card, to find, show and compare models."""
+    dataset = one_line(recipe.public_dict()["dataset_name"])
+    base_model = _hub_model(recipe.model_name_or_path)
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            task_name="Image Classification",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_config=None if recipe.dataset_config_name is None else one_line(recipe.dataset_config_name),
+            dataset_split=one_line(recipe.validation_split_name or "validation"),
+            metric_type="accuracy",
+            metric_name=f"{title} accuracy",
+            metric_value=round(value, 6),
+        )
+        for title, value in accuracies.items()
+    ]
+    emissions = None
+    if footprint is not None:
+        emissions = {
+            "emissions": round(1000 * footprint.co2, 3),  # grams
+            "source": "estimated from training time, nominal power and the world's average electricity",
+            "training_type": "fine-tuning" if recipe.model_name_or_path else "pre-training",
+            "hardware_used": one_line(_hardware(sessions)),
+        }
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="image-classification",
+        license="apache-2.0",
+        tags=["image-classification", "resnet", "resnet50", "pytorch"]
+        + (["timm"] if "architecture" in config.to_dict() else []),
+        datasets=[recipe.dataset_name] if _is_on_hub(recipe.dataset_name) else None,
+        metrics=["accuracy"],
+        base_model=base_model,
+        base_model_relation="finetune" if base_model else None,
+        model_name=_name(recipe),
+        eval_results=results,
+        co2_eq_emissions=emissions,
     )
 
 
@@ -332,7 +319,3 @@ def _amount(thousands: float, unit: str) -> str:
     """Three digits, of thousands of the unit or of the unit itself."""
     number, prefix = (thousands, "k") if thousands >= 1 else (1000 * thousands, "")
     return f"{number:,.0f} {prefix}{unit}" if number >= 100 else f"{number:.3g} {prefix}{unit}"
-
-
-def _if_any(text: str | None) -> str | None:
-    return None if text is None else one_line(text)
