@@ -247,7 +247,7 @@ def train(
             with replaced_folder(path) as folder:
                 save_model(folder, candidate, recipe, run.history(), run.sessions(), progress.epoch, prefix)
         _, epoch, prefix = recipe.best_of(run.history())
-        if run.best.exists():  # it may have stayed in another folder, where an earlier part of the run was
+        if epoch < progress.epoch and run.best.exists():  # or it stayed in another folder, with the run's first part
             renew_card(run.best, plain_model, recipe, run.history(), run.sessions(), epoch, prefix)
         checkpoints.wait()
         console.print(

@@ -303,6 +303,18 @@ def test_a_renewed_card_tells_how_the_run_went_on_and_leaves_the_weights(saved):
     assert (folder / "model.safetensors").read_bytes() == weights
 
 
+def test_the_best_models_card_knows_the_whole_run(image_folder, tmp_path, train, monkeypatch):
+    losses = iter([0.5, 0.25, 0.75])
+    evaluated = ({"val_loss": loss, "val_top1": 1 - loss, "val_top5": 1.0} for loss in losses)
+    monkeypatch.setattr(train.script, "evaluate_model", lambda *_, **__: next(evaluated))
+    train(tiny_arguments(image_folder, tmp_path / "run", num_train_epochs=3))
+    metrics = (tmp_path / "run" / "metrics.jsonl").read_text()
+    for name, loss in (("best", 0.25), ("final", 0.75)):
+        assert (tmp_path / "run" / name / "training_metrics.jsonl").read_text() == metrics
+        assert f"| cross-entropy | {loss:.4f} | |" in (tmp_path / "run" / name / "README.md").read_text()
+    assert "epoch 2 of 3 (the curves go on to epoch 3)" in (tmp_path / "run" / "best" / "README.md").read_text()
+
+
 # The run's records
 
 

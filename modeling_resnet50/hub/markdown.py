@@ -26,16 +26,6 @@ def code(text: str) -> str:
     Not for cells of a table, where `|` divides even code.
     """
     line = one_line(text) or "�"
-    fence = "`" * (_longest_run(line) + 1)
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
     # a blank on either side is taken off again, and keeps backticks of the name from joining the fence
     return f"{fence} {line} {fence}" if "`" in line else f"{fence}{line}{fence}"
-
-
-def code_block(text: str, language: str) -> str:
-    """Lines as they are, between fences longer than any in them."""
-    fence = "`" * max(3, _longest_run(text) + 1)
-    return f"{fence}{language}\n{text.strip()}\n{fence}"
-
-
-def _longest_run(text: str) -> int:
-    return max((len(run) for run in re.findall("`+", text)), default=0)

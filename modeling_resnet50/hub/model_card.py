@@ -1,8 +1,8 @@
 """
 The model card, made from the run's own records: no number in it is typed by hand. Its words are in model_card.md.
 
-Names that come from elsewhere stand in the YAML as `one_line`, and in the text as `code` or in a `code_block`, where
-they are no markup.
+Names that come from elsewhere stand in the YAML as `one_line`, and in the text as `code`, or as `one_line` within a
+line of a block of code, where they are no markup.
 """
 
 import re
@@ -25,7 +25,7 @@ from ..data.class_names import imagenet_words
 from ..data.transforms import evaluation_resize_size
 from ..recipe import Recipe
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
-from .markdown import code, code_block, one_line
+from .markdown import code, one_line
 
 
 CURVES_FILE = "training_curves.png"
@@ -116,8 +116,8 @@ def model_card(
         average=_average(recipe) if prefix else None,
         chosen_by=_IN_WORDS[recipe.metric_for_best_model] if recipe.score(row, prefix) == best_score else None,
         # How it came about
-        changes=code_block("\n".join(changes), "yaml"),
-        command=code_block(_command(recipe, session), "bash"),
+        changes="\n".join(changes),
+        commands="\n".join(_commands(recipe, session)),
         bad_images=max(r["bad_images"] for r in history),
         hardware=_hardware(sessions),
         duration=_duration(history[-1]["seconds"]),
@@ -285,7 +285,7 @@ def _machine(session: dict[str, Any]) -> str:
     return f"{devices}, {many}{machines}, {cpu}"
 
 
-def _command(recipe: Recipe, session: dict[str, Any]) -> str:
+def _commands(recipe: Recipe, session: dict[str, Any]) -> list[str]:
     """What trains this again: the published recipe, and beside it what belongs to the machine or was not published."""
     repository = _hub_id(recipe.hub_model_id)
     lines = [f"git checkout {session['git']['commit']}"] if session["git"] else []
@@ -304,7 +304,7 @@ def _command(recipe: Recipe, session: dict[str, Any]) -> str:
     options = [f"--{name} {path}" for name, path in _PATHS.items() if published[name] != getattr(recipe, name)]
     if recipe.mixed_precision is None:
         options.append(f"--mixed_precision {session['mixed_precision']}")
-    return "\n".join([*lines, " ".join([launch, "train.py --config", recipe_file, *options])])
+    return [*lines, " ".join([launch, "train.py --config", recipe_file, *options])]
 
 
 def _duration(seconds: float) -> str:

@@ -21,7 +21,8 @@ def draw_training_curves(history: list[dict[str, Any]], best_epoch: int, path: P
         best_epoch: is marked; counted from 1.
         path: the file to write.
     """
-    figure = Figure(figsize=(10, 6.25), layout="constrained")  # no pyplot, which would want a display
+    figure = Figure(figsize=(10, 6.25))  # no pyplot, which would want a display
+    figure.subplots_adjust(left=0.06, right=0.98, bottom=0.08, top=0.95, wspace=0.15, hspace=0.15)  # fast, and enough
     (loss, top1), (learning_rate, speed) = figure.subplots(2, 2, sharex=True)
     _lines(loss, history, {"train_loss": "training", "val_loss": "validation", "average_val_loss": "average"})
     _lines(top1, history, {"train_top1": "training", "val_top1": "validation", "average_val_top1": "average"})
