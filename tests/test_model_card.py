@@ -174,6 +174,17 @@ def test_top5_of_five_classes_is_no_result():
     assert [result.metric_name for result in card.data.eval_results] == ["top-1 accuracy"]
 
 
+def test_what_is_not_a_number_is_no_result(tmp_path):
+    row = {**history(0.9)[0], "val_top1": math.nan, "val_top5": math.nan, "val_loss": math.nan}
+    recipe = Recipe(dataset_name="someone/photographs")
+    model_card(tiny_model(DIGITS), recipe, [row], [session()], epoch=1).save(tmp_path / "README.md")
+    card = ModelCard.load(tmp_path / "README.md")
+    assert "accuracy |" not in card.text
+    assert "| cross-entropy | nan | |" in card.text
+    assert "model-index" not in front_matter(card.content)
+    assert eval_results_yaml(recipe, row) is None
+
+
 def test_a_choice_by_the_validation_images_is_confessed():
     rows = history(0.5, 0.9, 0.8)
     texts = {e: model_card(tiny_model(DIGITS), RECIPE, rows, [session()], epoch=e).text for e in (2, 3)}

@@ -5,6 +5,7 @@ Names that come from elsewhere stand in the YAML as `one_line`, and in the text 
 line of a block of code, where they are no markup.
 """
 
+import math
 import re
 import statistics
 from importlib.resources import files
@@ -173,7 +174,7 @@ def _metadata(
         base_model=base_model,
         base_model_relation="finetune" if base_model else None,
         model_name=_name(recipe),
-        eval_results=results,
+        eval_results=results or None,
         co2_eq_emissions=emissions,
     )
 
@@ -183,9 +184,9 @@ def eval_results_yaml(recipe: Recipe, row: dict[str, Any], prefix: str = "") -> 
     Top-1 for `.eval_results/`, from which the Hub makes the leaderboards of data sets, in per cent as they have it.
 
     Returns:
-        None if the data set is not one of the Hub's.
+        None if the data set is not one of the Hub's, or the result is not a number.
     """
-    if not _is_on_hub(recipe.dataset_name):
+    if not _is_on_hub(recipe.dataset_name) or not math.isfinite(row[f"{prefix}val_top1"]):
         return None
     eval_size = recipe.eval_image_size or recipe.image_size
     flip = ", mean of the image and its mirror image" if recipe.eval_flip else ""
@@ -208,9 +209,10 @@ def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
 
 
 def _accuracies(row: dict[str, Any], prefix: str, num_labels: int) -> dict[str, float]:
-    """Top-1, and top-5 where that is not always right."""
+    """Top-1, and top-5 where that is not always right; nothing that is not a number."""
     titles = {"top-1": "val_top1"} | ({"top-5": "val_top5"} if num_labels > 5 else {})
-    return {title: float(row[f"{prefix}{column}"]) for title, column in titles.items()}
+    found = {title: float(row[f"{prefix}{column}"]) for title, column in titles.items()}
+    return {title: value for title, value in found.items() if math.isfinite(value)}
 
 
 def _name(recipe: Recipe) -> str:
