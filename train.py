@@ -20,7 +20,7 @@ from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.files import replaced_folder
-from modeling_resnet50.hub.model_folder import save_model
+from modeling_resnet50.hub.model_folder import renew_card, save_model
 from modeling_resnet50.hub.pretrained import load_teacher, starting_model
 from modeling_resnet50.hub.publishing import EXIT_CODE_NOT_PUBLISHED, Publisher, fetch_backup
 from modeling_resnet50.recipe import Recipe
@@ -34,6 +34,7 @@ from modeling_resnet50.training.distributed import (
     num_data_workers,
     synchronize_batch_norm,
 )
+from modeling_resnet50.training.environment import describe_environment
 from modeling_resnet50.training.losses import Criterion, Teacher
 from modeling_resnet50.training.numerics import NumericsGuard, is_finite
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
@@ -121,8 +122,10 @@ def train(
         if differences:
             console.print(f"now {', '.join(differences)}; images, steps and learning rates stay the same")
         accelerator.wait_for_everyone()
+    environment = describe_environment(accelerator, data.num_train_images, data.num_validation_images)
     if accelerator.is_main_process:
         run.resume(recipe, checkpoint) if checkpoint is not None else run.begin(recipe)
+        run.add_session(environment, first_epoch=progress.epoch + 1)
     accelerator.wait_for_everyone()
     supervisor.run_begins()
     accelerator.init_trackers("resnet50", config=recipe.flat_dict())
@@ -136,6 +139,9 @@ def train(
         f"{recipe.local_batch_size(accelerator.num_processes)}\n"
         f"run folder {run.path}"
     )
+
+    def save(folder: Path, model: torch.nn.Module, epoch: int, prefix: str = "") -> None:
+        save_model(folder, model, recipe, run.history(), run.sessions(), epoch, prefix)
 
     while progress.epoch < recipe.num_train_epochs:
         epoch = progress.epoch + 1
@@ -226,20 +232,20 @@ def train(
 
         # Save
         if accelerator.is_main_process:
+            row["seconds"] = run.seconds() + metrics.seconds_of_epoch()
             scores = {prefix: recipe.score(row, prefix) for prefix in candidates}
             better = max(scores, key=scores.get)
             is_best = scores[better] > run.best_score(recipe) and is_finite(candidates[better])
             run.log(row)
             if is_best:
                 with replaced_folder(run.best) as folder:
-                    save_model(folder, candidates[better], recipe, run.history(), epoch, better)
+                    save(folder, candidates[better], epoch, better)
                 publisher.best_is_new()
             console.row(row, is_best)
         accelerator.log(row, step=progress.step)
         if epoch % recipe.checkpoint_every_epochs == 0 or epoch == recipe.num_train_epochs:
             checkpoints.save()
-            save = partial(save_model, model=plain_model, recipe=recipe, history=run.history(), epoch=epoch)
-            publisher.checkpoint(epoch, save)
+            publisher.checkpoint(epoch, partial(save, model=plain_model, epoch=epoch))
         publisher.look()
 
     if accelerator.is_main_process:
@@ -250,7 +256,10 @@ def train(
             if not is_finite(candidate):
                 raise UserError(f"{path} was not written: some weights are not finite. best/ is from before that")
             with replaced_folder(path) as folder:
-                save_model(folder, candidate, recipe, run.history(), progress.epoch, prefix)
+                save(folder, candidate, progress.epoch, prefix)
+        _, epoch, prefix = recipe.best_of(run.history())
+        if epoch < progress.epoch and run.best.exists():  # or it stayed in another folder, with the run's first part
+            renew_card(run.best, plain_model, recipe, run.history(), run.sessions(), epoch, prefix)
         checkpoints.wait()
         publisher.final_is_there()
         console.print(

@@ -5,14 +5,14 @@ Field names are those of transformers' `TrainingArguments` and example scripts w
 """
 
 import math
-import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from huggingface_hub.dataclasses import strict
-from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.errors import HFValidationError, StrictDataclassError
+from huggingface_hub.utils import validate_repo_id
 
 from .configuration_resnet50 import ResNet50Config
 from .errors import UserError, cause, did_you_mean
@@ -37,7 +37,6 @@ _AT_LEAST_0 = (
     "batch_norm_recalibration_steps",
 )  # fmt: skip
 _POSITIVE = ("distillation_temperature", "checkpoint_every_minutes", "loss_spike_factor", "watchdog_minutes")
-_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _SHARES = ("random_flip", "random_erasing", "mixup_prob", "mixup_switch_prob", "distillation_alpha")
 # Nothing that anyone else would want to know.
 _PRIVATE = (
@@ -340,8 +339,8 @@ class Recipe:
             raise UserError("push_to_hub needs hub_model_id, the repository to push to: --hub_model_id user/name")
         for name in ("hub_model_id", "hub_backup_id"):
             repo_id = getattr(self, name)
-            if repo_id is not None and not _REPO_ID.fullmatch(repo_id):
-                raise UserError(f"{name} must be user/name, of letters, digits, '-', '_' and '.', got {repo_id}")
+            if repo_id is not None and not is_repo_id(repo_id):
+                raise UserError(f"{name} must be user/name, of letters, digits, '-', '_' and '.', got {repo_id!r}")
         if self.hub_backup_id is not None and self.hub_backup_id == self.hub_model_id:
             raise UserError(
                 "hub_backup_id is for training states, and private: give it another name than hub_model_id"
@@ -441,6 +440,18 @@ class Recipe:
             return -math.inf
         return -value if self.metric_for_best_model.endswith("loss") else value
 
+    def best_of(self, history: list[dict[str, Any]]) -> tuple[float, int, str]:
+        """
+        The best of all weights that were evaluated, by `score`: that, its epoch, and the prefix of its columns,
+        `"average_"` for averaged weights. Of equals, the first. -inf and epoch 0 if there are none.
+
+        Args:
+            history: rows of metrics.jsonl.
+        """
+        columns = [(row, prefix) for row in history for prefix in ("", "average_") if f"{prefix}val_loss" in row]
+        scores = [(self.score(row, prefix), row["epoch"], prefix) for row, prefix in columns]
+        return max(scores, key=lambda found: found[0], default=(-math.inf, 0, ""))
+
     def changes_since(self, saved: dict[str, Any]) -> list[str]:
         """
         What decides the result and was otherwise in a saved recipe: "learning_rate: 0.1 -> 0.2".
@@ -458,7 +469,7 @@ class Recipe:
         settings = {name: value for name, value in asdict(self).items() if name not in _PRIVATE}
         for name in ("dataset_name", "model_name_or_path", "teacher"):
             if settings[name] is not None:
-                path = Path(settings[name])
+                path = Path(settings[name]).expanduser()
                 if path.exists() or path.is_absolute():
                     settings[name] = path.resolve().name
         return settings
@@ -471,3 +482,12 @@ class Recipe:
         """Write every field but the token as YAML: training from that file is the same run again."""
         fields = {name: value for name, value in asdict(self).items() if name != "hub_token"}
         path.write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=119))
+
+
+def is_repo_id(name: str) -> bool:
+    """Whether a repository on the Hub could be called so: user/name."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name

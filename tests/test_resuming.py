@@ -1,6 +1,7 @@
 """A run that was stopped anywhere and resumed is the run that was never stopped, bit for bit."""
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 from conftest import tiny_arguments
 from safetensors.torch import load_file
-from test_training import run_two_ranks
+from test_training import CLOCKED, run_two_ranks
 
 
 EVERYTHING = {
@@ -31,7 +32,7 @@ def outcome(run: Path) -> dict:
         if path.suffix == ".safetensors" or path.name == "optimizer.pt":
             files[str(path.relative_to(run))] = path.read_bytes()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return files | {"metrics": [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]}
+    return files | {"metrics": [{k: v for k, v in row.items() if k not in CLOCKED} for row in rows]}
 
 
 def stopped_at(checkpoint: Path, to: Path) -> Path:
@@ -85,6 +86,9 @@ def test_two_ranks_stopped_within_an_epoch(image_folder, tmp_path):
     checkpoint = tmp_path / "whole" / "checkpoints" / "epoch-0001-batch-000002"
     assert len(torch.load(checkpoint / "random_states.pt", weights_only=True)) == 2
     assert len(json.loads((checkpoint / "state.json").read_text())["metrics"]) == 2
+    (session,) = json.loads((tmp_path / "whole" / "environment.json").read_text())
+    assert (session["num_processes"], list(session["devices"].values()), session["num_machines"]) == (2, [2], 1)
+    assert session["cpu_cores"] == len(os.sched_getaffinity(0))  # of the machine, not of each process
     resumed = stopped_at(checkpoint, tmp_path / "resumed")
     result = run_two_ranks(tiny_arguments(image_folder, resumed, **settings, resume_from_checkpoint="latest"))
     assert "1 epochs, 16 images of the next, 5 steps done" in result.stdout

@@ -101,7 +101,8 @@ def _row_of(folder: Path, run: Path) -> tuple[dict[str, Any], str]:
     run_folder, recipe = open_run(run)
     rows = run_folder.history()
     if folder.name == "best":
-        return run_folder.best_row(recipe)
+        _, epoch, prefix = recipe.best_of(rows)
+        return next(row for row in rows if row["epoch"] == epoch), prefix
     if folder.name.startswith("final"):
         return rows[-1], "average_" if folder.name == "final_average" else ""
     return next((row for row in rows if folder.name == f"epoch-{row['epoch']:04d}"), {}), ""

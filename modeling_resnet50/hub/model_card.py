@@ -1,58 +1,59 @@
-"""The model card, made from the run's own records: no number in it is typed by hand."""
+"""
+The model card, made from the run's own records: no number in it is typed by hand. Its words are in model_card.md.
 
+Names that come from elsewhere stand in the YAML as `one_line`, and in the text as `code`, or as `one_line` within a
+line of a block of code, where they are no markup.
+"""
+
+import math
 import re
+import statistics
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from scipy.stats import binomtest
+from timm.data import ImageNetInfo
+from timm.models import get_pretrained_cfg
 from transformers import PreTrainedModel
 
+from ..configuration_resnet50 import ResNet50Config
+from ..data.class_names import imagenet_words
 from ..data.transforms import evaluation_resize_size
 from ..recipe import Recipe
+from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
+from .markdown import code, one_line
 
 
-_TEMPLATE = """---
-{card_data}
----
+CURVES_FILE = "training_curves.png"
+METRICS_FILE = "training_metrics.jsonl"
+RECIPE_FILE = "recipe.yaml"
 
-# {name}
-
-ResNet-50 (He et al. 2015, v1.5: stride in the 3×3 convolutions) trained {start} on `{dataset}`:
-{parameters:,} parameters, {num_labels} classes, images of {image_size} × {image_size} pixels.
-
-## Results
-
-| epoch | top-1 | top-5 | loss |
-| ---: | ---: | ---: | ---: |
-| {epoch} of {epochs} | {top1:.2%} | {top5:.2%} | {loss:.4f} |
-
-Measured on the validation split, every image once: short side resized to {resize_size} pixels, central square of
-{image_size}, {interpolation}. The saved image processor does the same.{flip}{averaged}{selection}
-
-## Use
-
-```python
-from transformers import AutoModelForImageClassification, AutoImageProcessor
-model = AutoModelForImageClassification.from_pretrained("{location}", trust_remote_code=True)
-processor = AutoImageProcessor.from_pretrained("{location}")
-```
-
-`model.safetensors` has torchvision's parameter names:
-`torchvision.models.resnet50(num_classes={num_labels}).load_state_dict(safetensors.torch.load_file(path))` works too,
-if the architecture is the default one.
-
-## Training
-
-{optim}, {epochs} epochs, {batch_size} images per step.{bad_images} Every setting:
-
-```yaml
-{recipe}
-```
-"""
+_SOMEWHERE = "path/to/this/folder"
+_MOST_CLASSES = 10  # that are named
+_LONGEST_CHANGE = 200  # characters
+# Fields of the configuration that are no architecture: they matter in training only, or say how images are prepared.
+_NO_ARCHITECTURE = ("zero_init_residual", "drop_path_rate", "batch_norm_momentum", "pretrained_cfg", "model_type")
+_IN_WORDS = {"val_top1": "top-1 accuracy", "val_top5": "top-5 accuracy", "val_loss": "loss"}
+# What has to be given again where it was a path: of that, the published recipe holds only the last name.
+_PATHS = {
+    "dataset_name": "PATH/TO/THE/IMAGES",
+    "model_name_or_path": "PATH/TO/THE/FIRST/WEIGHTS",
+    "teacher": "PATH/TO/THE/TEACHER",
+}
 
 
 def model_card(
-    model: PreTrainedModel, recipe: Recipe, history: list[dict[str, Any]], epoch: int, prefix: str = ""
+    model: PreTrainedModel,
+    recipe: Recipe,
+    history: list[dict[str, Any]],
+    sessions: list[dict[str, Any]],
+    epoch: int,
+    prefix: str = "",
 ) -> ModelCard:
     """
     The card of a model with the weights of `epoch`.
@@ -61,65 +62,262 @@ def model_card(
         model: unwrapped.
         recipe: what it was trained by.
         history: rows of metrics.jsonl, one of them for `epoch`.
+        sessions: of environment.json: what each start of the run ran on.
         epoch: counted from 1.
         prefix: of this model's columns in the metrics: `"average_"` for averaged weights.
     """
     row = next(row for row in history if row["epoch"] == epoch)
-    top1, top5, loss = (row[f"{prefix}{name}"] for name in ("val_top1", "val_top5", "val_loss"))
+    session = session_of(epoch, sessions) or sessions[0]
     settings = recipe.public_dict()
-    dataset = settings["dataset_name"]
-    name = recipe.hub_model_id or f"resnet50-{re.sub('[^A-Za-z0-9]+', '-', dataset).strip('-').lower()}"
-    crop_size = recipe.eval_image_size or recipe.image_size
-    bad_images = max(r["bad_images"] for r in history if r["epoch"] <= epoch)
-    is_best = top1 == max(value for r in history for name, value in r.items() if name.endswith("val_top1"))
-    card_data = ModelCardData(
+    config = model.config
+    class_names = [config.id2label[index] for index in range(config.num_labels)]
+    eval_size = recipe.eval_image_size or recipe.image_size
+    best_score, _, _ = recipe.best_of(history)
+    accuracies = _accuracies(row, prefix, config.num_labels)
+    footprint = estimate_footprint(history, sessions)
+    speed = statistics.median(r["images_per_second"] for r in history)
+    repository = _hub_id(recipe.hub_model_id)
+    changes = [one_line(change, _LONGEST_CHANGE) for change in Recipe(**settings).changes_since({})]
+    return ModelCard.from_template(
+        _metadata(recipe, config, accuracies, footprint, sessions),
+        template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
+        recipe=recipe,
+        session=session,
+        sessions=sessions,
+        epoch=epoch,
+        last_row=history[-1],
+        curves_file=CURVES_FILE,
+        metrics_file=METRICS_FILE,
+        recipe_file=RECIPE_FILE,
+        # What it is
+        name=_name(recipe),
+        location=repository or _SOMEWHERE,
+        repository=repository,
+        architecture=_architecture(config),
+        differences=_differences(config),
+        parameters=model.num_parameters(),
+        dataset=code(settings["dataset_name"]),
+        first_weights=None if recipe.model_name_or_path is None else code(settings["model_name_or_path"]),
+        teacher=None if recipe.teacher is None else code(settings["teacher"]),
+        num_labels=config.num_labels,
+        class_names=[code(class_name) for class_name in class_names[:_MOST_CLASSES]],
+        is_timms="architecture" in config.to_dict(),
+        is_resnet50=not _differences(config),
+        is_imagenet=set(class_names) <= set(imagenet_words(ImageNetInfo().label_names())),
+        base_model=_hub_model(recipe.model_name_or_path),
+        # How well it does
+        accuracies=[
+            (title, value, *accuracy_interval(value, session["num_validation_images"]))
+            for title, value in accuracies.items()
+        ],
+        loss=row[f"{prefix}val_loss"],
+        split=None if recipe.validation_split_name is None else code(recipe.validation_split_name),
+        eval_size=eval_size,
+        resize_size=evaluation_resize_size(eval_size, recipe.eval_crop_ratio),
+        average=_average(recipe) if prefix else None,
+        chosen_by=_IN_WORDS[recipe.metric_for_best_model] if recipe.score(row, prefix) == best_score else None,
+        # How it came about
+        changes="\n".join(changes),
+        commands="\n".join(_commands(recipe, session)),
+        bad_images=max(r["bad_images"] for r in history),
+        hardware=_hardware(sessions),
+        duration=_duration(history[-1]["seconds"]),
+        images_per_second=f"{speed:,.0f}" if speed >= 100 else f"{speed:.1f}",
+        energy=None if footprint is None else _amount(footprint.energy, "Wh"),
+        co2=None if footprint is None else _amount(footprint.co2, "g"),
+        assumed_power=assumed_power(sessions),
+        pue=PUE,
+        grid_intensity=GRID_INTENSITY,
+    )
+
+
+def _metadata(
+    recipe: Recipe,
+    config: ResNet50Config,
+    accuracies: dict[str, float],
+    footprint: Footprint | None,
+    sessions: list[dict[str, Any]],
+) -> ModelCardData:
+    """What the Hub itself reads of a card, to find, show and compare models."""
+    dataset = one_line(recipe.public_dict()["dataset_name"])
+    base_model = _hub_model(recipe.model_name_or_path)
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            task_name="Image Classification",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_config=None if recipe.dataset_config_name is None else one_line(recipe.dataset_config_name),
+            dataset_split=one_line(recipe.validation_split_name or "validation"),
+            metric_type="accuracy",
+            metric_name=f"{title} accuracy",
+            metric_value=round(value, 6),
+        )
+        for title, value in accuracies.items()
+    ]
+    emissions = None
+    if footprint is not None:
+        emissions = {
+            "emissions": round(1000 * footprint.co2, 3),  # grams
+            "source": "estimated from training time, nominal power and the world's average electricity",
+            "training_type": "fine-tuning" if recipe.model_name_or_path else "pre-training",
+            "hardware_used": one_line(_hardware(sessions)),
+        }
+    return ModelCardData(
         library_name="transformers",
         pipeline_tag="image-classification",
         license="apache-2.0",
-        tags=["image-classification", "resnet", "resnet50", "pytorch"],
+        tags=["image-classification", "resnet", "resnet50", "pytorch"]
+        + (["timm"] if "architecture" in config.to_dict() else []),
+        datasets=[recipe.dataset_name] if _is_on_hub(recipe.dataset_name) else None,
         metrics=["accuracy"],
-        datasets=[dataset] if re.fullmatch(r"[\w.-]+/[\w.-]+", dataset) else None,
-        model_name=name,
-        eval_results=[
-            EvalResult(
-                task_type="image-classification",
-                dataset_type=dataset,
-                dataset_name=dataset,
-                dataset_split="validation",
-                metric_type="accuracy",
-                metric_name=metric_name,
-                metric_value=round(value, 6),
-            )
-            for metric_name, value in (("top-1 accuracy", top1), ("top-5 accuracy", top5))
-        ],
+        base_model=base_model,
+        base_model_relation="finetune" if base_model else None,
+        model_name=_name(recipe),
+        eval_results=results or None,
+        co2_eq_emissions=emissions,
     )
-    return ModelCard(
-        _TEMPLATE.format(
-            card_data=card_data.to_yaml(),
-            name=name,
-            dataset=dataset,
-            parameters=model.num_parameters(),
-            num_labels=model.config.num_labels,
-            image_size=crop_size,
-            resize_size=evaluation_resize_size(crop_size, recipe.eval_crop_ratio),
-            interpolation=recipe.interpolation,
-            epoch=epoch,
-            epochs=recipe.num_train_epochs,
-            top1=top1,
-            top5=top5,
-            loss=loss,
-            averaged=" The weights are an average over the training." if prefix else "",
-            flip=" The logits are the mean over each image and its mirror image." if recipe.eval_flip else "",
-            optim=recipe.optim if recipe.optim != "sgd" else "SGD",
-            start=f"from `{settings['model_name_or_path']}`" if recipe.model_name_or_path else "from scratch",
-            selection=" These weights were chosen by this very top-1, which therefore flatters them."
-            if is_best
-            else "",
-            location=recipe.hub_model_id or "path/to/this/folder",
-            batch_size=recipe.total_train_batch_size,
-            bad_images=f" In each epoch, up to {bad_images} unreadable images were replaced by others."
-            if bad_images
-            else "",
-            recipe=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100).strip(),
-        )
+
+
+def eval_results_yaml(recipe: Recipe, row: dict[str, Any], prefix: str = "") -> str | None:
+    """
+    Top-1 for `.eval_results/`, from which the Hub makes the leaderboards of data sets, in per cent as they have it.
+
+    Returns:
+        None if the data set is not one of the Hub's, or the result is not a number.
+    """
+    if not _is_on_hub(recipe.dataset_name) or not math.isfinite(row[f"{prefix}val_top1"]):
+        return None
+    eval_size = recipe.eval_image_size or recipe.image_size
+    flip = ", mean of the image and its mirror image" if recipe.eval_flip else ""
+    entry = EvalResultEntry(
+        dataset_id=recipe.dataset_name,
+        task_id=one_line(recipe.dataset_config_name or "default"),
+        value=round(100 * row[f"{prefix}val_top1"], 4),
+        notes=f"top-1 accuracy in per cent; one central crop of {eval_size} pixels{flip}",
     )
+    return yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
+
+
+def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
+    """
+    The 95 % confidence interval of a share that was counted, after Wilson (1927): what another draw of so many images
+    could have given. It knows nothing of other seeds, nor of a choice among several models.
+    """
+    interval = binomtest(round(accuracy * num_images), num_images).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _accuracies(row: dict[str, Any], prefix: str, num_labels: int) -> dict[str, float]:
+    """Top-1, and top-5 where that is not always right; nothing that is not a number."""
+    titles = {"top-1": "val_top1"} | ({"top-5": "val_top5"} if num_labels > 5 else {})
+    found = {title: float(row[f"{prefix}{column}"]) for title, column in titles.items()}
+    return {title: value for title, value in found.items() if math.isfinite(value)}
+
+
+def _name(recipe: Recipe) -> str:
+    """The repository's, or one made of the data set's."""
+    if _hub_id(recipe.hub_model_id):
+        return recipe.hub_model_id.split("/")[-1]
+    slug = re.sub("[^a-z0-9]+", "-", recipe.public_dict()["dataset_name"].lower()).strip("-")
+    return f"resnet50-{slug[:60]}" if slug else "resnet50"
+
+
+def _hub_id(name: str | None) -> str | None:
+    """`name`, if it could be an id on the Hub."""
+    try:
+        validate_repo_id(name or "")
+    except HFValidationError:
+        return None
+    return name
+
+
+def _is_on_hub(name: str) -> bool:
+    return name != "digits" and _hub_id(name) is not None and not Path(name).expanduser().exists()
+
+
+def _hub_model(name_or_path: str | None) -> str | None:
+    """The Hub's id of a model that a run started from, if it has one."""
+    if name_or_path is None:
+        return None
+    if name_or_path.startswith("timm:"):
+        return get_pretrained_cfg(name_or_path.removeprefix("timm:")).hf_hub_id
+    return name_or_path if "/" in name_or_path and _is_on_hub(name_or_path) else None
+
+
+def _architecture(config: ResNet50Config) -> str:
+    """ResNet-50, or what it is called by the number of its layers: convolutions on the longest way, and classifier."""
+    layers = sum(config.depths) * (3 if config.layer_type == "bottleneck" else 2) + 2
+    stride = (
+        "v1, with the stride in the 1×1" if config.downsample_in_bottleneck else "v1.5, with the stride in the 3×3"
+    )
+    return f"ResNet-{layers} (He et al. 2016; {stride} convolutions)"
+
+
+def _differences(config: ResNet50Config) -> dict[str, Any]:
+    """Fields of the architecture that are not ResNet-50's."""
+    default = ResNet50Config()
+    names = [name for name in ResNet50Config.__annotations__ if name not in _NO_ARCHITECTURE]
+    return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(default, name)}
+
+
+def _average(recipe: Recipe) -> str:
+    if recipe.swa_start_epoch is not None:
+        return f"the mean of those after each epoch from {recipe.swa_start_epoch} on (SWA)"
+    every = "step" if recipe.ema_every_steps == 1 else f"{recipe.ema_every_steps} steps"
+    return f"an exponential moving average (EMA, decay {recipe.ema_decay:g} every {every}) of those that were trained"
+
+
+def _hardware(sessions: list[dict[str, Any]]) -> str:
+    """Once if it was the same from the first epoch on, else for each start of the run."""
+    described = {session["first_epoch"]: _machine(session) for session in sessions}
+    if len(set(described.values())) == 1 and 1 in described:
+        return next(iter(described.values()))
+    return "; ".join(f"from epoch {epoch} on {machine}" for epoch, machine in described.items())
+
+
+def _machine(session: dict[str, Any]) -> str:
+    processes, cores = session["num_processes"], session["cpu_cores"]
+    machines = f" on {session['num_machines']} machines" if session["num_machines"] > 1 else ""
+    many = f"{processes} processes" if processes > 1 else "one process"
+    cpu = f"{cores} CPU cores ({session['cpu']})"
+    if session["device_type"] == "cpu":
+        return f"{cpu}, {many}{machines}"
+    devices = " and ".join(f"{count} × {name}" for name, count in session["devices"].items())
+    return f"{devices}, {many}{machines}, {cpu}"
+
+
+def _commands(recipe: Recipe, session: dict[str, Any]) -> list[str]:
+    """What trains this again: the published recipe, and beside it what belongs to the machine or was not published."""
+    repository = _hub_id(recipe.hub_model_id)
+    lines = [f"git checkout {session['git']['commit']}"] if session["git"] else []
+    recipe_file = f"{_SOMEWHERE}/{RECIPE_FILE}"
+    if repository:
+        lines.append(f"hf download {repository} {RECIPE_FILE} --local-dir .")
+        recipe_file = RECIPE_FILE
+    launch = "python"
+    if session["num_processes"] > 1:
+        launch = f"accelerate launch --multi_gpu --num_processes {session['num_processes']}"
+    if session["num_machines"] > 1:
+        launch += f" --num_machines {session['num_machines']} --machine_rank RANK --main_process_ip ADDRESS"
+    if session["device_type"] == "cpu":
+        launch = f"ACCELERATE_USE_CPU=true {launch}"
+    published = recipe.public_dict()
+    options = [f"--{name} {path}" for name, path in _PATHS.items() if published[name] != getattr(recipe, name)]
+    if recipe.mixed_precision is None:
+        options.append(f"--mixed_precision {session['mixed_precision']}")
+    return [*lines, " ".join([launch, "train.py --config", recipe_file, *options])]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
+def _amount(thousands: float, unit: str) -> str:
+    """Three digits, of thousands of the unit or of the unit itself."""
+    number, prefix = (thousands, "k") if thousands >= 1 else (1000 * thousands, "")
+    return f"{number:,.0f} {prefix}{unit}" if number >= 100 else f"{number:.3g} {prefix}{unit}"

@@ -1,17 +1,22 @@
 """Write and read a model's folder: weights, config, code, image processor, card."""
 
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification, BitImageProcessor, PreTrainedModel
 
 from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
+from ..files import replaced_folder
 from ..recipe import Recipe
-from .model_card import model_card
+from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, eval_results_yaml, model_card
+from .training_curves import draw_training_curves
 
 
 _INTERPOLATIONS = {"bilinear": 2, "bicubic": 3}  # PIL's numbers, which transformers uses
@@ -63,16 +68,23 @@ def timm_preprocessing(processor: BitImageProcessor) -> dict[str, Any]:
 
 
 def save_model(
-    folder: Path, model: PreTrainedModel, recipe: Recipe, history: list[dict[str, Any]], epoch: int, prefix: str = ""
+    folder: Path,
+    model: PreTrainedModel,
+    recipe: Recipe,
+    history: list[dict[str, Any]],
+    sessions: list[dict[str, Any]],
+    epoch: int,
+    prefix: str = "",
 ) -> None:
     """
-    Everything a user needs to load a trained model, in one folder.
+    Everything a user needs to load a trained model, and to know it, in one folder.
 
     Args:
         folder: exists, and is empty.
         model: unwrapped.
         recipe: what it was trained by.
         history: rows of metrics.jsonl; the card states those of `epoch`.
+        sessions: of environment.json: what each start of the run ran on.
         epoch: the epoch the weights come from.
         prefix: of this model's columns in the metrics: `"average_"` for averaged weights.
     """
@@ -84,7 +96,43 @@ def save_model(
         recipe.image_std,
     )
     save_model_and_processor(folder, model, processor)
-    model_card(model, recipe, history, epoch, prefix).save(folder / "README.md")
+    _save_card(folder, model, recipe, history, sessions, epoch, prefix)
+
+
+def renew_card(folder: Path, model: PreTrainedModel, *records: Any) -> None:
+    """
+    Tell a saved model's card how the run went on.
+
+    Args:
+        folder: a model that `save_model` wrote.
+        model: of the same architecture, with any weights.
+        records: as `save_model`, from `recipe` on.
+    """
+    with replaced_folder(folder) as renewed:
+        shutil.copytree(folder, renewed, dirs_exist_ok=True)
+        _save_card(renewed, model, *records)
+
+
+def _save_card(
+    folder: Path,
+    model: PreTrainedModel,
+    recipe: Recipe,
+    history: list[dict[str, Any]],
+    sessions: list[dict[str, Any]],
+    epoch: int,
+    prefix: str = "",
+) -> None:
+    """The card, and beside it what it stands on: curves, metrics, recipe, results for leaderboards."""
+    model_card(model, recipe, history, sessions, epoch, prefix).save(folder / "README.md")
+    _, best_epoch, _ = recipe.best_of(history)
+    draw_training_curves(history, best_epoch, folder / CURVES_FILE)
+    (folder / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in history))
+    settings = yaml.safe_dump(recipe.public_dict(), sort_keys=False, allow_unicode=True, width=119)
+    (folder / RECIPE_FILE).write_text(settings, encoding="utf-8")
+    results = eval_results_yaml(recipe, next(row for row in history if row["epoch"] == epoch), prefix)
+    if results is not None:
+        (folder / ".eval_results").mkdir(exist_ok=True)
+        (folder / ".eval_results" / "top1.yaml").write_text(results, encoding="utf-8")
 
 
 def save_model_and_processor(folder: Path, model: PreTrainedModel, processor: BitImageProcessor) -> None:

@@ -17,8 +17,9 @@ class TrainMetrics:
         self.accelerator = accelerator
         self.sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)  # as `_SUMS` names them
         self.images = 0
-        self.images_before = 0  # of an earlier start of this epoch, whose time is not known
+        self.images_before = 0  # of an earlier start of this epoch
         self.bad_images = self.bad_images_before = 0
+        self.seconds_before = 0.0
         self.started_at = time.perf_counter()
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, bad_images: int = 0) -> None:
@@ -42,7 +43,12 @@ class TrainMetrics:
         return loss / max(images, 1), correct / self.images, self._images_per_second()
 
     def seconds(self) -> float:
+        """Since this start of the epoch."""
         return time.perf_counter() - self.started_at
+
+    def seconds_of_epoch(self) -> float:
+        """Also those of earlier starts, up to the checkpoint that was gone on from."""
+        return self.seconds_before + self.seconds()
 
     def _images_per_second(self) -> float:
         return (self.images - self.images_before) * self.accelerator.num_processes / self.seconds()
@@ -50,7 +56,8 @@ class TrainMetrics:
     def state_dict(self) -> dict[str, float]:
         """This process's sums so far, as exact as they are."""
         sums = dict(zip(_SUMS, self.sums.tolist()))
-        return {**sums, "images": self.images, "bad_images": self.bad_images}
+        seconds = self.seconds_of_epoch()
+        return {**sums, "images": self.images, "bad_images": self.bad_images, "seconds": seconds}
 
     def load_state_dict(self, states: list[dict[str, float]]) -> None:
         """
@@ -66,6 +73,7 @@ class TrainMetrics:
         self.sums = self.sums.new_tensor([state[name] for name in _SUMS])
         self.images = self.images_before = int(state["images"])
         self.bad_images = self.bad_images_before = int(state["bad_images"])
+        self.seconds_before = max(state["seconds"] for state in states)
 
     def compute(self) -> dict[str, float]:
         """Over all processes; call it on each of them, once, at the end of the epoch."""

@@ -2,6 +2,7 @@
 The folder of a run, and getting back into it.
 
     recipe.yaml  metrics.jsonl
+    environment.json           for each start of the run: machine, versions, commit
     status.json                running, stopped, failed or finished; since when, at which step, and why
     nonfinite.jsonl            if numbers went wrong: when, where, with which images
     best/  final/              a model each, for `from_pretrained`
@@ -13,7 +14,6 @@ The folder of a run, and getting back into it.
 """
 
 import json
-import math
 import os
 import re
 import shutil
@@ -43,6 +43,7 @@ class RunFolder:
         self.restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
         self.recipe_file = self.path / "recipe.yaml"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.environment_file = self.path / "environment.json"
         self.status_file = self.path / "status.json"
         self.nonfinite_file = self.path / "nonfinite.jsonl"
         self.best = self.path / "best"
@@ -54,7 +55,7 @@ class RunFolder:
 
     @property
     def _owned(self) -> list[Path]:
-        files = [self.recipe_file, self.metrics_file, self.status_file, self.nonfinite_file]
+        files = [self.recipe_file, self.metrics_file, self.environment_file, self.status_file, self.nonfinite_file]
         return [*files, self.best, self.final, self.final_average, self.checkpoints, self.logs, self.hub]
 
     def check_free(self, recipe: Recipe) -> None:
@@ -153,20 +154,24 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
 
-    def best_row(self, recipe: Recipe) -> tuple[dict[str, Any], str] | None:
-        """
-        Whose weights `best` holds: the first row of the metrics with the best `recipe.score` so far, and the prefix of
-        its columns, "" or "average_". None if there is none yet.
-        """
-        columns = [
-            (row, prefix) for row in self.history() for prefix in ("", "average_") if f"{prefix}val_loss" in row
-        ]
-        return max(columns, key=lambda column: recipe.score(*column), default=None)
+    def seconds(self) -> float:
+        """Spent on training and validation in the epochs that are over, whichever start of the run they were in."""
+        return self.history()[-1]["seconds"] if self.history() else 0.0
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """What each start of the run ran on, and its `first_epoch`: what `add_session` was told."""
+        return json.loads(self.environment_file.read_text()) if self.environment_file.exists() else []
+
+    def add_session(self, environment: dict[str, Any], first_epoch: int) -> None:
+        """Note what this start of the run runs on, and with which epoch it begins, counted from 1."""
+        sessions = [*self.sessions(), {"first_epoch": first_epoch, **environment}]
+        with replaced_file(self.environment_file) as unfinished:
+            unfinished.write_text(json.dumps(sessions, indent=1) + "\n")
 
     def best_score(self, recipe: Recipe) -> float:
         """The best `recipe.score` so far, of the weights or their average; -inf if there is none yet."""
-        best = self.best_row(recipe)
-        return -math.inf if best is None else recipe.score(*best)
+        score, _, _ = recipe.best_of(self.history())
+        return score
 
     def tensorboard_files(self) -> dict[str, Path]:
         """By the path that they have in a repository, where the Hub looks for them."""
