@@ -53,7 +53,7 @@ def test_cross_entropy_equals_scikit_learn():
     scores, labels = torch.tensor(rng.normal(size=(50, 4))), rng.integers(0, 4, 50)
     log_probabilities = scores.log_softmax(-1).numpy()
     metric = evaluate.load(str(METRICS / "cross_entropy"), keep_in_memory=True)
-    result = metric.compute(predictions=log_probabilities[np.arange(50), labels], references=labels)
+    result = metric.compute(log_probabilities=log_probabilities[np.arange(50), labels], references=labels)
     assert result["loss"] == pytest.approx(log_loss(labels, np.exp(log_probabilities), labels=range(4)))
 
 
