@@ -242,13 +242,13 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
 
 def _show_several(console: Console, results: dict[str, Any]) -> None:
     table = Table("model", box=None, pad_edge=False)
-    for name in ("top-1, 95 %", "top-5, 95 %", "loss", "calibration error", "images/s", "protocol"):
-        table.add_column(name, justify="left" if name == "protocol" else "right")
+    for name in ("top-1, 95 %", "top-5, 95 %", "loss", "ECE", "images/s", "protocol"):
+        table.add_column(name, justify="left" if name == "protocol" else "right", no_wrap=name != "protocol")
     for name, result in results["models"].items():
         table.add_row(
             escape(name),
-            f"{result['top1']['value']:.2%} ({_percents(result['top1'], 1)})",
-            f"{result['top5']['value']:.2%} ({_percents(result['top5'], 1)})",
+            f"{result['top1']['value']:.2%} ({_percents(result['top1'], 1, '–')})",
+            f"{result['top5']['value']:.2%} ({_percents(result['top5'], 1, '–')})",
             f"{result['loss']['value']:.4f}",
             f"{result['ece']:.2%}",
             f"{result['images_per_second']:,.1f}",
@@ -266,8 +266,8 @@ def _show_several(console: Console, results: dict[str, Any]) -> None:
         )
 
 
-def _percents(interval: dict[str, float], digits: int = 2) -> str:
-    return f"{interval['low']:.{digits}%} to {interval['high']:.{digits}%}"
+def _percents(interval: dict[str, float], digits: int = 2, to: str = "% to ") -> str:
+    return f"{100 * interval['low']:.{digits}f}{to}{100 * interval['high']:.{digits}f}%"
 
 
 def _file_name(name: str) -> str:

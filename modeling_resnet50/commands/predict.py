@@ -58,9 +58,10 @@ def _predict(options: argparse.Namespace) -> None:
                 readable.append(path)
             except UNREADABLE as error:
                 any_unreadable = True
+                reason = getattr(error, "strerror", None) or str(error)  # an OSError repeats the path
                 if options.json:
-                    print(to_json({"image": path, "error": str(error)}))
-                print(f"unreadable image: {path}: {error}", file=sys.stderr)
+                    print(to_json({"image": path, "error": reason}))
+                print(f"unreadable image: {path}: {reason}", file=sys.stderr)
         if not pictures:
             continue
         pixel_values = (torch.stack(pictures).to(device).float() / 255 - mean) / std
