@@ -84,6 +84,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     # Everything that can be wrong is found before the work begins.
     metrics = {name: load_metric(name) for name in options.metrics}
     accelerator = Accelerator(mixed_precision=options.mixed_precision)
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise UserError("fp16 needs a GPU (accelerate would silently go on in float32): --mixed_precision bf16, or no")
     classifiers = {name: open_classifier(name, options.trust_remote_code) for name in options.models}
     for name, classifier in classifiers.items():
         set_protocol(classifier.processor, options)
@@ -212,10 +214,11 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
         f"top-1 {top1:.3%}   top-5 {top5:.3%}   loss {loss:.4f}   "
         f"({result['images']:,} images, {protocol_in_words(result)})"
     )
-    console.print(
-        f"95 % intervals: top-1 {_percents(result['top1'])}, top-5 {_percents(result['top5'])}, "
-        f"loss {result['loss']['low']:.4f} to {result['loss']['high']:.4f}"
-    )
+    if result["images"] > 1:
+        console.print(
+            f"95 % intervals: top-1 {_percents(result['top1'])}, top-5 {_percents(result['top5'])}, "
+            f"loss {result['loss']['low']:.4f} to {result['loss']['high']:.4f}"
+        )
     console.print(
         f"calibration error {result['ece']:.2%}; {result['ece_at_temperature']:.2%} with the logits divided by "
         f"{result['temperature']:.3f}, and a loss of {result['loss_at_temperature']:.4f}"

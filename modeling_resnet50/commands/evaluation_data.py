@@ -58,6 +58,8 @@ def load_split(options: argparse.Namespace, split: str | None) -> datasets.Datas
 
 def open_stream(options: argparse.Namespace) -> StreamedSplit:
     """As `load_split`, of parquet shards that stay where they are."""
+    if options.dataset == "digits":
+        raise UserError("digits comes with the package: there is nothing to stream")
     names = VALIDATION_NAMES if options.split is None else [options.split]
     columns = (options.dataset_config, options.image_column, options.label_column)
     return open_streamed_split(options.dataset, names, *columns)

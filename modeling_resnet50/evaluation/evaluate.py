@@ -101,10 +101,12 @@ def predict(
         labels.append(batch["labels"].cpu())
         indices += batch["indices"]
         on_batch(len(batch_logits))
-    none = [torch.empty(0, len(label_names)), torch.empty(0, dtype=torch.int64)]  # a process without a share
+    if not logits:  # more processes than images
+        logits.append(torch.empty(0, len(label_names)))
+        labels.append(torch.empty(0, dtype=torch.int64))
     logits, labels, indices = (
         _gather_ragged(values.to(accelerator.device), accelerator).cpu().numpy()
-        for values in (torch.cat(logits or none[:1]), torch.cat(labels or none[1:]), torch.tensor(indices))
+        for values in (torch.cat(logits), torch.cat(labels), torch.tensor(indices, dtype=torch.int64))
     )
     order = np.argsort(indices)
     assert np.array_equal(indices[order], np.arange(len(indices))), "an image was met twice, or not at all"
