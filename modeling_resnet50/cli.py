@@ -13,7 +13,8 @@ from .errors import user_errors_exit_cleanly
 COMMANDS = {
     "plan": ("what a recipe would take and do, before a week of GPUs goes into it", "plan"),
     "prepare": ("a data set onto this disk, whole and verified", "prepare"),
-    "evaluate": ("top-1, top-5 and loss of a model", "evaluate"),
+    "evaluate": ("how good one or several models are, and how sure that is", "evaluate"),
+    "predict": ("what a model sees in images", "predict"),
     "publish": ("a run or a model onto the Hub", "publish"),
     "export": ("a model in the format of another library", "export"),
     "import": ("a model of timm, torchvision or transformers as one of ours", "import_model"),

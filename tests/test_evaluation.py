@@ -1,28 +1,32 @@
 """Every image counts once, and the metrics are what their definitions say."""
 
 import json
+import re
 from pathlib import Path
 
-import evaluate
+import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from accelerate import Accelerator
-from conftest import TINY, run_python
-from sklearn.metrics import log_loss, top_k_accuracy_score
+from accelerate.state import AcceleratorState
+from conftest import TINY, as_if_trained, run_python
+from huggingface_hub import ModelCard, parse_eval_result_entries
 
-import modeling_resnet50.evaluation.metrics
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.cli import main
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.sampling import EvaluationSampler
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import evaluation_transform
-from modeling_resnet50.evaluation.evaluate import evaluate_model
-from modeling_resnet50.hub.model_folder import image_processor
+from modeling_resnet50.evaluation.evaluate import evaluate_model, predict
+from modeling_resnet50.evaluation.results import to_json
+from modeling_resnet50.hub.eval_results import write_eval_results
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 
 
-METRICS = Path(modeling_resnet50.evaluation.metrics.__file__).parent
 MEAN_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -31,30 +35,9 @@ def model_folder(tmp_path):
     names = ["ant", "bee", "cat"]
     config = ResNet50Config(**TINY, id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
     folder = tmp_path / "model"
-    ResNet50ForImageClassification(config).save_pretrained(folder)
+    as_if_trained(ResNet50ForImageClassification(config)).save_pretrained(folder)
     image_processor(16, 0.875, "bilinear", *MEAN_STD).save_pretrained(folder)
     return folder
-
-
-def test_topk_accuracy_equals_scikit_learn():
-    rng = np.random.default_rng(0)
-    scores, labels = rng.normal(size=(200, 10)), rng.integers(0, 10, 200)
-    metric = evaluate.load(str(METRICS / "topk_accuracy"), keep_in_memory=True)
-    top = np.argsort(-scores, axis=1)[:, :5]
-    for start in range(0, 200, 64):
-        metric.add_batch(predictions=top[start : start + 64], references=labels[start : start + 64])
-    result = metric.compute()
-    for k in (1, 5):
-        assert result[f"top{k}"] == pytest.approx(top_k_accuracy_score(labels, scores, k=k, labels=range(10)))
-
-
-def test_cross_entropy_equals_scikit_learn():
-    rng = np.random.default_rng(0)
-    scores, labels = torch.tensor(rng.normal(size=(50, 4))), rng.integers(0, 4, 50)
-    log_probabilities = scores.log_softmax(-1).numpy()
-    metric = evaluate.load(str(METRICS / "cross_entropy"), keep_in_memory=True)
-    result = metric.compute(predictions=log_probabilities[np.arange(50), labels], references=labels)
-    assert result["loss"] == pytest.approx(log_loss(labels, np.exp(log_probabilities), labels=range(4)))
 
 
 def loader_for(image_folder, batch_size):
@@ -83,41 +66,251 @@ def test_evaluation_leaves_a_training_model_training(image_folder, tiny_config):
     assert all(torch.equal(value, buffers[name]) for name, value in model.named_buffers())
 
 
-def test_two_ranks_count_every_image_once(model_folder, image_folder, capsys):
-    arguments = ["evaluate", str(model_folder), "--dataset", str(image_folder), "--json", "--batch_size", "4"]
-    main([*arguments, "--num_workers", "0"])
-    one = json.loads(capsys.readouterr().out)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "modeling_resnet50.cli"]
-    two = run_python([*launcher, *arguments, "--num_workers", "0"], ACCELERATE_USE_CPU="true")
+@pytest.mark.parametrize("flip", [False, True])
+def test_predictions_are_in_the_order_of_the_split_with_the_models_classes(image_folder, tiny_config, flip):
+    model = as_if_trained(ResNet50ForImageClassification(tiny_config))
+    (whole,) = loader_for(image_folder, 15)
+    pixel_values = whole["pixel_values"]
+    with torch.no_grad():
+        logits = model(pixel_values).logits
+        if flip:
+            logits = (logits + model(pixel_values.flip(-1)).logits) / 2
+    loader = loader_for(image_folder, 4)
+    loader.sampler.indices = list(reversed(loader.sampler.indices))
+    seen = []
+    said = predict(
+        model, loader, Accelerator(cpu=True), ["x", "y", "z"], torch.tensor([2, 0, 1]), flip, on_batch=seen.append
+    )
+    torch.testing.assert_close(torch.from_numpy(said.logits), logits)
+    assert said.labels.tolist() == [2] * 5 + [0] * 5 + [1] * 5
+    assert said.label_names == ["x", "y", "z"]
+    assert seen == [4, 4, 4, 3]
+
+
+def test_an_image_that_is_met_twice_is_noticed(image_folder, tiny_config):
+    loader = loader_for(image_folder, 4)
+    loader.sampler.indices = [0, 1, 1]
+    with pytest.raises(AssertionError, match="an image was met twice"):
+        predict(ResNet50ForImageClassification(tiny_config), loader, Accelerator(cpu=True), ["x", "y", "z"])
+
+
+def test_bf16_gives_nearly_the_same_logits_in_float32(image_folder, tiny_config):
+    model = as_if_trained(ResNet50ForImageClassification(tiny_config))
+    full = predict(model, loader_for(image_folder, 4), Accelerator(cpu=True), ["x", "y", "z"]).logits
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    half = predict(model, loader_for(image_folder, 4), accelerator, ["x", "y", "z"]).logits
+    assert half.dtype == np.float32
+    assert 0 < np.abs(half - full).max() < 0.05 * np.abs(full).max()
+
+
+TWO_RANKS = """
+import sys, json
+from accelerate import Accelerator
+from modeling_resnet50.cli import main
+Accelerator.end_training = lambda self: None  # goes on with the same processes
+for arguments in json.loads(sys.argv[1]):
+    main(arguments)
+"""
+
+
+def test_two_ranks_count_every_image_once(model_folder, image_folder, shards, tmp_path, capsys):
+    """15 in batches of 4, ragged on both ranks; a single one, which leaves a rank without; streamed ones."""
+    one_image = load_evaluation_split(str(image_folder)).select([7])
+    (tmp_path / "one").mkdir()
+    write_parquet(one_image, tmp_path / "one" / "validation.parquet")
+    commands = []
+    for name, more in (("15", [image_folder]), ("1", [tmp_path / "one"]), ("streamed", [shards, "--streaming"])):
+        arguments = ["evaluate", str(model_folder), "--num_workers", "0", "--batch_size", "4", "--dataset"]
+        commands.append([*arguments, *map(str, more), "--output", name])
+    for *arguments, name in commands:
+        main([*arguments, str(tmp_path / "1 rank" / name)])
+    (tmp_path / "script.py").write_text(TWO_RANKS)
+    commands = [[*arguments, str(tmp_path / "2 ranks" / name)] for *arguments, name in commands]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    two = run_python([*launcher, str(tmp_path / "script.py"), json.dumps(commands)], ACCELERATE_USE_CPU="true")
     assert two.returncode == 0, two.stderr
-    two = json.loads(two.stdout)
-    assert one["images"] == two["images"] == 15  # 8 + 7, in batches of 4: ragged on both ranks
-    for name in ("top1", "top5", "loss"):
-        assert one[name] == pytest.approx(two[name], rel=1e-6)
+    for name, images in (("15", 15), ("1", 1), ("streamed", 15)):
+        one, two = (json.loads((tmp_path / ranks / name / "results.json").read_text()) for ranks in RANKS)
+        assert (one["processes"], two["processes"]) == (1, 2)
+        (one,), (two,) = one["models"].values(), two["models"].values()
+        assert one["images"] == two["images"] == images
+        for key in ("top1", "top5", "loss", "ece", "temperature", "classes", "confusions"):
+            assert one[key] == approximately(two[key]), key
+
+
+RANKS = ("1 rank", "2 ranks")
+
+
+def approximately(value):
+    """pytest's `approx`, of tables too."""
+    if isinstance(value, list):
+        return [approximately(row) for row in value]
+    if isinstance(value, dict):
+        return {name: approximately(item) for name, item in value.items()}
+    return pytest.approx(value, rel=1e-5) if isinstance(value, int | float) else value
+
+
+def write_parquet(dataset, path):
+    """With the images' bytes in it."""
+    table = datasets.table.embed_table_storage(dataset.cast_column("image", datasets.Image()).data.table)
+    datasets.Dataset(table, info=dataset.info).to_parquet(path)
+
+
+@pytest.fixture
+def shards(image_folder, tmp_path):
+    """The validation images in two files, of 9 and of 6."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    split = load_evaluation_split(str(image_folder))
+    for number, rows in enumerate((range(9), range(9, 15))):
+        write_parquet(split.select(rows), folder / f"validation-{number:05d}-of-00002.parquet")
+    return folder
+
+
+def test_streamed_images_give_the_numbers_of_those_on_disk(model_folder, image_folder, shards, capsys):
+    found = []
+    for source in ([image_folder], [shards], [shards, "--streaming"]):
+        arguments = ["--dataset", *map(str, source), "--num_workers", "0", "--batch_size", "4", "--json"]
+        main(["evaluate", str(model_folder), *arguments])
+        found.append(json.loads(capsys.readouterr().out))
+    for row in found[1:]:
+        for name in ("top1", "top5", "loss", "ece", "temperature"):
+            assert row[name] == pytest.approx(found[0][name])
 
 
 def test_command_prints_the_numbers_and_the_protocol(model_folder, image_folder, capsys):
     main(["evaluate", str(model_folder), "--dataset", str(image_folder), "--num_workers", "0"])
     shown = capsys.readouterr().out
-    assert "top-1 " in shown
-    assert "(15 images, 18 → 16 pixels, bilinear)" in shown
+    first = shown.splitlines()[0]
+    assert re.fullmatch(
+        r"top-1 [\d.]+%   top-5 100\.000%   loss [\d.]+   \(15 images, 18 → 16 pixels, bilinear\)", first
+    )
+    for words in ("95 % intervals: top-1 ", "calibration error ", "images/s", "worst classes", "most often mistaken"):
+        assert words in shown
+
+
+def test_options_change_protocol_precision_and_mirror_images(model_folder, image_folder, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))  # takes a minute
+    given = ["--image_size", "24", "--crop_ratio", "1.0", "--interpolation", "bicubic", "--flip", "--torch_compile"]
+    arguments = ["--dataset", str(image_folder), "--num_workers", "0", "--mixed_precision", "bf16"]
+    main(["evaluate", str(model_folder), *arguments, *given, "--output", str(tmp_path / "out")])
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    (model,) = results["models"].values()
+    assert model["protocol"] == {"resize_size": 24, "image_size": 24, "interpolation": "bicubic", "flip": True}
+    assert results["precision"] == "bf16"
+    assert len(compiled) == 1
+
+
+def test_several_models_are_laid_side_by_side_and_compared(model_folder, image_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = Path("other")
+    torch.manual_seed(5)
+    model = ResNet50ForImageClassification.from_pretrained(model_folder)
+    torch.nn.init.normal_(model.fc.weight)
+    save_model_and_processor(other, model, image_processor(16, 0.5, "bicubic", *MEAN_STD))
+    out = tmp_path / "out"
+    arguments = ["--dataset", str(image_folder), "--num_workers", "0", "--output", str(out)]
+    main(["evaluate", "model", "other", *arguments, "--metrics", "topk_accuracy"])
+    shown = capsys.readouterr().out
+    assert "18 → 16 pixels, bilinear" in shown
+    assert "32 → 16 pixels, bicubic" in shown
+    results = json.loads((out / "results.json").read_text())
+    one, two = (results["models"][name] for name in ("model", "other"))
+    (comparison,) = results["comparisons"]
+    assert comparison["top1_difference"]["value"] == pytest.approx(two["top1"]["value"] - one["top1"]["value"])
+    assert comparison["only_second"] - comparison["only_first"] == round(15 * comparison["top1_difference"]["value"])
+    assert one["metrics"]["topk_accuracy"]["top1"] == pytest.approx(one["top1"]["value"])
+    assert len(list(out.glob("*/model-index.yaml"))) == 2
+
+
+def test_results_are_ready_for_the_hub(tmp_path):
+    """Read back by huggingface_hub's own readers."""
+    result = {
+        "images": 50000,
+        "top1": {"value": 0.7615},
+        "top5": {"value": 0.9287},
+        "protocol": {"resize_size": 256, "image_size": 224, "interpolation": "bilinear", "flip": False},
+    }
+    dataset = {"name": "ILSVRC/imagenet-1k", "config": None, "split": "validation"}
+    index, entries = write_eval_results(tmp_path, "someone's: model", dataset, result)
+    card = ModelCard(f"---\n{index.read_text()}---\n# A card\n")
+    assert card.data.model_name == "someone's: model"
+    assert [r.metric_value for r in card.data.eval_results] == [0.7615, 0.9287]
+    assert {r.dataset_type for r in card.data.eval_results} == {"ILSVRC/imagenet-1k"}
+    assert entries == tmp_path / ".eval_results" / "ILSVRC--imagenet-1k.yaml"
+    (entry,) = parse_eval_result_entries(yaml.safe_load(entries.read_text()))
+    assert (entry.dataset_id, entry.value) == ("ILSVRC/imagenet-1k", 76.15)
+    assert "256 → 224 pixels, bilinear; 50,000 images of validation" in entry.notes
+
+
+def test_a_folder_has_no_place_among_the_hubs_results(tmp_path):
+    result = {
+        "images": 1, "top1": {"value": 1.0}, "top5": {"value": 1.0},
+        "protocol": {"resize_size": 1, "image_size": 1, "interpolation": "bilinear", "flip": False},
+    }  # fmt: skip
+    files = write_eval_results(tmp_path, "it", {"name": "data/mine/x", "config": None, "split": None}, result)
+    assert [file.name for file in files] == ["model-index.yaml"]
+
+
+def test_json_has_null_for_numbers_that_do_not_exist():
+    assert to_json({"a": [float("nan"), {"b": float("inf")}], "c": "NaN"}) == '{"a": [null, {"b": null}], "c": "NaN"}'
+
+
+def bad_parquet(path, labels, names=("ant", "bee", "cat")):
+    """Labels as they are, whatever the names."""
+    image = {"bytes": b"", "path": None}
+    features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.Value("int64")})
+    table = datasets.Dataset.from_dict({"image": [image] * len(labels), "label": labels}, features=features).data.table
+    features["label"] = datasets.ClassLabel(names=list(names))
+    metadata = {"huggingface": json.dumps({"info": {"features": features.to_dict()}})}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
 
 
 @pytest.mark.parametrize(
-    ("model", "dataset", "message"),
+    ("arguments", "message"),
     [
-        (None, "digits", "the data has 10 classes (0, …), the model 3 (ant, …)"),
-        (None, "./nowhere", "dataset_name ./nowhere: no such folder"),
-        ("./no_model", "digits", "cannot load the model ./no_model"),
+        (["--dataset", "digits"], "the data has 10 classes (0, …), the model 3 (ant, …)"),
+        (["--dataset", "./nowhere"], "dataset_name ./nowhere: no such folder"),
+        (["--dataset", "range.parquet"], "row 1 has label 7, but there are 3 classes, counted from 0"),
+        (["--dataset", "unlabelled.parquet"], "2 images have no label"),
+        (["--dataset", "nulls.parquet"], "1 images have no label"),
+        (["--dataset", "empty.parquet"], "a parquet file without rows"),
+        (["--dataset", "images.parquet"], "0 label columns among image: name one with --label_column_name"),
+        (["--dataset", "digits", "--split", "tset"], "digits has no split 'tset'; it has: train, validation"),
+        (["--dataset", "digits", "--metrics", "top5"], "unknown metric 'top5'"),
+        (["--dataset", "digits", "--batch_size", "0"], "--batch_size must be at least 1"),
+        (["--dataset", "digits", "--streaming"], "there is nothing to stream"),
+        (["--dataset", "digits", "--mixed_precision", "fp16"], "fp16 needs a GPU"),
+        (["./no_model", "--dataset", "digits"], "cannot load the model ./no_model"),
     ],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value),
 )
-def test_bad_input_is_one_line_and_exit_code_2(model_folder, capsys, model, dataset, message):
+def test_bad_input_is_one_line_and_exit_code_2(model_folder, tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    bad_parquet("range.parquet", [0, 7, 2])
+    bad_parquet("unlabelled.parquet", [-1, -1])
+    bad_parquet("nulls.parquet", [0, None])
+    bad_parquet("empty.parquet", [])
+    pq.write_table(pq.read_table("range.parquet").select(["image"]).replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})}
+    ), "images.parquet")  # fmt: skip
     with pytest.raises(SystemExit) as exit_:
-        main(["evaluate", model or str(model_folder), "--dataset", dataset])
+        main(["evaluate", str(model_folder), *arguments])
     assert exit_.value.code == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
+
+
+def test_a_model_that_gives_no_numbers_is_told_so(model_folder, image_folder, capsys):
+    model = ResNet50ForImageClassification.from_pretrained(model_folder)
+    torch.nn.init.constant_(model.fc.bias, float("nan"))
+    model.save_pretrained(model_folder)
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(model_folder), "--dataset", str(image_folder), "--num_workers", "0"])
+    assert "gives numbers that are not finite" in capsys.readouterr().err
 
 
 def test_classes_are_matched_by_name_where_names_agree(model_folder, image_folder, tmp_path, capsys):

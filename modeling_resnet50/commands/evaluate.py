@@ -1,55 +1,278 @@
-"""`resnet50 evaluate`: top-1, top-5 and loss of a model."""
+"""`resnet50 evaluate`: how good one or several models are, and how sure that is."""
 
 import argparse
-import json
 import sys
+import time
+from pathlib import Path
+from typing import Any
 
+import datasets
+import numpy as np
 import torch
 from accelerate import Accelerator
-from rich.progress import track
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from ..data.sampling import EvaluationSampler
-from ..evaluation.evaluate import evaluate_model
-from ..hub.model_folder import load_model
-from .evaluation_data import add_dataset_options, class_map_of, load_split, make_loader, protocol
+from ..data.streaming import StreamedEvaluationSampler, StreamedSplit
+from ..errors import UserError
+from ..evaluation.evaluate import predict
+from ..evaluation.metric_modules import compute_metric, load_metric
+from ..evaluation.predictions import Predictions
+from ..evaluation.results import to_json, versions, write_results
+from ..evaluation.statistics import compare, summarize
+from ..hub.classifiers import Classifier, open_classifier
+from ..hub.eval_results import protocol_in_words, write_eval_results
+from .evaluation_data import (
+    add_dataset_options,
+    add_protocol_options,
+    class_map_of,
+    load_split,
+    make_loader,
+    open_stream,
+    protocol,
+    set_protocol,
+)
+
+
+_SHOWN = 5  # of the worst classes and confusions
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     command.description = (
-        "Top-1, top-5 and loss of a model, each image once. On several processes: "
+        "Top-1, top-5 and loss of models with 95 % intervals, each image once; calibration, the worst classes and "
+        "confusions; and whether one model is better than another. On several processes: "
         "accelerate launch -m modeling_resnet50.cli evaluate …"
     )
-    command.epilog = "example: resnet50 evaluate runs/digits/best --dataset digits"
-    command.add_argument("model", help="folder of a model, or its id on the Hub")
+    command.epilog = "example: resnet50 evaluate runs/digits/best --dataset digits --output evaluation"
+    command.add_argument(
+        "models",
+        nargs="+",
+        metavar="model",
+        help="a folder or an id on the Hub (of this library, transformers or timm), timm:NAME, a file of weights "
+        "under torchvision's names, or an exported ONNX file; several are compared",
+    )
     add_dataset_options(command, required=True)
+    command.add_argument("--streaming", action="store_true", help="read parquet shards where they are")
+    add_protocol_options(command)
     command.add_argument(
         "--mixed_precision", choices=["no", "bf16", "fp16"], help="default: accelerate's configuration"
     )
+    command.add_argument("--torch_compile", action="store_true", help="compile the models first")
     command.add_argument("--flip", action="store_true", help="mean of the logits of each image and its mirror image")
+    command.add_argument(
+        "--metrics",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="further modules of `evaluate`: names on the Hub, or folders",
+    )
     command.add_argument("--trust_remote_code", action="store_true", help="run the code that comes with other models")
-    command.add_argument("--json", action="store_true", help="print the results as JSON")
+    command.add_argument(
+        "--output", type=Path, metavar="DIR", help="write results.json, and the same as the Hub's model cards have it"
+    )
+    command.add_argument("--json", action="store_true", help="print a line of JSON for each model instead")
     command.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    if len(set(options.models)) < len(options.models):
+        raise UserError("a model is given twice")
+    # Everything that can be wrong is found before the work begins.
+    metrics = {name: load_metric(name) for name in options.metrics}
     accelerator = Accelerator(mixed_precision=options.mixed_precision)
-    model, processor = load_model(options.model, options.trust_remote_code)
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise UserError("fp16 needs a GPU (accelerate would silently go on in float32): --mixed_precision bf16, or no")
+    classifiers = {name: open_classifier(name, options.trust_remote_code) for name in options.models}
+    for name, classifier in classifiers.items():
+        set_protocol(classifier.processor, options)
+        if classifier.is_onnx and (options.torch_compile or options.mixed_precision in ("bf16", "fp16")):
+            raise UserError(f"{name} is an ONNX file, whose precision and compilation are its own")
     with accelerator.main_process_first():
-        dataset = load_split(options, options.split)
-    class_map = class_map_of(model.config, dataset.features["label"].names)
-    model.to(accelerator.device, memory_format=torch.channels_last)
-    sampler = EvaluationSampler(len(dataset), options.batch_size, accelerator.process_index, accelerator.num_processes)
-    loader = make_loader(dataset, sampler, processor, accelerator.device, options.num_workers)
-    shown = accelerator.is_main_process and sys.stderr.isatty()
-    bar = iter(track(range(len(loader)), description="evaluating", disable=not shown, transient=True))
-    class_map = class_map.to(accelerator.device)
-    results = evaluate_model(model, loader, accelerator, class_map, lambda: next(bar, None), options.flip)
-    results = {name.removeprefix("val_"): value for name, value in results.items()}
-    if accelerator.is_main_process and options.json:
-        print(json.dumps({**results, "images": len(dataset)}))
-    elif accelerator.is_main_process:
-        print(f"top-1 {results['top1']:.3%}   top-5 {results['top5']:.3%}   loss {results['loss']:.4f}   ", end="")
-        resize_size, crop_size, interpolation = protocol(processor)
-        flipped = ", with mirror images" if options.flip else ""
-        print(f"({len(dataset):,} images, {resize_size} → {crop_size} pixels, {interpolation}{flipped})")
+        dataset = open_stream(options) if options.streaming else load_split(options, options.split)
+
+    named, results = {}, _results_without_models(dataset, options, accelerator)
+    for name, classifier in classifiers.items():
+        started_at = time.perf_counter()
+        named[name] = _predict(name, classifier, dataset, options, accelerator)
+        images_per_second = len(dataset) / (time.perf_counter() - started_at)
+        if not np.isfinite(named[name].logits).all():
+            raise UserError(f"{name} gives numbers that are not finite: try --mixed_precision no")
+        if accelerator.is_main_process:
+            resize_size, image_size, interpolation = protocol(classifier.processor)
+            results["models"][name] = {
+                "protocol": {
+                    "resize_size": resize_size,
+                    "image_size": image_size,
+                    "interpolation": interpolation,
+                    "flip": options.flip,
+                },
+                "images_per_second": round(images_per_second, 1),
+                **summarize(named[name]),
+                "metrics": {metric: compute_metric(module, named[name]) for metric, module in metrics.items()},
+            }
+    if accelerator.is_main_process:
+        first, *others = options.models
+        results["comparisons"] = [
+            {"first": first, "second": other, **compare(named[first], named[other])} for other in others
+        ]
+        _report(results, options)
     accelerator.end_training()
+
+
+def _results_without_models(dataset, options: argparse.Namespace, accelerator: Accelerator) -> dict[str, Any]:
+    split = options.split or (dataset.split if isinstance(dataset, datasets.Dataset) else None)
+    return {
+        "dataset": {
+            "name": options.dataset,
+            "config": options.dataset_config,
+            "split": None if split is None else str(split),
+            "images": len(dataset),
+            "classes": len(dataset.features["label"].names),
+        },
+        "precision": accelerator.mixed_precision,
+        "processes": accelerator.num_processes,
+        "models": {},
+        "comparisons": [],
+        "versions": versions(),
+    }
+
+
+def _predict(
+    name: str,
+    classifier: Classifier,
+    dataset: datasets.Dataset | StreamedSplit,
+    options: argparse.Namespace,
+    accelerator: Accelerator,
+) -> Predictions:
+    class_map, label_names = class_map_of(classifier.label_names, dataset.features["label"].names)
+    share = {"process_index": accelerator.process_index, "num_processes": accelerator.num_processes}
+    if isinstance(dataset, StreamedSplit):
+        sampler = StreamedEvaluationSampler(
+            dataset.row_group_sizes, options.batch_size, num_workers=options.num_workers, **share
+        )
+    else:
+        sampler = EvaluationSampler(len(dataset), options.batch_size, **share)
+    loader = make_loader(dataset, sampler, classifier.processor, accelerator.device, options.num_workers)
+    model = classifier.model.to(accelerator.device, memory_format=torch.channels_last)
+    if options.torch_compile:
+        model.compile()
+    shown = accelerator.is_main_process and sys.stderr.isatty()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+        task = bar.add_task(escape(name), total=len(dataset))
+        # The other processes are about as far.
+        return predict(
+            model,
+            loader,
+            accelerator,
+            label_names,
+            class_map,
+            options.flip,
+            lambda images: bar.advance(task, images * accelerator.num_processes),
+        )
+
+
+class _Speed(ProgressColumn):
+    def render(self, task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f} images/s")
+
+
+def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
+    if options.output is not None:
+        write_results(options.output / "results.json", results)
+        for name, result in results["models"].items():
+            folder = options.output if len(options.models) == 1 else options.output / _file_name(name)
+            write_eval_results(folder, Path(name).name, results["dataset"], result)
+    if options.json:
+        for name, result in results["models"].items():
+            print(to_json(_flat(name, result)))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    if len(options.models) == 1:
+        (result,) = results["models"].values()
+        _show_one(console, result)
+    else:
+        _show_several(console, results)
+    if options.output is not None:
+        console.print(f"wrote {escape(str(options.output))}")
+
+
+def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """The numbers most scripts want, without their intervals."""
+    numbers = {key: result[key]["value"] for key in ("top1", "top5", "loss")}
+    others = {key: result[key] for key in ("images", "ece", "temperature", "images_per_second", "metrics")}
+    return {"model": name, **numbers, **others}
+
+
+def _show_one(console: Console, result: dict[str, Any]) -> None:
+    top1, top5, loss = (result[name]["value"] for name in ("top1", "top5", "loss"))
+    console.print(
+        f"top-1 {top1:.3%}   top-5 {top5:.3%}   loss {loss:.4f}   "
+        f"({result['images']:,} images, {protocol_in_words(result)})"
+    )
+    if result["images"] > 1:
+        console.print(
+            f"95 % intervals: top-1 {_percents(result['top1'])}, top-5 {_percents(result['top5'])}, "
+            f"loss {result['loss']['low']:.4f} to {result['loss']['high']:.4f}"
+        )
+    console.print(
+        f"calibration error {result['ece']:.2%}; {result['ece_at_temperature']:.2%} with the logits divided by "
+        f"{result['temperature']:.3f}, and a loss of {result['loss_at_temperature']:.4f}"
+    )
+    for name, values in result["metrics"].items():
+        console.print(f"{escape(name)}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
+    console.print(f"{result['images_per_second']:,.1f} images/s\n")
+
+    worst = sorted(result["classes"], key=lambda row: row["top1"])[:_SHOWN]
+    table = Table("worst classes", box=None, pad_edge=False)
+    table.add_column("top-1", justify="right")
+    table.add_column("images", justify="right")
+    for row in worst:
+        table.add_row(escape(row["name"]), f"{row['top1']:.1%}", f"{row['images']:,}")
+    console.print(table)
+    if result["confusions"]:
+        table = Table("most often mistaken", "for", box=None, pad_edge=False)
+        table.add_column("images", justify="right")
+        for row in result["confusions"][:_SHOWN]:
+            table.add_row(escape(row["name"]), escape(row["predicted_name"]), f"{row['images']:,}")
+        console.print()
+        console.print(table)
+
+
+def _show_several(console: Console, results: dict[str, Any]) -> None:
+    table = Table("model", box=None, pad_edge=False)
+    for name in ("top-1, 95 %", "top-5, 95 %", "loss", "ECE", "images/s", "protocol"):
+        table.add_column(name, justify="left" if name == "protocol" else "right", no_wrap=name != "protocol")
+    for name, result in results["models"].items():
+        table.add_row(
+            escape(name),
+            f"{result['top1']['value']:.2%} ({_percents(result['top1'], 1, '–')})",
+            f"{result['top5']['value']:.2%} ({_percents(result['top5'], 1, '–')})",
+            f"{result['loss']['value']:.4f}",
+            f"{result['ece']:.2%}",
+            f"{result['images_per_second']:,.1f}",
+            protocol_in_words(result),
+        )
+    console.print(table)
+    console.print()
+    for row in results["comparisons"]:
+        difference = row["top1_difference"]
+        value, low, high = (f"{100 * difference[name]:+.2f}" for name in ("value", "low", "high"))
+        console.print(
+            f"{escape(row['second'])} − {escape(row['first'])}: {value} points of top-1 ({low} to {high}); "
+            f"right alone on {row['only_second']:,} images, wrong alone on {row['only_first']:,} "
+            f"(McNemar p = {row['p_value']:.2g})"
+        )
+
+
+def _percents(interval: dict[str, float], digits: int = 2, to: str = "% to ") -> str:
+    return f"{100 * interval['low']:.{digits}f}{to}{100 * interval['high']:.{digits}f}%"
+
+
+def _file_name(name: str) -> str:
+    """A model's name as that of a folder."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-.") or "model"

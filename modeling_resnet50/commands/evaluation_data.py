@@ -1,16 +1,21 @@
-"""The images that a command judges a model by, or calibrates it on."""
+"""The images that a command judges a model by, or calibrates it on, and how they are prepared."""
 
 import argparse
 import sys
 
 import datasets
 import torch
-import transformers
+from transformers import BitImageProcessor
 
+from ..data.folders import VALIDATION_NAMES
 from ..data.loader import DeviceLoader, ImageBatches
 from ..data.sources import load_evaluation_split
-from ..data.transforms import evaluation_transform
+from ..data.streaming import StreamedImageBatches, StreamedSplit, open_streamed_split
+from ..data.transforms import evaluation_resize_size, evaluation_transform
 from ..errors import UserError
+
+
+INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # by PIL's numbers
 
 
 def add_dataset_options(command, required: bool) -> None:
@@ -21,10 +26,24 @@ def add_dataset_options(command, required: bool) -> None:
     )
     command.add_argument("--dataset_config", help="configuration of the data set on the Hub")
     command.add_argument("--split", help="default: the validation split, or the only one there is")
-    command.add_argument("--image_column", help="default: the only image column")
-    command.add_argument("--label_column", help="default: the only class-label column, or 'label'")
+    command.add_argument(
+        "--image_column_name", "--image_column", dest="image_column", help="default: the only image column"
+    )
+    command.add_argument(
+        "--label_column_name",
+        "--label_column",
+        dest="label_column",
+        help="default: the only class-label column, or 'label'",
+    )
     command.add_argument("--batch_size", type=int, default=64, help="images per process at once (default 64)")
     command.add_argument("--num_workers", type=int, default=2, help="processes that decode images (default 2)")
+
+
+def add_protocol_options(command) -> None:
+    group = command.add_argument_group("image preparation", "default: as the model's own processor has it")
+    group.add_argument("--image_size", type=int, help="side of the central square, in pixels")
+    group.add_argument("--crop_ratio", type=float, help="of that side to the short side before the crop, e.g. 0.875")
+    group.add_argument("--interpolation", choices=list(INTERPOLATIONS.values()))
 
 
 def load_split(options: argparse.Namespace, split: str | None) -> datasets.Dataset:
@@ -37,34 +56,74 @@ def load_split(options: argparse.Namespace, split: str | None) -> datasets.Datas
     )
 
 
-def make_loader(dataset: datasets.Dataset, sampler, processor, device: torch.device, num_workers: int) -> DeviceLoader:
-    batches = ImageBatches(dataset, evaluation_transform(*protocol(processor)))
+def open_stream(options: argparse.Namespace) -> StreamedSplit:
+    """As `load_split`, of parquet shards that stay where they are."""
+    if options.dataset == "digits":
+        raise UserError("digits comes with the package: there is nothing to stream")
+    names = VALIDATION_NAMES if options.split is None else [options.split]
+    columns = (options.dataset_config, options.image_column, options.label_column)
+    return open_streamed_split(options.dataset, names, *columns)
+
+
+def make_loader(
+    dataset: datasets.Dataset | StreamedSplit,
+    sampler,
+    processor: BitImageProcessor,
+    device: torch.device,
+    num_workers: int,
+) -> DeviceLoader:
+    images = StreamedImageBatches if isinstance(dataset, StreamedSplit) else ImageBatches
+    batches = images(dataset, evaluation_transform(*protocol(processor)))
     return DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, num_workers)
 
 
-def class_map_of(config: transformers.PreTrainedConfig, data_names: list[str]) -> torch.Tensor:
-    """The model's class for each class of the data: by name where the names agree, else by position."""
-    if set(data_names) <= set(config.label2id):
-        return torch.tensor([int(config.label2id[name]) for name in data_names])
-    if len(data_names) != config.num_labels:
+def class_map_of(label_names: list[str], data_names: list[str]) -> tuple[torch.Tensor, list[str]]:
+    """
+    The model's class for each class of the data: by name where the names agree, else by position.
+
+    Args:
+        label_names, data_names: of the classes of the model and of the data.
+
+    Returns:
+        int64 `(number of classes of the data,)`; and the names of the model's classes, which are the data's if the
+        classes were matched by position.
+    """
+    number_of = {name: number for number, name in enumerate(label_names)}
+    if set(data_names) <= number_of.keys():
+        return torch.tensor([number_of[name] for name in data_names]), label_names
+    if len(data_names) != len(label_names):
         raise UserError(
-            f"the data has {len(data_names)} classes ({data_names[0]}, …), the model {config.num_labels} "
-            f"({config.id2label[0]}, …)"
+            f"the data has {len(data_names)} classes ({data_names[0]}, …), the model {len(label_names)} "
+            f"({label_names[0]}, …)"
         )
     print("note: the data's class names are not the model's; classes are matched by position", file=sys.stderr)
-    return torch.arange(len(data_names))
+    return torch.arange(len(data_names)), data_names
 
 
-def protocol(processor) -> tuple[int, int, str]:
+def protocol(processor: BitImageProcessor) -> tuple[int, int, str]:
     """Short side, crop and interpolation, as the model's own processor states them."""
-    try:
-        interpolation = {2: "bilinear", 3: "bicubic"}[int(processor.resample)]
-        crop_size = processor.crop_size
-        if crop_size["height"] != crop_size["width"]:
-            raise KeyError("a square crop")
-        return processor.size["shortest_edge"], crop_size["height"], interpolation
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{type(processor).__name__} does not resize the short side and crop the centre, which is all that "
-            f"`resnet50 evaluate` can do; missing: {error}"
-        ) from error
+    interpolation = INTERPOLATIONS[int(processor.resample)]
+    return processor.size["shortest_edge"], processor.crop_size["height"], interpolation
+
+
+def set_protocol(processor: BitImageProcessor, options: argparse.Namespace) -> None:
+    """
+    Change what the options of `add_protocol_options` say; of a new size, the ratio stays as it was.
+
+    Raises:
+        UserError: no such size or ratio.
+    """
+    resize_size, crop_size, _ = protocol(processor)
+    image_size = crop_size if options.image_size is None else options.image_size
+    if image_size < 1:
+        raise UserError("--image_size must be at least 1")
+    if options.crop_ratio is None:
+        resize_size = image_size * resize_size // crop_size
+    elif 0 < options.crop_ratio <= 1:
+        resize_size = evaluation_resize_size(image_size, options.crop_ratio)
+    else:
+        raise UserError("--crop_ratio must be above 0 and at most 1, as in 0.875 (224 of 256 pixels)")
+    processor.size = {"shortest_edge": resize_size}
+    processor.crop_size = {"height": image_size, "width": image_size}
+    if options.interpolation is not None:
+        processor.resample = {name: number for number, name in INTERPOLATIONS.items()}[options.interpolation]

@@ -92,7 +92,8 @@ def _export_onnx(model, processor, folder: Path, options: argparse.Namespace) ->
     parts = [chosen[start : start + options.batch_size] for start in range(0, len(chosen), options.batch_size)]
     calibration = make_loader(train, parts, processor, cpu, options.num_workers)
     quantized = quantize_onnx(folder, (batch["pixel_values"].numpy() for batch in calibration))
-    class_map = class_map_of(model.config, validation.features["label"].names)
+    label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    class_map, _ = class_map_of(label_names, validation.features["label"].names)
     measured = {}
     for name in ("model.onnx", quantized.name):
         loader = make_loader(

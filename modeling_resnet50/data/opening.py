@@ -75,6 +75,8 @@ def errors_named(dataset_name: str) -> Iterator[None]:
         ) from error
     except (OSError, HTTPError, pa.ArrowException, DatasetGenerationError) as error:
         reason = " ".join(cause(error).split())
+        if "BatchSize must be greater than 0" in reason:  # what `datasets` says of a file without a row group
+            raise UserError(f"cannot read {dataset_name}: a parquet file without rows") from error
         raise UserError(f"cannot read {dataset_name}: {reason}. {_RUNS_NOW}") from error
     except ValueError as error:  # a configuration that does not exist, or has to be chosen
         raise UserError(f"{dataset_name}: {' '.join(str(error).split())}") from error

@@ -139,9 +139,12 @@ def _columns(dataset: Dataset, image_column: str | None, label_column: str | Non
     words = names_in_words(names)  # so that a model says what it sees, wherever its ImageNet came from
     if words != names:
         dataset = dataset.cast_column("label", ClassLabel(names=words))
-    labels = np.asarray(dataset["label"][:])
+    labels = np.array([-1 if label is None else label for label in dataset["label"][:]])
     if labels.min() < 0:
         raise UserError(f"{(labels < 0).sum()} images have no label (label -1, as in ImageNet's test split)")
+    if labels.max() >= len(names):
+        row = int(labels.argmax())
+        raise UserError(f"row {row} has label {labels[row]}, but there are {len(names)} classes, counted from 0")
     return dataset
 
 

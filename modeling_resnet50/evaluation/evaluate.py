@@ -1,7 +1,9 @@
 """The evaluation loop, used after each epoch of training and by `resnet50 evaluate`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -9,58 +11,107 @@ from torch import Tensor, nn
 from ..data.loader import DeviceLoader
 from .metrics.cross_entropy.cross_entropy import CrossEntropy
 from .metrics.topk_accuracy.topk_accuracy import TopKAccuracy
+from .predictions import Predictions
+
+
+@torch.inference_mode()
+def forward_batches(
+    model: nn.Module, loader: DeviceLoader, accelerator: Accelerator, flip: bool = False
+) -> Iterator[tuple[dict[str, Any], Tensor]]:
+    """
+    This process's batches, each with its logits, float32 `(batch, num_labels)`, on the device.
+
+    Args:
+        model: returns `logits`. In evaluation mode meanwhile; its mode is restored afterwards.
+        loader: this process's share; the shares may differ in length.
+        accelerator: gives the precision.
+        flip: test-time augmentation: mean of the logits of each image and its mirror image.
+    """
+    was_training = model.training
+    model.eval()
+    network = accelerator.unwrap_model(model)  # DDP would synchronise at each forward, and shares differ in length
+    try:
+        for batch in loader:
+            pixel_values = batch["pixel_values"]
+            with accelerator.autocast():
+                logits = network(pixel_values=pixel_values).logits
+                if flip:
+                    logits = (logits + network(pixel_values=pixel_values.flip(-1)).logits) / 2
+            yield batch, logits.float()
+    finally:
+        model.train(was_training)
 
 
 @torch.inference_mode()
 def evaluate_model(
-    model: nn.Module,
-    loader: DeviceLoader,
-    accelerator: Accelerator,
-    class_map: Tensor | None = None,
-    on_batch: Callable[[], None] | None = None,
-    flip: bool = False,
+    model: nn.Module, loader: DeviceLoader, accelerator: Accelerator, flip: bool = False
 ) -> dict[str, float]:
     """
     Top-1, top-5 and loss over all images of all processes' loaders, each image exactly once.
 
     Args:
-        model: returns `logits` `(batch, num_labels)`. Its mode (train or eval) is restored afterwards.
-        loader: this process's share; the shares may differ in length.
-        accelerator: gives precision and processes. Call on every process.
-        class_map: int64 `(number of classes of the data,)`, the model's class for each label of the data.
-        on_batch: called after each batch, to show progress.
-        flip: test-time augmentation: mean of the logits of each image and its mirror image.
+        model, loader, accelerator, flip: as for `forward_batches`. Call on every process.
 
     Returns:
         `{"val_loss": nats, "val_top1": share, "val_top5": share}`, the same on every process.
     """
-    was_training = model.training
-    model.eval()
-    model = accelerator.unwrap_model(model)  # DDP would synchronise at each forward, and shares differ in length
-    top_classes, labels, log_likelihoods = [], [], []
-    for batch in loader:
-        with accelerator.autocast():
-            logits = model(pixel_values=batch["pixel_values"]).logits
-            if flip:
-                logits = (logits + model(pixel_values=batch["pixel_values"].flip(-1)).logits) / 2
-        log_probabilities = logits.float().log_softmax(-1)
-        target = batch["labels"] if class_map is None else class_map[batch["labels"]]
-        top_classes.append(log_probabilities.topk(min(5, logits.shape[-1])).indices)
-        log_likelihoods.append(log_probabilities.gather(-1, target[:, None]).squeeze(-1).double())
+    top_classes, labels, log_probabilities = [], [], []
+    for batch, logits in forward_batches(model, loader, accelerator, flip):
+        target = batch["labels"]
+        top_classes.append(logits.topk(min(5, logits.shape[-1])).indices)
+        log_probabilities.append(logits.log_softmax(-1).gather(-1, target[:, None]).squeeze(-1).double())
         labels.append(target)
-        if on_batch is not None:
-            on_batch()
-    model.train(was_training)
 
-    top_classes, labels, log_likelihoods = (
-        _gather_ragged(torch.cat(parts), accelerator).cpu().numpy() for parts in (top_classes, labels, log_likelihoods)
+    top_classes, labels, log_probabilities = (
+        _gather_ragged(torch.cat(parts), accelerator).cpu().numpy()
+        for parts in (top_classes, labels, log_probabilities)
     )
     accuracy = TopKAccuracy(keep_in_memory=True)
     accuracy.add_batch(predictions=top_classes, references=labels)
     loss = CrossEntropy(keep_in_memory=True)
-    loss.add_batch(predictions=log_likelihoods, references=labels)
+    loss.add_batch(log_probabilities=log_probabilities, references=labels)
     results = {**accuracy.compute(), **loss.compute()}
     return {"val_loss": results["loss"], "val_top1": results["top1"], "val_top5": results["top5"]}
+
+
+def predict(
+    model: nn.Module,
+    loader: DeviceLoader,
+    accelerator: Accelerator,
+    label_names: list[str],
+    class_map: Tensor | None = None,
+    flip: bool = False,
+    on_batch: Callable[[int], None] = lambda images: None,
+) -> Predictions:
+    """
+    What the model says of every image of all processes' loaders, in the order of the split.
+
+    Args:
+        model, loader, accelerator, flip: as for `forward_batches`. Call on every process.
+        label_names: of the model's classes.
+        class_map: int64 `(number of classes of the data,)`, the model's class for each label of the data.
+        on_batch: told the number of images of each batch, to show progress.
+
+    Returns:
+        The same on every process.
+    """
+    logits, labels, indices = [], [], []
+    for batch, batch_logits in forward_batches(model, loader, accelerator, flip):
+        logits.append(batch_logits.cpu())
+        labels.append(batch["labels"].cpu())
+        indices += batch["indices"]
+        on_batch(len(batch_logits))
+    if not logits:  # more processes than images
+        logits.append(torch.empty(0, len(label_names)))
+        labels.append(torch.empty(0, dtype=torch.int64))
+    logits, labels, indices = (
+        _gather_ragged(values.to(accelerator.device), accelerator).cpu().numpy()
+        for values in (torch.cat(logits), torch.cat(labels), torch.tensor(indices, dtype=torch.int64))
+    )
+    order = np.argsort(indices)
+    assert np.array_equal(indices[order], np.arange(len(indices))), "an image was met twice, or not at all"
+    labels = labels[order]
+    return Predictions(logits[order], labels if class_map is None else class_map.numpy()[labels], label_names)
 
 
 def _gather_ragged(values: Tensor, accelerator: Accelerator) -> Tensor:

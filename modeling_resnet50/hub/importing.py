@@ -247,21 +247,32 @@ def _from_timm(name: str, source: str) -> Source:
         "output_stride": model.feature_info[-1]["reduction"],
         "batch_norm_eps": model.bn1.eps,
     }
-    subset = infer_imagenet_subset(model)
-    if subset is not None:
-        fields |= _labels(ImageNetInfo(subset).label_names())
-    data = resolve_model_data_config(model, use_test_size=True)
-    if data["crop_mode"] != "center" or data["interpolation"] not in ("bilinear", "bicubic"):
-        raise UserError(f"{source} prepares its images by {data['crop_mode']} crop and {data['interpolation']}")
-    processor = image_processor(
-        data["input_size"][-1], data["crop_pct"], data["interpolation"], list(data["mean"]), list(data["std"])
-    )
+    names = timm_label_names(model)
+    if names is not None:
+        fields |= {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    processor = timm_processor(model, source)
     return Source(f"timm's {model.pretrained_cfg['architecture']}", state, fields, processor, model)
 
 
-def _labels(wnids: list[str]) -> dict[str, Any]:
-    words = imagenet_words(wnids)
-    return {"id2label": dict(enumerate(words)), "label2id": {word: index for index, word in enumerate(words)}}
+def timm_processor(model: nn.Module, source: str) -> BitImageProcessor:
+    """
+    How timm prepares images to validate its model.
+
+    Raises:
+        UserError: in another way than by resizing the short side and cropping the centre.
+    """
+    data = resolve_model_data_config(model, use_test_size=True)
+    if data["crop_mode"] != "center" or data["interpolation"] not in ("bilinear", "bicubic"):
+        raise UserError(f"{source} prepares its images by {data['crop_mode']} crop and {data['interpolation']}")
+    return image_processor(
+        data["input_size"][-1], data["crop_pct"], data["interpolation"], list(data["mean"]), list(data["std"])
+    )
+
+
+def timm_label_names(model: nn.Module) -> list[str] | None:
+    """The classes of a model of timm, in words; None: it tells something else than ImageNet's apart."""
+    subset = infer_imagenet_subset(model)
+    return None if subset is None else imagenet_words(ImageNetInfo(subset).label_names())
 
 
 def _from_transformers(source: str) -> Source:
@@ -285,23 +296,37 @@ def _from_transformers(source: str) -> Source:
     if not has_classifier:
         state = {name: value for name, value in state.items() if not name.startswith("fc.")}
     reference = LogitsOnly(model) if has_classifier else None
-    return Source("transformers' own ResNet", state, fields, _as_bit_processor(original, source), reference)
+    return Source("transformers' own ResNet", state, fields, as_bit_processor(original, source), reference)
 
 
-def _as_bit_processor(processor: Any, source: str) -> BitImageProcessor:
-    """The same preparation as a BitImageProcessor. microsoft/resnet-50 comes with a ConvNextImageProcessor."""
-    interpolation = {2: "bilinear", 3: "bicubic"}.get(int(processor.resample))
-    size = dict(processor.size).get("shortest_edge")
-    if interpolation is None or size is None:
-        raise UserError(f"{source}: {type(processor).__name__} prepares images in a way this library does not")
-    if "ConvNext" in type(processor).__name__:  # resizes to size / crop_pct and crops; from 384 pixels on, it squeezes
-        if size >= 384:
-            raise UserError(f"{source}: its processor changes the aspect ratio of images, which ours does not")
-        crop_size, ratio = size, processor.crop_pct
-    else:
-        crop_size = processor.crop_size["height"] if processor.do_center_crop else size
-        ratio = crop_size / size
-    return image_processor(crop_size, ratio, interpolation, list(processor.image_mean), list(processor.image_std))
+def as_bit_processor(processor: Any, source: str) -> BitImageProcessor:
+    """
+    The same preparation as a BitImageProcessor. microsoft/resnet-50 comes with a ConvNextImageProcessor.
+
+    Raises:
+        UserError: it does something else than to resize the short side, crop the central square and normalise.
+    """
+    try:
+        interpolation = {2: "bilinear", 3: "bicubic"}[int(processor.resample)]
+        size = dict(processor.size)["shortest_edge"]
+        if "ConvNext" in type(processor).__name__:  # resizes to size / crop_pct and crops; squeezes from 384 on
+            if size >= 384:
+                raise KeyError("the aspect ratio of the images")
+            crop_size, ratio = size, processor.crop_pct
+        else:
+            crop_size = processor.crop_size["height"] if processor.do_center_crop else size
+            if processor.do_center_crop and processor.crop_size["width"] != crop_size:
+                raise KeyError("a square crop")
+            ratio = crop_size / (size + 0.5)  # which rounds down to `size` whatever the numbers
+        if abs(255 * processor.rescale_factor - 1) > 1e-6 or not processor.do_normalize:
+            raise KeyError("pixels in [0, 1], normalised")
+        mean_std = list(processor.image_mean), list(processor.image_std)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{source}: its {type(processor).__name__} does not resize the short side and crop the centre, which is "
+            f"all that this library can do; missing: {error}"
+        ) from error
+    return image_processor(crop_size, ratio, interpolation, *mean_std)
 
 
 @torch.inference_mode()

@@ -76,7 +76,7 @@ def model_card(
     accuracies = _accuracies(row, prefix, config.num_labels)
     footprint = estimate_footprint(history, sessions)
     speed = statistics.median(r["images_per_second"] for r in history)
-    repository = _hub_id(recipe.hub_model_id)
+    repository = recipe.hub_model_id
     changes = [one_line(change, _LONGEST_CHANGE) for change in Recipe(**settings).changes_since({})]
     return ModelCard.from_template(
         _metadata(recipe, config, accuracies, footprint, sessions),
@@ -217,7 +217,7 @@ def _accuracies(row: dict[str, Any], prefix: str, num_labels: int) -> dict[str, 
 
 def _name(recipe: Recipe) -> str:
     """The repository's, or one made of the data set's."""
-    if _hub_id(recipe.hub_model_id):
+    if recipe.hub_model_id:
         return recipe.hub_model_id.split("/")[-1]
     slug = re.sub("[^a-z0-9]+", "-", recipe.public_dict()["dataset_name"].lower()).strip("-")
     return f"resnet50-{slug[:60]}" if slug else "resnet50"
@@ -289,7 +289,7 @@ def _machine(session: dict[str, Any]) -> str:
 
 def _commands(recipe: Recipe, session: dict[str, Any]) -> list[str]:
     """What trains this again: the published recipe, and beside it what belongs to the machine or was not published."""
-    repository = _hub_id(recipe.hub_model_id)
+    repository = recipe.hub_model_id
     lines = [f"git checkout {session['git']['commit']}"] if session["git"] else []
     recipe_file = f"{_SOMEWHERE}/{RECIPE_FILE}"
     if repository:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +24,13 @@ from ..errors import UserError
 from ..evaluation import TopKAccuracy
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .fold import fold_batch_norm
+from .model_folder import image_processor
 from .weights import LogitsOnly
 
 
 if TYPE_CHECKING:
     import onnx
+    import onnxruntime
 
 # Held down to what onnxruntime 1.24, our lower bound, knows. The exporter and onnxruntime 1.32 go up to 27, which
 # gives the same fused graph at the same speed; of 28, onnxruntime 1.32 lacks int8's DequantizeLinear.
@@ -136,14 +139,63 @@ def evaluate_onnx(path: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]]) 
     Returns:
         `{"top1": share, "top5": share}`.
     """
-    with _needs_onnx():
-        import onnxruntime
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = _session(path)
     accuracy = TopKAccuracy(keep_in_memory=True)
     for pixel_values, labels in batches:
         (logits,) = session.run(["logits"], {"pixel_values": pixel_values})
         accuracy.add_batch(predictions=np.argsort(-logits, axis=1)[:, :5], references=labels)
     return accuracy.compute()
+
+
+def open_onnx(path: Path) -> tuple[nn.Module, list[str], BitImageProcessor]:
+    """
+    A file that `export_onnx` or `quantize_onnx` wrote, to be run by ONNX Runtime on the CPU.
+
+    Returns:
+        The model, which answers as transformers' do; the names of its classes; and how its images are prepared.
+
+    Raises:
+        UserError: no such file, damaged, from elsewhere, or the packages for it are not installed.
+    """
+    session = _session(path)
+    metadata = session.get_modelmeta().custom_metadata_map
+    try:
+        preparation, names = json.loads(metadata["preprocessing"]), json.loads(metadata["id2label"])
+        crop_size = preparation["crop_size"]
+        processor = image_processor(
+            crop_size,
+            crop_size / (preparation["resize_short_side"] + 0.5),  # which rounds down to that size
+            preparation["interpolation"],
+            preparation["mean"],
+            preparation["std"],
+        )
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} does not say how its images are prepared and what its classes are: write it with "
+            "`resnet50 export --format onnx`"
+        ) from error
+    return _OnnxModel(session), [names[str(index)] for index in range(len(names))], processor
+
+
+class _OnnxModel(nn.Module):
+    def __init__(self, session: "onnxruntime.InferenceSession"):
+        super().__init__()
+        self.session = session
+
+    def forward(self, pixel_values: Tensor) -> SimpleNamespace:
+        (logits,) = self.session.run(["logits"], {"pixel_values": pixel_values.float().cpu().numpy()})
+        return SimpleNamespace(logits=torch.from_numpy(logits).to(pixel_values.device))
+
+
+def _session(path: Path) -> "onnxruntime.InferenceSession":
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with _needs_onnx():
+        import onnxruntime
+    try:
+        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own classes, which have no common base
+        raise UserError(f"{path} is damaged or not an ONNX file: {' '.join(str(error).split())}") from error
 
 
 def add_metadata(path: Path, values: dict[str, str]) -> None:

@@ -1,13 +1,12 @@
 """Weights that a training run starts from, or learns from."""
 
-from types import SimpleNamespace
-
 from timm.data import resolve_model_data_config
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..recipe import Recipe
+from .classifiers import TimmClassifier
 from .importing import import_model, open_timm, timm_name
 from .model_folder import load_model
 
@@ -54,15 +53,3 @@ def load_teacher(name_or_path: str) -> tuple[nn.Module, list[float], list[float]
         return TimmClassifier(model), list(data_config["mean"]), list(data_config["std"])
     model, processor = load_model(name_or_path)
     return model, list(processor.image_mean), list(processor.image_std)
-
-
-class TimmClassifier(nn.Module):
-    """A model of timm that answers as transformers' do."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-        self.config = SimpleNamespace(num_labels=model.num_classes)
-
-    def forward(self, pixel_values: Tensor) -> SimpleNamespace:
-        return SimpleNamespace(logits=self.model(pixel_values))

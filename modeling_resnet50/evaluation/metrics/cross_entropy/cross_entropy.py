@@ -9,14 +9,14 @@ _DESCRIPTION = "Mean negative log-probability, in nats, that the model gave to t
 
 _INPUTS = """
 Args:
-    predictions: for each image, the log-probability of its true class. (One number an image, not 1000 logits.)
+    log_probabilities: for each image, the log-probability of its true class. (One number an image, not 1000 logits.)
     references: for each image, its true class index. Only counted.
 
 Returns:
     {"loss": …}
 
 Example:
-    >>> metric.compute(predictions=[0.0, -2.0], references=[3, 1])
+    >>> metric.compute(log_probabilities=[0.0, -2.0], references=[3, 1])
     {'loss': 1.0}
 """
 
@@ -28,9 +28,9 @@ class CrossEntropy(evaluate.Metric):
             citation="",
             inputs_description=_INPUTS,
             features=datasets.Features(
-                {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
+                {"log_probabilities": datasets.Value("float64"), "references": datasets.Value("int64")}
             ),
         )
 
-    def _compute(self, predictions, references):
-        return {"loss": float(-np.mean(predictions))}
+    def _compute(self, log_probabilities, references):
+        return {"loss": float(-np.mean(log_probabilities))}

@@ -1,0 +1,56 @@
+"""
+results.json: an evaluation, to be read by programs.
+
+    dataset       name, config, split (null: not said), images, classes (number)
+    precision     "no" (float32), "bf16" or "fp16"
+    processes     number
+    models        for each model, by the name it was given:
+        protocol              resize_size and image_size (pixels), interpolation, flip (mirror images averaged)
+        images_per_second     over all processes, from file to logits
+        top1, top5, loss      {value, low, high}: shares, nats, 95 % intervals of the bootstrap over images
+        ece                   expected calibration error, 15 bins
+        temperature           divides the logits for the smallest loss; loss_at_temperature, ece_at_temperature
+        reliability           15 × {low, high, images, confidence, accuracy}
+        classes               for each class that occurs {label, name, images, correct, top1}
+        confusions            up to 20 × {label, name, predicted_label, predicted_name, images, share}, share being of
+                              the true class's images
+        metrics               what --metrics asked for, by name
+    comparisons   the first model with each other one: {first, second, top1_difference: {value, low, high} (second
+                  minus first, paired bootstrap), only_first, only_second (images that one alone gets right), p_value
+                  (McNemar's exact test)}
+    versions      of this package, torch, timm, transformers
+
+Numbers that do not exist, such as the interval of a single image, are null.
+"""
+
+import json
+import math
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..files import replaced_file
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that decide the numbers."""
+    return {name: version(name) for name in ("modeling-resnet50", "torch", "timm", "transformers")}
+
+
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    """Write results.json, laid out as above."""
+    with replaced_file(path) as file:
+        file.write_text(to_json(results, indent=1) + "\n", encoding="utf-8")
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """As strict JSON, which has no NaN."""
+    return json.dumps(_without_nan(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,82 @@
+"""Image classifiers to be judged or asked, wherever they come from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from timm.data import ImageNetInfo
+from torch import Tensor, nn
+from transformers import BitImageProcessor
+
+from ..data.class_names import imagenet_words
+from .importing import as_bit_processor, import_model, open_timm, timm_label_names, timm_name, timm_processor
+from .model_folder import load_model
+from .onnx import open_onnx
+
+
+@dataclass
+class Classifier:
+    """
+    Attributes:
+        model: in evaluation mode; from `pixel_values` float32 `(batch, 3, height, width)` to an answer with `logits`
+            `(batch, num_labels)`.
+        label_names: of its classes.
+        processor: how its images are prepared.
+    """
+
+    model: nn.Module
+    label_names: list[str]
+    processor: BitImageProcessor
+
+    @property
+    def is_onnx(self) -> bool:
+        """Run by ONNX Runtime, in a precision of its own."""
+        return next(self.model.parameters(), None) is None
+
+
+def open_classifier(source: str, trust_remote_code: bool = False) -> Classifier:
+    """
+    Open a classifier as it is, without making it one of ours.
+
+    Args:
+        source: a folder of this library, of transformers or of timm, or its id on the Hub; `timm:NAME`; a file of
+            weights under torchvision's names; an ONNX file that `resnet50 export` wrote, or its folder.
+        trust_remote_code: run the code that comes with other models.
+
+    Raises:
+        UserError: nothing there, damaged, no classifier, or one whose images are prepared in a way we cannot.
+    """
+    path = Path(source).expanduser()
+    if path.suffix == ".onnx":
+        return Classifier(*open_onnx(path))
+    if (path / "onnx" / "model.onnx").is_file() and not (path / "model.safetensors").is_file():
+        return Classifier(*open_onnx(path / "onnx" / "model.onnx"))
+    name = timm_name(source)
+    if name is not None:  # transformers' wrapper cannot open what timm 1.0.31 writes
+        model = open_timm(name, source)
+        nameless = [f"LABEL_{index}" for index in range(model.num_classes)]
+        return Classifier(TimmClassifier(model), timm_label_names(model) or nameless, timm_processor(model, source))
+    if path.is_file():
+        imported = import_model(source)
+        label_names = _names(imported.model)
+        if label_names[0] == "LABEL_0" and len(label_names) == 1000:  # the file has no names; these classes are known
+            label_names = imagenet_words(ImageNetInfo().label_names())
+        return Classifier(imported.model, label_names, imported.processor)
+    model, processor = load_model(source, trust_remote_code)
+    return Classifier(model.eval(), _names(model), as_bit_processor(processor, source))
+
+
+class TimmClassifier(nn.Module):
+    """A model of timm that answers as transformers' do."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.config = SimpleNamespace(num_labels=model.num_classes)
+
+    def forward(self, pixel_values: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.model(pixel_values))
+
+
+def _names(model) -> list[str]:
+    return [model.config.id2label[index] for index in range(model.config.num_labels)]

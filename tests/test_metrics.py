@@ -1,0 +1,204 @@
+"""The metrics work as `evaluate` modules do: offline, in parts, over processes, combined, and by its evaluator."""
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import datasets
+import evaluate
+import numpy as np
+import pytest
+import torch
+import yaml
+from accelerate import Accelerator
+from conftest import TINY, as_if_trained
+from sklearn.metrics import log_loss, top_k_accuracy_score
+from timm.data import RealLabelsImagenet
+
+import modeling_resnet50.evaluation.metrics
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
+from modeling_resnet50.data.sampling import EvaluationSampler
+from modeling_resnet50.data.sources import load_evaluation_split
+from modeling_resnet50.data.transforms import evaluation_transform
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.evaluation.evaluate import evaluate_model, predict
+from modeling_resnet50.evaluation.metric_modules import compute_metric, load_metric
+from modeling_resnet50.evaluation.predictions import Predictions
+from modeling_resnet50.evaluation.statistics import log_probabilities, summarize, top_classes
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+
+
+METRICS = Path(modeling_resnet50.evaluation.metrics.__file__).parent
+NAMES = ["cross_entropy", "expected_calibration_error", "real_accuracy", "topk_accuracy"]
+MEAN_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def load(name, **settings):
+    return evaluate.load(str(METRICS / name), **(settings or {"keep_in_memory": True}))
+
+
+@pytest.fixture(scope="module")
+def said():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(150, 10)).astype(np.float32), rng.integers(0, 10, 150)
+    return Predictions(logits, labels, [str(number) for number in range(10)])
+
+
+def inputs_of(said):
+    log_probability, confidence = log_probabilities(said)
+    return {
+        "predictions": top_classes(said),
+        "references": said.labels,
+        "log_probabilities": log_probability,
+        "confidences": confidence,
+    }
+
+
+def test_topk_accuracy_equals_scikit_learn(said):
+    metric, inputs = load("topk_accuracy"), inputs_of(said)
+    for start in range(0, 150, 64):
+        metric.add_batch(**{name: inputs[name][start : start + 64] for name in ("predictions", "references")})
+    result = metric.compute()
+    for k in (1, 5):
+        expected = top_k_accuracy_score(said.labels, said.logits, k=k, labels=range(10))
+        assert result[f"top{k}"] == pytest.approx(expected)
+
+
+def test_cross_entropy_equals_scikit_learn(said):
+    inputs = inputs_of(said)
+    result = load("cross_entropy").compute(
+        log_probabilities=inputs["log_probabilities"], references=inputs["references"]
+    )
+    probabilities = np.exp(said.logits.astype(float))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    assert result["loss"] == pytest.approx(log_loss(said.labels, probabilities, labels=range(10)))
+
+
+def test_expected_calibration_error_by_hand():
+    """Two bins: three images of mean confidence 0.2 of which one is right, and one of 0.9 that is right."""
+    given = {"references": [1, 1, 1, 1], "confidences": [0.1, 0.2, 0.3, 0.9]}
+    for predictions in ([1, 0, 0, 1], [[1, 0], [0, 1], [0, 1], [1, 0]]):  # with and without the less likely classes
+        result = load("expected_calibration_error").compute(predictions=predictions, num_bins=2, **given)
+        assert result["ece"] == pytest.approx((3 * abs(0.2 - 1 / 3) + abs(0.9 - 1)) / 4)
+
+
+def test_a_confidence_on_an_edge_is_in_the_bin_below():
+    result = load("expected_calibration_error").compute(
+        predictions=[0, 1], references=[0, 0], confidences=[0.5, 0.6], num_bins=2
+    )
+    assert result["ece"] == pytest.approx((0.5 + 0.6) / 2)  # together they would be |0.55 - 0.5|
+
+
+def test_real_accuracy_equals_timms():
+    paths = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 50001)]
+    timms = RealLabelsImagenet(paths)
+    real = [timms.real_labels[path] for path in paths]
+    assert [] in real  # some images have none
+    first, nothing = np.array([(labels or [0])[0] for labels in real]), 999
+    predictions = np.where(np.random.default_rng(0).random(50000) < 0.6, first, nothing)  # right about as often
+    for start in range(0, 50000, 10000):
+        timms.add_result(torch.nn.functional.one_hot(torch.tensor(predictions[start : start + 10000]), 1000).float())
+    result = load("real_accuracy").compute(predictions=predictions, references=real)
+    assert 100 * result["real_accuracy"] == pytest.approx(timms.get_accuracy(k=1))
+    assert result["images"] == sum(bool(labels) for labels in real)
+
+
+def test_combined_they_take_one_set_of_inputs_and_give_all_their_numbers(said):
+    ours = [load(name) for name in ("topk_accuracy", "cross_entropy", "expected_calibration_error")]
+    combined, inputs = evaluate.combine(ours), inputs_of(said)
+    for start in range(0, 150, 40):
+        combined.add_batch(**{name: values[start : start + 40] for name, values in inputs.items()})
+    result, summary = combined.compute(), summarize(said)
+    assert set(result) == {"top1", "top5", "loss", "ece"}
+    for name in ("top1", "top5", "loss"):
+        assert result[name] == pytest.approx(summary[name]["value"])
+    assert result["ece"] == pytest.approx(summary["ece"])
+
+
+def shared_between_two(name, inputs, process_id, cache_dir):
+    """What process 0 or 1 of two does, each with every second image."""
+    settings = {"num_process": 2, "process_id": process_id, "experiment_id": "shared", "cache_dir": str(cache_dir)}
+    metric = load(name, **settings)
+    for part in np.array_split(np.arange(process_id, len(inputs["references"]), 2), 3):
+        metric.add_batch(**{feature: values[part] for feature, values in inputs.items()})
+    return metric.compute()
+
+
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [
+        ("topk_accuracy", ["predictions", "references"]),
+        ("cross_entropy", ["log_probabilities", "references"]),
+        ("expected_calibration_error", ["predictions", "references", "confidences"]),
+    ],
+)
+def test_two_processes_give_the_number_of_one(name, features, said, tmp_path):
+    inputs = {feature: inputs_of(said)[feature] for feature in features}
+    with ProcessPoolExecutor(2, get_context("fork")) as processes:
+        asked = [processes.submit(shared_between_two, name, inputs, number, tmp_path) for number in range(2)]
+        first, second = (process.result(timeout=100) for process in asked)
+    assert first == pytest.approx(load(name).compute(**inputs))
+    assert second is None  # only process 0 answers
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_a_folder_to_push_as_a_metric_space(name):
+    folder = METRICS / name
+    _, front, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    card = yaml.safe_load(front)
+    assert {"evaluate", "metric"} <= set(card["tags"])
+    assert (card["sdk"], card["app_file"]) == ("gradio", "app.py")
+    compile((folder / "app.py").read_text(), "app.py", "exec")
+    assert f'with_name("{name}.py")' in (folder / "app.py").read_text()
+    assert (folder / "requirements.txt").read_text().startswith("evaluate")
+    # The example in the card gives what it says.
+    code = text.split("```python\n")[1].split("```")[0].replace(f'"{name}"', f'"{folder}", keep_in_memory=True')
+    *lines, last = code.strip().splitlines()
+    names = {}
+    exec("\n".join(lines), names)
+    call, said = last.split("  # ")
+    assert eval(call, names) == yaml.safe_load(said)
+
+
+def test_unknown_metric_is_one_line_with_the_nearest_name():
+    with pytest.raises(UserError, match=r"unknown metric 'topk_acuracy'; did you mean 'topk_accuracy'\?"):
+        load_metric("topk_acuracy")
+
+
+@pytest.mark.parametrize("name", ["topk_accuracy", "cross_entropy", "expected_calibration_error"])
+def test_metrics_by_name_give_the_numbers_of_the_summary(name, said):
+    summary = summarize(said)
+    for key, value in compute_metric(load_metric(name), said).items():
+        expected = summary[key] if isinstance(summary[key], float) else summary[key]["value"]
+        assert value == pytest.approx(expected)
+
+
+def test_a_metric_that_wants_other_inputs_is_one_line(said):
+    with pytest.raises(UserError, match="the metric real_accuracy cannot judge classes of images"):
+        compute_metric(load_metric("real_accuracy"), said)
+
+
+def test_evaluates_evaluator_our_loop_and_the_predictions_agree(image_folder, tmp_path):
+    """The same folder through transformers' pipeline, the loop of training, and `resnet50 evaluate`'s."""
+    names = ["ant", "bee", "cat"]
+    label2id = {name: number for number, name in enumerate(names)}
+    config = ResNet50Config(**TINY, id2label=dict(enumerate(names)), label2id=label2id)
+    model = as_if_trained(ResNet50ForImageClassification(config))
+    save_model_and_processor(tmp_path, model, image_processor(16, 0.5, "bilinear", *MEAN_STD))
+    split = load_evaluation_split(str(image_folder))
+    batches = ImageBatches(split, evaluation_transform(32, 16, "bilinear"))
+    accelerator = Accelerator(cpu=True)
+    loader = DeviceLoader(batches, EvaluationSampler(len(split), 4), accelerator.device, *MEAN_STD)
+    ours = evaluate_model(model, loader, accelerator)
+    summary = summarize(predict(model, loader, accelerator, names))
+    for name in ("top1", "top5", "loss"):
+        assert ours[f"val_{name}"] == pytest.approx(summary[name]["value"])
+    theirs = evaluate.evaluator("image-classification").compute(
+        model_or_pipeline=str(tmp_path),
+        data=split.cast_column("image", datasets.Image()),
+        metric=load("topk_accuracy"),
+        label_mapping=label2id,
+    )
+    assert 0 < theirs["top1"] < 1
+    assert theirs["top1"] == pytest.approx(ours["val_top1"])
