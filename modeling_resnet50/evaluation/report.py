@@ -215,22 +215,46 @@ def _suites(scores: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"title": title, "cells": [cells.get(model, "") for model in scores]} for title, cells in rows.items()]
 
 
+def reliability_bins(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, float]]:
+    """
+    How often answers of each confidence are right (Guo et al. 2017).
+
+    Args:
+        confidence: probability of each answer, `(images,)`.
+        correct: whether it is right, bool, `(images,)`.
+
+    Returns:
+        For each of 15 bins of equal width, `low` excluded and `high` included: number of `images`, and their mean
+        `confidence` and `accuracy`, which are 0 in an empty bin.
+    """
+    bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
+    images = np.bincount(bins, minlength=_BINS)
+    means = [np.bincount(bins, values, _BINS) / np.maximum(images, 1) for values in (confidence, correct)]
+    return [
+        {
+            "low": number / _BINS,
+            "high": (number + 1) / _BINS,
+            "images": int(images[number]),
+            "confidence": float(means[0][number]),
+            "accuracy": float(means[1][number]),
+        }
+        for number in range(_BINS)
+    ]
+
+
 def _reliability(model: _Judged) -> str:
-    """The share of right answers for each confidence (Guo et al. 2017), and how often each confidence occurs."""
-    edges = np.linspace(0, 1, _BINS + 1)
-    bins = np.clip(np.ceil(model.confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
-    counts = np.bincount(bins, minlength=_BINS)
-    there = counts > 0
-    accuracy = np.bincount(bins, model.correct, _BINS)[there] / counts[there]
-    confidence = np.bincount(bins, model.confidence, _BINS)[there] / counts[there]
+    """A diagram of the bins, and below it how often each confidence occurs."""
+    bins = [row for row in reliability_bins(model.confidence, model.correct) if row["images"]]
+    low, accuracy, confidence = ([row[key] for row in bins] for key in ("low", "accuracy", "confidence"))
+    share = [row["images"] / len(model.correct) for row in bins]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.2, 4.6), layout="constrained")
         shown, how_often = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-        shown.bar(edges[:-1][there], accuracy, width=0.92 / _BINS, align="edge", color="#3b7dd8")
+        shown.bar(low, accuracy, width=0.92 / _BINS, align="edge", color="#3b7dd8")
         shown.plot([0, 1], [0, 1], linestyle=":", color=_GREY)
         shown.plot(confidence, accuracy, "o", markersize=4, color="#e90")
         shown.set(ylabel="right", xlim=(0, 1), ylim=(0, 1))
-        how_often.bar(edges[:-1], counts / len(bins), width=0.92 / _BINS, align="edge", color=_GREY)
+        how_often.bar(low, share, width=0.92 / _BINS, align="edge", color=_GREY)
         how_often.set(xlabel="confidence", ylabel="images")
         for axis in (shown.yaxis, how_often.yaxis, how_often.xaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
