@@ -35,8 +35,8 @@ WNIDS: list[str] = ImageNetInfo().label_names()  # in the class order everyone u
 _INDEX_OF = {wnid: index for index, wnid in enumerate(WNIDS)}
 _CLASSES = json.loads(files(__package__).joinpath("suite_classes.json").read_text())
 
-# Errors of AlexNet, averaged over the five severities: the denominators of the corruption errors. Hendrycks and
-# Dietterich 2019; six digits as in the authors' spreadsheet, which google-research/augmix and easyrobust use too.
+# Errors of AlexNet, averaged over the five severities: the denominators of the corruption errors (Hendrycks and
+# Dietterich 2019). The digits are those that google-research/augmix has from the authors.
 ALEXNET_ERRORS = {
     "gaussian_noise": 0.886428, "shot_noise": 0.894468, "impulse_noise": 0.922640,
     "defocus_blur": 0.819880, "glass_blur": 0.826268, "motion_blur": 0.785948, "zoom_blur": 0.798360,
@@ -101,7 +101,8 @@ class Suite:
         home: where its authors offer it, and how large that is.
         licence: of the images.
         subset: WordNet ids of the classes it has, if not all 1000: the other logits do not take part.
-        already_cropped: its images are of 224×224 pixels, to be taken whole.
+        already_cropped: its images are of 224×224 pixels, to be taken whole, as in the authors' code. (Resizing them
+            to 256 first, as some do, makes another test of it.)
     """
 
     title: str
@@ -294,7 +295,7 @@ SUITES: dict[str, Suite] = {
         images=46_837,  # those it has a label for
         places=_IMAGENET_PLACES,
         home="ImageNet-1K's validation images; timm has the labels",
-        licence="non-commercial research and education; labels Apache-2.0",
+        licence="as ImageNet-1K",
     ),
     "imagenet-v2": _V2(
         "ImageNet-V2 (Recht et al. 2019)",
@@ -311,7 +312,7 @@ SUITES: dict[str, Suite] = {
         images=7_500,
         places={"test": ("imagenet-a",)},
         home="https://github.com/hendrycks/natural-adv-examples (688 MB)",
-        licence="MIT",
+        licence="MIT, of the repository",
         subset=tuple(_CLASSES["imagenet-a"]),
     ),
     "imagenet-r": Suite(
@@ -327,14 +328,14 @@ SUITES: dict[str, Suite] = {
         images=50_889,
         places={"test": ("imagenet-sketch/sketch", "sketch", "imagenet-sketch")},
         home="https://github.com/HaohanWang/ImageNet-Sketch (7.8 GB)",
-        licence="MIT",
+        licence="MIT, of the repository",
     ),
     "imagenet-c": _Corruptions(
         "ImageNet-C (Hendrycks and Dietterich 2019)",
         images=50_000,
         places=_corruption_places(),
         home="https://zenodo.org/record/2235448 (noise, blur, weather and digital.tar, about 47 GB)",
-        licence="CC BY 4.0; the pictures are ImageNet's",
+        licence="see there; the pictures are ImageNet's",
         already_cropped=True,
     ),
     "objectnet": _ObjectNet(
