@@ -12,15 +12,16 @@ PACKAGE = PROJECT / "modeling_resnet50"
 ALLOWED = {
     "errors": set(),
     "files": set(),
+    "web_page": set(),
     "configuration_resnet50": set(),
     "modeling_resnet50": {"configuration_resnet50"},
     "__init__": {"configuration_resnet50", "modeling_resnet50"},
     "recipe": {"configuration_resnet50"},
     "recipe_file": {"recipe"},
     "data": {"recipe"},
-    "prepare": {"data"},
+    "prepare": {"data", "web_page"},
     "training": {"recipe"},
-    "evaluation": {"data"},
+    "evaluation": {"data", "web_page"},
     "hub": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "training", "evaluation"},
     "plan": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "training"},
     "commands": {"modeling_resnet50", "recipe", "recipe_file", "data", "prepare", "training", "evaluation", "hub"}

@@ -1,20 +1,17 @@
 """What `resnet50 prepare check` found, as one HTML file to look at."""
 
-import base64
-import io
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from jinja2 import Environment
 from PIL import Image
 
 from ..data.class_names import names_in_words
 from ..data.folders import VALIDATION_NAMES
 from ..data.transforms import decode_image, encoded_bytes
-from ..files import replaced_file
+from ..web_page import thumbnail, write_page
 from .check import CheckResult, SplitTable
 
 
@@ -34,8 +31,9 @@ def write_report(result: CheckResult, source: str, path: Path) -> None:
         path: the file; one that is there is replaced.
     """
     sheet = _contact_sheet(result)
-    template = Environment(autoescape=True).from_string(files(__package__).joinpath("check_report.html").read_text())
-    html = template.render(
+    write_page(
+        path,
+        files(__package__).joinpath("check_report.html"),
         source=source,
         verdict=result.verdict,
         problems=result.problems,
@@ -45,9 +43,6 @@ def write_report(result: CheckResult, source: str, path: Path) -> None:
         has_validation=any(picture["split"] == "validation" for row in sheet for picture in row["pictures"]),
         cell=max(_NARROWEST, (_THUMBNAIL + 4) * max(len(row["pictures"]) for row in sheet)),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_file(path) as unfinished:
-        unfinished.write_text(html)
 
 
 def _split(table: SplitTable) -> dict[str, Any]:
@@ -102,11 +97,5 @@ def _rows_of_classes(table: SplitTable) -> list[np.ndarray]:
 
 
 def _thumbnail(split: Dataset, row: int) -> str:
-    image = split[row]["image"]
-    picture = Image.fromarray(decode_image(encoded_bytes(image)).permute(1, 2, 0).numpy())
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    picture = picture.resize((_THUMBNAIL, _THUMBNAIL), box=(left, top, left + side, top + side))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return base64.b64encode(buffer.getvalue()).decode()
+    pixels = decode_image(encoded_bytes(split[row]["image"]))
+    return thumbnail(Image.fromarray(pixels.permute(1, 2, 0).numpy()), _THUMBNAIL)

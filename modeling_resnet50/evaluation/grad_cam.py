@@ -1,0 +1,40 @@
+"""Where a model looks: Grad-CAM (Selvaraju et al. 2017)."""
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+
+
+def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor) -> Tensor:
+    """
+    How much each place of an image speaks for a class: the last stage's feature maps, weighted by the mean gradient of
+    the class's logit, and what is negative left out.
+
+    Args:
+        model: returns `logits` and, on request, `hidden_states`, the last of which are the last stage's feature maps:
+            ours and transformers' ResNets. It is run in evaluation mode; parameters' gradients are left alone.
+        pixel_values: normalised images, `(batch, channels, height, width)`.
+        labels: the class to explain for each image, int64 `(batch,)`.
+
+    Returns:
+        `(batch, height, width)`, resized bilinearly, each divided by its maximum: 0 to 1. All 0 where nothing speaks
+        for the class.
+
+    Raises:
+        UserError: the model gives no feature maps.
+    """
+    was_training = model.training
+    model.eval()
+    with torch.enable_grad():
+        # The images ask for gradients so that frozen parameters do not matter.
+        outputs = model(pixel_values=pixel_values.detach().requires_grad_(), output_hidden_states=True)
+        features = outputs.hidden_states[-1] if getattr(outputs, "hidden_states", None) else None
+        if features is None or features.ndim != 4:
+            raise UserError(f"{type(model).__name__} gives no feature maps, which Grad-CAM needs")
+        (gradients,) = torch.autograd.grad(outputs.logits.gather(1, labels[:, None]).sum(), features)
+    model.train(was_training)
+    weights = gradients.float().mean((2, 3), keepdim=True)
+    maps = (weights * features.detach().float()).sum(1, keepdim=True).relu()
+    maps = nn.functional.interpolate(maps, pixel_values.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    return maps / maps.amax((1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
