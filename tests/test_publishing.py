@@ -128,6 +128,10 @@ def test_a_hub_that_fails_all_the_time_changes_nothing_and_publish_finishes_it(
     assert waiting(run / "hub") == []
     main(["publish", str(run)])
     assert "was there already" in capsys.readouterr().out
+    main(["publish", str(run), "--to", "ann/other"])
+    card = hub.repos["ann/other"].files["README.md"].decode()
+    assert 'from_pretrained("ann/other"' in card
+    assert "ann/net" not in card
     assert len([c for c in hub.repos["ann/net"].commits if c.title != "initial commit"]) == 1
 
 

@@ -7,11 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.calibration import calibration_curve
 
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.predictions import Predictions
-from modeling_resnet50.evaluation.report import reliability_bins, write_report
+from modeling_resnet50.evaluation.report import write_report
 
 
 # Probabilities of (ant, bee, cat), and the true class: rows 1 and 4 are wrong, 4 more confidently so.
@@ -94,17 +93,6 @@ def test_confused_pairs_show_their_own_pictures(tmp_path):
     assert "90% 80% ant taken for bee 2 of 3 images 90% bee taken for cat 1 of 2 images" in page.words(
         "Confused most often"
     )
-
-
-def test_reliability_equals_scikit_learns():
-    confidence = np.random.default_rng(0).beta(2, 1, 500)
-    correct = np.random.default_rng(1).random(500) < confidence**2  # too confident
-    accuracy, mean_confidence = calibration_curve(correct, confidence, n_bins=15)
-    bins = reliability_bins(confidence, correct)
-    assert [b["accuracy"] for b in bins if b["images"]] == pytest.approx(accuracy)
-    assert [b["confidence"] for b in bins if b["images"]] == pytest.approx(mean_confidence)
-    assert sum(b["images"] for b in bins) == 500
-    assert all(b["low"] < b["confidence"] <= b["high"] for b in bins if b["images"])
 
 
 def test_heat_maps_are_asked_for_the_answer_and_the_truth(tmp_path):

@@ -1,5 +1,6 @@
 """The ImageNet family, in small stand-ins of the exact layout: whose class is whose, and how each is counted."""
 
+import json
 from importlib.resources import files
 from pathlib import Path
 
@@ -7,14 +8,17 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from conftest import TINY, as_if_trained
 from PIL import Image
 from timm.data import ImageNetInfo, RealLabelsImagenet
 from torchvision.models import ResNet50_Weights
 
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.cli import main
 from modeling_resnet50.data.class_names import imagenet_words
 from modeling_resnet50.data.loader import ImageBatches
 from modeling_resnet50.data.sources import load_splits
-from modeling_resnet50.data.transforms import decode_image, encoded_bytes
+from modeling_resnet50.data.transforms import decode_image, encoded_bytes, evaluation_transform
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.suites import (
@@ -25,6 +29,7 @@ from modeling_resnet50.evaluation.suites import (
     require_imagenet_classes,
     robustness,
 )
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.prepare.pack import pack
 
 
@@ -349,3 +354,64 @@ def test_bad_roots_and_predictions_are_named(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             robustness(tmp_path, lambda dataset, already_cropped, wrong=wrong: wrong)
+
+
+# The command
+
+
+@pytest.fixture
+def imagenet_model(tmp_path):
+    """A tiny one of ImageNet's 1000 classes."""
+    names = {"id2label": dict(enumerate(WORDS)), "label2id": {word: index for index, word in enumerate(WORDS)}}
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **names)))
+    save_model_and_processor(tmp_path / "model", model, image_processor(16, 0.875, "bilinear", [0.5] * 3, [0.2] * 3))
+    return tmp_path / "model", model
+
+
+def test_the_command_gives_the_numbers_of_the_model_itself(imagenet_model, tmp_path, capsys):
+    folder, model = imagenet_model
+    make_imagenet(tmp_path / "family")
+    make_v2(tmp_path / "family")
+    main(["evaluate", str(folder), "--suite", "robustness", "--suite_root", str(tmp_path / "family"),
+          "--dataset", str(tmp_path / "family" / "imagenet"), "--output", str(tmp_path / "out")])  # fmt: skip
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    suites = results["models"][str(folder)]["suites"]
+    dataset = SUITES["imagenet-1k"].open(tmp_path / "family" / "imagenet")
+    transform = evaluation_transform(18, 16, "bilinear")
+    pixels = torch.stack([transform(decode_image(encoded_bytes(row["image"]))) for row in dataset])
+    with torch.no_grad():
+        logits = model((pixels / 255 - 0.5) / 0.2).logits
+    expected = (logits.argmax(-1) == torch.tensor(dataset["label"][:])).double().mean().item()
+    assert suites["imagenet-1k"]["top1"] == expected == results["models"][str(folder)]["top1"]["value"]
+    assert suites["imagenet-v2"]["matched-frequency"]["images"] == 12
+    assert set(suites) == {"imagenet-1k", "imagenet-real", "imagenet-v2"}
+    assert {"imagenet-a", "imagenet-c", "imagenet-v2"} <= set(results["suites_absent"])
+    shown = capsys.readouterr().out
+    assert "imagenet-v2, matched-frequency, top-1" in shown
+    assert "not there, or not whole: ImageNet-A (Hendrycks et al. 2021): 7,500 images, from https://github" in shown
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "imagenet-v2" in page
+    assert "Where it looks" in page  # it is our own network, whose feature maps can be had
+
+
+def test_suites_alone_need_no_other_images(imagenet_model, tmp_path, capsys):
+    folder, _ = imagenet_model
+    make_v2(tmp_path)
+    main(["evaluate", str(folder), "--suite", "imagenet-v2", "--suite_root", str(tmp_path), "--json"])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["suites"]["imagenet-v2"]["matched-frequency"]["images"] == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "which images? --dataset SOURCE, or --suite robustness --suite_root DIR"),
+        (["--suite", "robustness"], "--suite needs --suite_root"),
+        (["--suite", "robustness", "--suite_root", "nowhere"], "no folder nowhere"),
+    ],
+)
+def test_what_is_missing_is_one_line(arguments, message, imagenet_model, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["evaluate", str(imagenet_model[0]), *arguments])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,8 +1,11 @@
 """`resnet50 evaluate`: how good one or several models are, and how sure that is."""
 
 import argparse
+import copy
+import dataclasses
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from ..evaluation.metric_modules import compute_metric, load_metric
 from ..evaluation.predictions import Predictions
 from ..evaluation.results import to_json, versions, write_results
 from ..evaluation.statistics import compare, summarize
+from ..evaluation.suites import SUITES, require_imagenet_classes, robustness
 from ..hub.classifiers import Classifier, open_classifier
 from ..hub.eval_results import protocol_in_words, write_eval_results
 from .evaluation_data import (
@@ -36,6 +40,7 @@ from .evaluation_data import (
     protocol,
     set_protocol,
 )
+from .evaluation_report import write_html_report
 
 
 _SHOWN = 5  # of the worst classes and confusions
@@ -55,7 +60,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="a folder or an id on the Hub (of this library, transformers or timm), timm:NAME, a file of weights "
         "under torchvision's names, or an exported ONNX file; several are compared",
     )
-    add_dataset_options(command, required=True)
+    add_dataset_options(command, required=False)
+    command.add_argument(
+        "--suite", choices=["robustness", *SUITES], help="test sets of ImageNet's classes: all that are there, or one"
+    )
+    command.add_argument("--suite_root", type=Path, metavar="DIR", help="where they lie, a folder for each")
     command.add_argument("--streaming", action="store_true", help="read parquet shards where they are")
     add_protocol_options(command)
     command.add_argument(
@@ -81,6 +90,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     if len(set(options.models)) < len(options.models):
         raise UserError("a model is given twice")
+    if options.dataset is None and options.suite is None:
+        raise UserError("which images? --dataset SOURCE, or --suite robustness --suite_root DIR")
+    if options.suite is not None and options.suite_root is None:
+        raise UserError("--suite needs --suite_root, the folder that the test sets lie in")
     # Everything that can be wrong is found before the work begins.
     metrics = {name: load_metric(name) for name in options.metrics}
     accelerator = Accelerator(mixed_precision=options.mixed_precision)
@@ -91,10 +104,30 @@ def _evaluate(options: argparse.Namespace) -> None:
         set_protocol(classifier.processor, options)
         if classifier.is_onnx and (options.torch_compile or options.mixed_precision in ("bf16", "fp16")):
             raise UserError(f"{name} is an ONNX file, whose precision and compilation are its own")
-    with accelerator.main_process_first():
-        dataset = open_stream(options) if options.streaming else load_split(options, options.split)
+    dataset = None
+    if options.dataset is not None:
+        with accelerator.main_process_first():
+            dataset = open_stream(options) if options.streaming else load_split(options, options.split)
 
-    named, results = {}, _results_without_models(dataset, options, accelerator)
+    results = _results_without_models(dataset, options, accelerator)
+    if options.suite is not None:
+        _judge_by_suites(classifiers, options, accelerator, results)
+    if dataset is not None:
+        _judge_by_dataset(classifiers, dataset, metrics, options, accelerator, results)
+    if accelerator.is_main_process:
+        _report(results, options)
+    accelerator.end_training()
+
+
+def _judge_by_dataset(
+    classifiers: dict[str, Classifier],
+    dataset: datasets.Dataset | StreamedSplit,
+    metrics: dict[str, Any],
+    options: argparse.Namespace,
+    accelerator: Accelerator,
+    results: dict[str, Any],
+) -> None:
+    named = {}
     for name, classifier in classifiers.items():
         started_at = time.perf_counter()
         named[name] = _predict(name, classifier, dataset, options, accelerator)
@@ -103,7 +136,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             raise UserError(f"{name} gives numbers that are not finite: try --mixed_precision no")
         if accelerator.is_main_process:
             resize_size, image_size, interpolation = protocol(classifier.processor)
-            results["models"][name] = {
+            results["models"][name] |= {
                 "protocol": {
                     "resize_size": resize_size,
                     "image_size": image_size,
@@ -119,24 +152,30 @@ def _evaluate(options: argparse.Namespace) -> None:
         results["comparisons"] = [
             {"first": first, "second": other, **compare(named[first], named[other])} for other in others
         ]
-        _report(results, options)
-    accelerator.end_training()
+        if options.output is not None and isinstance(dataset, datasets.Dataset):
+            write_html_report(named, classifiers[first], dataset, results, options.output / "report.html")
 
 
-def _results_without_models(dataset, options: argparse.Namespace, accelerator: Accelerator) -> dict[str, Any]:
-    split = options.split or (dataset.split if isinstance(dataset, datasets.Dataset) else None)
-    return {
-        "dataset": {
+def _results_without_models(
+    dataset: datasets.Dataset | StreamedSplit | None, options: argparse.Namespace, accelerator: Accelerator
+) -> dict[str, Any]:
+    about_data = None
+    if dataset is not None:
+        split = options.split or (dataset.split if isinstance(dataset, datasets.Dataset) else None)
+        about_data = {
             "name": options.dataset,
             "config": options.dataset_config,
             "split": None if split is None else str(split),
             "images": len(dataset),
             "classes": len(dataset.features["label"].names),
-        },
+        }
+    return {
+        "dataset": about_data,
         "precision": accelerator.mixed_precision,
         "processes": accelerator.num_processes,
-        "models": {},
+        "models": {name: {"suites": {}} for name in options.models},
         "comparisons": [],
+        "suites_absent": {},
         "versions": versions(),
     }
 
@@ -176,6 +215,27 @@ def _predict(
         )
 
 
+def _judge_by_suites(
+    classifiers: dict[str, Classifier],
+    options: argparse.Namespace,
+    accelerator: Accelerator,
+    results: dict[str, Any],
+) -> None:
+    for classifier in classifiers.values():  # its own names: predictions have the data's where they differ
+        require_imagenet_classes(classifier.label_names)
+    names = tuple(SUITES) if options.suite == "robustness" else (options.suite,)
+    for name, classifier in classifiers.items():
+
+        def judge(dataset: datasets.Dataset, already_cropped: bool, name=name, classifier=classifier) -> Predictions:
+            processor = copy.deepcopy(classifier.processor)
+            if already_cropped:
+                processor.size = {"shortest_edge": processor.crop_size["height"]}
+            return _predict(name, dataclasses.replace(classifier, processor=processor), dataset, options, accelerator)
+
+        suites, results["suites_absent"] = robustness(options.suite_root, judge, names)
+        results["models"][name]["suites"] = suites
+
+
 class _Speed(ProgressColumn):
     def render(self, task) -> Text:
         return Text("" if task.speed is None else f"{task.speed:,.0f} images/s")
@@ -184,7 +244,7 @@ class _Speed(ProgressColumn):
 def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
     if options.output is not None:
         write_results(options.output / "results.json", results)
-        for name, result in results["models"].items():
+        for name, result in results["models"].items() if results["dataset"] is not None else ():
             folder = options.output if len(options.models) == 1 else options.output / _file_name(name)
             write_eval_results(folder, Path(name).name, results["dataset"], result)
     if options.json:
@@ -192,19 +252,23 @@ def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
             print(to_json(_flat(name, result)))
         return
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    if len(options.models) == 1:
+    if results["dataset"] is not None and len(options.models) == 1:
         (result,) = results["models"].values()
         _show_one(console, result)
-    else:
+    elif results["dataset"] is not None:
         _show_several(console, results)
+    if options.suite is not None:
+        _show_suites(console, results)
     if options.output is not None:
         console.print(f"wrote {escape(str(options.output))}")
 
 
 def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:
     """The numbers most scripts want, without their intervals."""
+    if "top1" not in result:
+        return {"model": name, "suites": result["suites"]}
     numbers = {key: result[key]["value"] for key in ("top1", "top5", "loss")}
-    others = {key: result[key] for key in ("images", "ece", "temperature", "images_per_second", "metrics")}
+    others = {key: result[key] for key in ("images", "ece", "temperature", "images_per_second", "metrics", "suites")}
     return {"model": name, **numbers, **others}
 
 
@@ -267,6 +331,32 @@ def _show_several(console: Console, results: dict[str, Any]) -> None:
             f"right alone on {row['only_second']:,} images, wrong alone on {row['only_first']:,} "
             f"(McNemar p = {row['p_value']:.2g})"
         )
+
+
+def _show_suites(console: Console, results: dict[str, Any]) -> None:
+    """A row for each test set, or part of one, and a column for each model."""
+    table = Table("test set", box=None, pad_edge=False)
+    for name in results["models"]:
+        table.add_column(escape(name), justify="right")
+    lines = {name: dict(_suite_lines(result["suites"])) for name, result in results["models"].items()}
+    for title in next(iter(lines.values())):
+        table.add_row(escape(title), *(model_lines[title] for model_lines in lines.values()))
+    console.print()
+    console.print(table)
+    for sentence in results["suites_absent"].values():
+        console.print(f"not there, or not whole: {escape(sentence)}", soft_wrap=True)
+
+
+def _suite_lines(suites: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for suite, scores in suites.items():
+        if "mce" in scores:
+            yield f"{suite}, mCE", f"{scores['mce']:.2%}"
+        parts = {suite: scores} if "top1" in scores else {f"{suite}, {part}": s for part, s in scores.items()}
+        for title, score in parts.items():
+            if isinstance(score, dict) and "top1" in score:
+                yield f"{title}, top-1", f"{score['top1']:.2%}"
+            elif isinstance(score, dict):
+                yield f"{title}, error", f"{score['error']:.2%}"
 
 
 def _percents(interval: dict[str, float], digits: int = 2, to: str = "% to ") -> str:

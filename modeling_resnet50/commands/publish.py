@@ -1,8 +1,10 @@
 """`resnet50 publish`: a run, or a model's folder, onto the Hub by hand."""
 
 import argparse
+import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import Timeout
@@ -10,6 +12,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from ..errors import UserError
+from ..hub.model_folder import load_model, renew_card
 from ..hub.publishing import EXIT_CODE_NOT_PUBLISHED, model_files
 from ..hub.upload import (
     EXIT_REFUSED,
@@ -23,7 +26,8 @@ from ..hub.upload import (
     remote_files,
     state_of,
 )
-from ..training.run_folder import open_run
+from ..recipe import Recipe
+from ..training.run_folder import RunFolder, open_run
 
 
 _MARKS = {"added": "+", "changed": "~", "deleted": "-", "same": "="}
@@ -48,23 +52,33 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def _publish(options: argparse.Namespace) -> None:
     is_run = (options.folder / "recipe.yaml").is_file() and (options.folder / "best").is_dir()
-    if is_run:
-        run, recipe = open_run(options.folder)
-        repo_id = options.to or recipe.hub_model_id
-        files, growing = model_files(run.best), run.tensorboard_files()
-    else:
-        repo_id, files, growing = options.to, model_files(options.folder), {}
-    if repo_id is None:
-        raise UserError("which repository? --to user/name")
-    item = Item(repo_id, options.revision, options.message, options.tag, options.private)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = run.hub if is_run else Path(temporary)
+        if is_run:
+            run, recipe = open_run(options.folder)
+            repo_id, folder, growing = options.to or recipe.hub_model_id, run.hub, run.tensorboard_files()
+            files = model_files(run.best)
+            if repo_id not in (recipe.hub_model_id, None):  # which the card names
+                files = model_files(_renamed(run, replace(recipe, hub_model_id=repo_id), Path(temporary) / "best"))
+        else:
+            repo_id, folder, growing = options.to, Path(temporary) / "hub", {}
+            files = model_files(options.folder)
+        if repo_id is None:
+            raise UserError("which repository? --to user/name")
+        item = Item(repo_id, options.revision, options.message, options.tag, options.private)
         if options.dry_run:
             _show(item, files | growing, published(folder, repo_id))
             return
         folder.mkdir(exist_ok=True)
         enqueue(folder, item, files, growing)
         _send(folder, 60 * options.minutes)
+
+
+def _renamed(run: RunFolder, recipe: Recipe, folder: Path) -> Path:
+    """The run's best model, with a card for the repository that the recipe names."""
+    shutil.copytree(run.best, folder)
+    _, epoch, prefix = recipe.best_of(run.history())
+    renew_card(folder, load_model(str(run.best))[0], recipe, run.history(), run.sessions(), epoch, prefix)
+    return folder
 
 
 def _send(folder: Path, seconds: float) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from ..errors import UserError
 from ..web_page import data_address, thumbnail, write_page
+from .metrics.expected_calibration_error.expected_calibration_error import reliability_bins
 from .predictions import Predictions
 
 
@@ -213,33 +214,6 @@ def _suites(scores: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
                 if known:
                     rows.setdefault(title, {})[model] = ", ".join(known)
     return [{"title": title, "cells": [cells.get(model, "") for model in scores]} for title, cells in rows.items()]
-
-
-def reliability_bins(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, float]]:
-    """
-    How often answers of each confidence are right (Guo et al. 2017).
-
-    Args:
-        confidence: probability of each answer, `(images,)`.
-        correct: whether it is right, bool, `(images,)`.
-
-    Returns:
-        For each of 15 bins of equal width, `low` excluded and `high` included: number of `images`, and their mean
-        `confidence` and `accuracy`, which are 0 in an empty bin.
-    """
-    bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
-    images = np.bincount(bins, minlength=_BINS)
-    means = [np.bincount(bins, values, _BINS) / np.maximum(images, 1) for values in (confidence, correct)]
-    return [
-        {
-            "low": number / _BINS,
-            "high": (number + 1) / _BINS,
-            "images": int(images[number]),
-            "confidence": float(means[0][number]),
-            "accuracy": float(means[1][number]),
-        }
-        for number in range(_BINS)
-    ]
 
 
 def _reliability(model: _Judged) -> str:

@@ -1,7 +1,7 @@
 """
 results.json: an evaluation, to be read by programs.
 
-    dataset       name, config, split (null: not said), images, classes (number)
+    dataset       name, config, split (null: not said), images, classes (number); null if only suites were asked for
     precision     "no" (float32), "bf16" or "fp16"
     processes     number
     models        for each model, by the name it was given:
@@ -15,9 +15,12 @@ results.json: an evaluation, to be read by programs.
         confusions            up to 20 × {label, name, predicted_label, predicted_name, images, share}, share being of
                               the true class's images
         metrics               what --metrics asked for, by name
+        suites                for each of the ImageNet family that is there, its scores: top1, top5, images; by part
+                              where it has several; mce and, for each corruption, ce, error, errors; see `suites`
     comparisons   the first model with each other one: {first, second, top1_difference: {value, low, high} (second
                   minus first, paired bootstrap), only_first, only_second (images that one alone gets right), p_value
                   (McNemar's exact test)}
+    suites_absent for each of the family that is not there, or not whole, how to get it
     versions      of this package, torch, timm, transformers
 
 Numbers that do not exist, such as the interval of a single image, are null.

@@ -1,0 +1,45 @@
+"""The HTML page of an evaluation, from its images and models."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import PIL.Image
+import torch
+from transformers import ResNetForImageClassification
+
+from ..data.transforms import decode_image, encoded_bytes, evaluation_transform
+from ..evaluation.grad_cam import grad_cam
+from ..evaluation.predictions import Predictions
+from ..evaluation.report import write_report
+from ..hub.classifiers import Classifier
+from ..modeling_resnet50 import ResNet50ForImageClassification
+from .evaluation_data import protocol
+
+
+def write_html_report(
+    named: dict[str, Predictions],
+    classifier: Classifier,
+    dataset: datasets.Dataset,
+    results: dict[str, Any],
+    path: Path,
+) -> None:
+    """The report, with heat maps where the first model is a ResNet that gives its feature maps."""
+    processor = classifier.processor
+    transform = evaluation_transform(*protocol(processor))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
+    has_maps = isinstance(classifier.model, ResNet50ForImageClassification | ResNetForImageClassification)
+
+    def pixels(row: int) -> torch.Tensor:
+        return transform(decode_image(encoded_bytes(dataset[row]["image"])))
+
+    def image(row: int) -> PIL.Image.Image:
+        return PIL.Image.fromarray(pixels(row).permute(1, 2, 0).numpy())
+
+    def cam(row: int, label: int) -> np.ndarray:
+        device = classifier.model.device
+        pixel_values = ((pixels(row) / 255 - mean) / std)[None].to(device)
+        return grad_cam(classifier.model, pixel_values, torch.tensor([label], device=device))[0].cpu().numpy()
+
+    write_report(path, named, image, results, cam if has_maps else None)
