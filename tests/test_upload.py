@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -130,6 +131,27 @@ def test_what_differs_is_told_by_the_hubs_own_checksums(tmp_path, model):
         "deleted": ["old"],  # "notes" is somebody else's
         "same": ["config.json"],
     }
+
+
+def test_what_it_asks_the_hub_for(hub, tmp_path, model):
+    """The same by huggingface_hub 1.33 and 2.4, the first and the last that this was tried with."""
+    asked = []
+    for _ in range(2):
+        enqueue(tmp_path / "hub", Item("ann/net", "epoch-0001", "Epoch 1", tag="v1"), files_of(model))
+        before = len(hub.requests)
+        assert upload_all(hub, tmp_path) == 0
+        asked.append([f"{method} {re.sub('[0-9a-f]{40,64}', 'ID', path)}" for method, path in hub.requests[before:]])
+    look = ["POST /api/repos/create", "GET /api/models/ann/net/refs"]
+    assert asked[0] == [
+        *look, "POST /api/models/ann/net/branch/epoch-0001", "GET /api/models/ann/net/refs",
+        "GET /api/models/ann/net/tree/ID", "POST /api/validate-yaml", "POST /api/models/ann/net/preupload/epoch-0001",
+        "POST /ann/net.git/info/lfs/objects/batch", "PUT /lfs/ID", "POST /lfs/ID",
+        "POST /api/models/ann/net/commit/epoch-0001", "GET /api/models/ann/net/refs",
+        "POST /api/models/ann/net/tag/ID",
+    ]  # fmt: skip
+    # The second time it looks, and finds all of it there; the tag is asked for again, and may be there.
+    assert asked[1] == [*look, "GET /api/models/ann/net/tree/ID", "GET /api/models/ann/net/refs",
+                        "POST /api/models/ann/net/tag/ID"]  # fmt: skip
 
 
 # The network
