@@ -30,7 +30,7 @@ from modeling_resnet50.data.class_names import imagenet_words
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.footprint import estimate_footprint
 from modeling_resnet50.hub.markdown import one_line
-from modeling_resnet50.hub.model_card import accuracy_interval, eval_results_yaml, model_card
+from modeling_resnet50.hub.model_card import accuracy_interval, eval_results, model_card
 from modeling_resnet50.hub.model_folder import renew_card, save_model
 from modeling_resnet50.hub.training_curves import draw_training_curves
 from modeling_resnet50.recipe import Recipe
@@ -183,7 +183,7 @@ def test_what_is_not_a_number_is_no_result(tmp_path):
     assert "accuracy |" not in card.text
     assert "| cross-entropy | nan | |" in card.text
     assert "model-index" not in front_matter(card.content)
-    assert eval_results_yaml(recipe, row) is None
+    assert eval_results(recipe, row) == {}
 
 
 def test_a_choice_by_the_validation_images_is_confessed():
@@ -481,17 +481,21 @@ def test_results_for_leaderboards_are_of_data_sets_on_the_hub_only(image_folder)
     row = history(0.5, 0.76123456, average=True)[-1]
     recipe = Recipe(dataset_name="ILSVRC/imagenet-1k")
     for prefix, value in (("", 76.1235), ("average_", 77.1235)):
-        (entry,) = parse_eval_result_entries(yaml.safe_load(eval_results_yaml(recipe, row, prefix)))
+        ((name, content),) = eval_results(recipe, row, prefix).items()
+        assert name == ".eval_results/ILSVRC--imagenet-1k.yaml"
+        (entry,) = parse_eval_result_entries(yaml.safe_load(content))
         assert (entry.dataset_id, entry.task_id, entry.value) == ("ILSVRC/imagenet-1k", "default", value)
         assert "224 pixels" in entry.notes
-    assert eval_results_yaml(Recipe(dataset_name="digits"), row) is None
-    assert eval_results_yaml(Recipe(dataset_name=str(image_folder)), row) is None
+    assert eval_results(Recipe(dataset_name="digits"), row) == {}
+    assert eval_results(Recipe(dataset_name=str(image_folder)), row) == {}
 
 
 def test_results_for_leaderboards_lie_where_the_hub_looks(tmp_path):
     recipe = Recipe(dataset_name="someone/photographs", num_train_epochs=1, warmup_epochs=0.0)
     save_model(tmp_path, tiny_model(DIGITS), recipe, history(0.5), [session()], epoch=1)
-    (entry,) = parse_eval_result_entries(yaml.safe_load((tmp_path / ".eval_results" / "top1.yaml").read_text()))
+    (entry,) = parse_eval_result_entries(
+        yaml.safe_load((tmp_path / ".eval_results" / "someone--photographs.yaml").read_text())
+    )
     assert (entry.dataset_id, entry.value) == ("someone/photographs", 50.0)
     assert yaml.safe_load((tmp_path / "recipe.yaml").read_text()) == recipe.public_dict()
 

@@ -49,19 +49,31 @@ def write_eval_results(folder: Path, model_name: str, dataset: dict[str, Any], r
     with replaced_file(files[0]) as file:
         file.write_text(card_data.to_yaml() + "\n", encoding="utf-8")
     if is_on_the_hub:
-        entry = EvalResultEntry(
-            dataset_id=dataset["name"],
-            task_id="image-classification",
-            value=round(100 * result["top1"]["value"], 4),
-            notes=f"top-1, %; {protocol_in_words(result)}; {result['images']:,} images of {dataset['split']}",
-        )
-        files.append(folder / ".eval_results" / f"{dataset['name'].replace('/', '--')}.yaml")
+        notes = f"{protocol_in_words(result)}; {result['images']:,} images of {dataset['split']}"
+        files.append(folder / leaderboard_file(dataset["name"]))
         with replaced_file(files[1]) as file:
-            file.write_text(
-                yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True),
-                encoding="utf-8",
-            )
+            text = leaderboard_yaml(dataset["name"], dataset["config"], result["top1"]["value"], notes)
+            file.write_text(text, encoding="utf-8")
     return files
+
+
+def leaderboard_file(dataset_id: str) -> str:
+    """Where a model's repository has its result on a data set."""
+    return f".eval_results/{dataset_id.replace('/', '--')}.yaml"
+
+
+def leaderboard_yaml(dataset_id: str, config: str | None, top1: float, notes: str) -> str:
+    """
+    The content of that file, from which the Hub makes the leaderboards of data sets.
+
+    Args:
+        config: of the data set, by which its task is called.
+        top1: a share; it is written in per cent, as others have it there.
+        notes: on how it was measured.
+    """
+    value, notes = round(100 * top1, 4), f"top-1 accuracy in per cent; {notes}"
+    entry = EvalResultEntry(dataset_id=dataset_id, task_id=config or "default", value=value, notes=notes)
+    return yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
 
 
 def protocol_in_words(result: dict[str, Any]) -> str:

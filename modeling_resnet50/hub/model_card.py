@@ -12,8 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from scipy.stats import binomtest
@@ -25,6 +24,7 @@ from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_words
 from ..data.transforms import evaluation_resize_size
 from ..recipe import Recipe
+from .eval_results import leaderboard_file, leaderboard_yaml
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
 from .markdown import code, one_line
 
@@ -179,24 +179,20 @@ def _metadata(
     )
 
 
-def eval_results_yaml(recipe: Recipe, row: dict[str, Any], prefix: str = "") -> str | None:
+def eval_results(recipe: Recipe, row: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """
-    Top-1 for `.eval_results/`, from which the Hub makes the leaderboards of data sets, in per cent as they have it.
+    Top-1 for the leaderboards of data sets: a file's content, by its path in the repository.
 
     Returns:
-        None if the data set is not one of the Hub's, or the result is not a number.
+        Nothing if the data set is not one of the Hub's, or the result is not a number.
     """
-    if not _is_on_hub(recipe.dataset_name) or not math.isfinite(row[f"{prefix}val_top1"]):
-        return None
-    eval_size = recipe.eval_image_size or recipe.image_size
+    top1 = row[f"{prefix}val_top1"]
+    if not _is_on_hub(recipe.dataset_name) or not math.isfinite(top1):
+        return {}
+    config = None if recipe.dataset_config_name is None else one_line(recipe.dataset_config_name)
     flip = ", mean of the image and its mirror image" if recipe.eval_flip else ""
-    entry = EvalResultEntry(
-        dataset_id=recipe.dataset_name,
-        task_id=one_line(recipe.dataset_config_name or "default"),
-        value=round(100 * row[f"{prefix}val_top1"], 4),
-        notes=f"top-1 accuracy in per cent; one central crop of {eval_size} pixels{flip}",
-    )
-    return yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
+    notes = f"one central crop of {recipe.eval_image_size or recipe.image_size} pixels{flip}"
+    return {leaderboard_file(recipe.dataset_name): leaderboard_yaml(recipe.dataset_name, config, top1, notes)}
 
 
 def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:

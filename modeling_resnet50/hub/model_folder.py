@@ -15,7 +15,7 @@ from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
 from ..files import replaced_folder
 from ..recipe import Recipe
-from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, eval_results_yaml, model_card
+from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, eval_results, model_card
 from .training_curves import draw_training_curves
 
 
@@ -129,10 +129,10 @@ def _save_card(
     (folder / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in history))
     settings = yaml.safe_dump(recipe.public_dict(), sort_keys=False, allow_unicode=True, width=119)
     (folder / RECIPE_FILE).write_text(settings, encoding="utf-8")
-    results = eval_results_yaml(recipe, next(row for row in history if row["epoch"] == epoch), prefix)
-    if results is not None:
-        (folder / ".eval_results").mkdir(exist_ok=True)
-        (folder / ".eval_results" / "top1.yaml").write_text(results, encoding="utf-8")
+    row = next(row for row in history if row["epoch"] == epoch)
+    for name, content in eval_results(recipe, row, prefix).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
 
 
 def save_model_and_processor(folder: Path, model: PreTrainedModel, processor: BitImageProcessor) -> None:
