@@ -249,6 +249,7 @@ def train(
         publisher.look()
 
     if accelerator.is_main_process:
+        checkpoints.wait()
         finals = {"": (run.final, plain_model)}
         if average is not None and average.has_begun(progress.epoch):
             finals["average_"] = (run.final_average, average.module)
@@ -260,7 +261,6 @@ def train(
         _, epoch, prefix = recipe.best_of(run.history())
         if epoch < progress.epoch and run.best.exists():  # or it stayed in another folder, with the run's first part
             renew_card(run.best, plain_model, recipe, run.history(), run.sessions(), epoch, prefix)
-        checkpoints.wait()
         publisher.final_is_there()
         console.print(
             f"\nBest {recipe.metric_for_best_model}: {abs(run.best_score(recipe)):.4f}. Load that model with\n\n"

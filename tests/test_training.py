@@ -225,7 +225,7 @@ def test_output_is_a_readable_table_when_piped(image_folder, tmp_path):
 def test_tensorboard_holds_the_metrics(image_folder, tmp_path, train):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     train(tiny_arguments(image_folder, tmp_path / "run", report_to="tensorboard"))
-    logs = event_accumulator.EventAccumulator(str(tmp_path / "run" / "resnet50")).Reload()
+    logs = event_accumulator.EventAccumulator(str(tmp_path / "run" / "logs" / "resnet50")).Reload()
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [event.value for event in logs.Scalars("val_loss")] == pytest.approx([row["val_loss"] for row in rows])
 

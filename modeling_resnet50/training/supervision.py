@@ -36,6 +36,7 @@ SECONDS_BETWEEN_STATUSES = 60.0
 # torchrun passes Ctrl-C on to processes that a terminal has already told: within so long it is the same one.
 _SAME_CTRL_C = 2.0
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
+_HAS_CHILDREN = hasattr(signal, "SIGCHLD")
 _LAUNCHERS = ("accelerate", "torchrun", "accelerate.commands.launch", "torch.distributed.run")
 _LAUNCHER_GONE = 10_000  # above all signals' numbers
 
@@ -101,6 +102,15 @@ class Supervisor:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        # PyTorch raises in the main thread, wherever that is, for every worker process that is killed: not in here.
+        on_child = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if self._handlers and _HAS_CHILDREN else None
+        try:
+            self._end_with(error)
+        finally:
+            if on_child is not None:
+                signal.signal(signal.SIGCHLD, on_child)
+
+    def _end_with(self, error: BaseException | None) -> None:
         self._ended.set()
         self._thread.join()
         for number, handler in self._handlers.items():
