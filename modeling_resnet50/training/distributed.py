@@ -41,11 +41,29 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
     if devices == 0 or use_cpu:
         # `accelerate launch` leaves each CPU process one thread (OMP_NUM_THREADS=1): give it its share of the cores.
         torch.set_num_threads(_cores_per_process())
+    _meet_again(on_cpu=devices == 0 or use_cpu)
     return Accelerator(
         mixed_precision=recipe.mixed_precision,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         log_with=None if recipe.report_to == "none" else recipe.report_to,
         project_config=ProjectConfiguration(recipe.output_dir, logging_dir=f"{recipe.output_dir}/logs"),
+    )
+
+
+def _meet_again(on_cpu: bool) -> None:
+    """
+    Connect the processes that torchrun has started again. It keeps the store in which they find each other, with the
+    addresses of the start before: whoever is early would connect to the dead. Here each start has keys of its own.
+    """
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+    if attempt == 0 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or dist.is_initialized():
+        return
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    dist.init_process_group(
+        "gloo" if on_cpu else "cuda:nccl,cpu:gloo",
+        store=dist.PrefixStore(f"attempt {attempt}", store),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
     )
 
 
