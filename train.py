@@ -244,8 +244,9 @@ def train(
             console.row(row, is_best)
         accelerator.log(row, step=progress.step)
         if epoch % recipe.checkpoint_every_epochs == 0 or epoch == recipe.num_train_epochs:
-            checkpoints.save()
+            # First what is published: whoever is killed in between does this epoch again, and nothing is missed.
             publisher.checkpoint(epoch, partial(save, model=plain_model, epoch=epoch))
+            checkpoints.save()
         publisher.look()
 
     if accelerator.is_main_process:
