@@ -93,6 +93,19 @@ assert open(path, "rb").read() == open({str(tmp_path / "epoch-0002")!r}, "rb").r
     assert result.returncode == 0, result.stderr
 
 
+def test_a_revision_waits_before_its_checkpoint_stands(hub, image_folder, tmp_path, train, monkeypatch):
+    """Otherwise a run that is killed in between would go on after that epoch, and nobody would ever publish it."""
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modeling_resnet50.training.checkpoint.CheckpointWriter.save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(publishing(image_folder, tmp_path / "run", hub_strategy="all_checkpoints"))
+    drain(tmp_path / "run")
+    assert "epoch-0001" in hub.repos["ann/net"].branches
+
+
 @pytest.mark.parametrize(
     ("strategy", "titles"),
     [("end", 1), ("best", None), ("every_checkpoint", None)],
