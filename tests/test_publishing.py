@@ -297,6 +297,23 @@ def test_dry_run_shows_the_tree_and_sends_nothing(hub, image_folder, tmp_path, t
     assert len(hub.repos["ann/net"].commits) == before
 
 
+def test_without_a_network_it_is_said_in_one_line(image_folder, tmp_path, train):
+    train(tiny_arguments(image_folder, tmp_path / "run", num_train_epochs=1))
+    program = """
+import sys
+import huggingface_hub.utils._http as http
+http.time.sleep = lambda seconds: None  # between the client's own tries
+from modeling_resnet50.cli import main
+main(sys.argv[1:])
+"""
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
+    publish = ["publish", str(tmp_path / "run"), "--to", "ann/net", "--dry-run"]
+    result = run_python(["-c", program, *publish], **nowhere)
+    assert result.returncode == 2
+    assert "error: the Hub cannot be reached (" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_pickle_is_not_published(hub, image_folder, tmp_path, train, capsys):
     train(tiny_arguments(image_folder, tmp_path / "run", num_train_epochs=1))
     torch.save({}, tmp_path / "run" / "best" / "optimizer.pt")

@@ -263,6 +263,7 @@ def explain_failures(repo_id: str, action: Callable[[], dict[str, Any]]) -> dict
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
+        HTTPError,
         LocalTokenNotFoundError,
         OfflineModeIsEnabled,
     )
@@ -283,6 +284,8 @@ def explain_failures(repo_id: str, action: Callable[[], dict[str, Any]]) -> dict
             return {"refused": _REFUSALS[status].format(repo=repo_id)}
         seconds = error.response.headers.get("Retry-After", "") if error.response is not None else ""
         return {"failure": _one_line(error), "after": float(seconds) if seconds.isdigit() else None}
+    except (HTTPError, ConnectionError, TimeoutError) as error:  # no answer at all
+        return {"failure": f"the Hub cannot be reached ({_one_line(error)})"}
     except RuntimeError as error:  # the client's word for what goes wrong on the way to the storage
         status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
         if status == 413:
