@@ -29,8 +29,9 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
             f"start {max(1, devices)} with --num_processes {max(1, devices)}, "
             "or set ACCELERATE_USE_CPU=true to train on CPU"
         )
+    on_cpu = devices == 0 or use_cpu
     precision = recipe.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision == "fp16" and (devices == 0 or use_cpu):
+    if precision == "fp16" and on_cpu:
         raise UserError("mixed_precision fp16 needs a GPU: on this machine use --mixed_precision bf16 or no")
     trackers = [str(tracker) for tracker in get_available_trackers()]
     if recipe.report_to not in ("none", *trackers):
@@ -38,10 +39,10 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
             f"report_to {recipe.report_to}: no such tracker is installed (pip install {recipe.report_to}); "
             f"there are: {', '.join(['none', *sorted(trackers)])}"
         )
-    if devices == 0 or use_cpu:
+    if on_cpu:
         # `accelerate launch` leaves each CPU process one thread (OMP_NUM_THREADS=1): give it its share of the cores.
         torch.set_num_threads(_cores_per_process())
-    _meet_again(on_cpu=devices == 0 or use_cpu)
+    _meet_again(on_cpu)
     return Accelerator(
         mixed_precision=recipe.mixed_precision,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
@@ -55,16 +56,25 @@ def _meet_again(on_cpu: bool) -> None:
     Connect the processes that torchrun has started again. It keeps the store in which they find each other, with the
     addresses of the start before: whoever is early would connect to the dead. Here each start has keys of its own.
     """
-    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-    if attempt == 0 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or dist.is_initialized():
+    is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    if not is_restart or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or dist.is_initialized():
         return
-    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     dist.init_process_group(
         "gloo" if on_cpu else "cuda:nccl,cpu:gloo",
-        store=dist.PrefixStore(f"attempt {attempt}", store),
+        store=store_of_this_start("processes"),
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),
     )
+
+
+def store_of_this_start(purpose: str) -> dist.Store:
+    """
+    A connection of its own to the store where the processes find each other, with keys that no other purpose has, and
+    no start before this one.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return dist.PrefixStore(f"{purpose}/{attempt}", dist.TCPStore(address, port, is_master=False))
 
 
 def num_data_workers(recipe: Recipe) -> int:
@@ -79,8 +89,12 @@ def _processes_here() -> int:
 
 
 def _cores_per_process() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, cores // _processes_here())
+    return max(1, available_cores() // _processes_here())
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def broadcast_buffers(model: nn.Module) -> None:

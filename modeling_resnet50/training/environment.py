@@ -3,7 +3,6 @@ What a run runs on and with, for its card: machine, versions, commit. No name of
 may say more than is meant to be published.
 """
 
-import os
 import platform
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+
+from .distributed import available_cores
 
 
 LIBRARIES = (
@@ -35,9 +36,9 @@ def describe_environment(
         `mixed_precision`; `python` and `libraries` with their versions; `git`, the commit of the repository that
         train.py lies in, or None; and how many images there are.
     """
-    is_local_main = accelerator.is_local_main_process
+    cores = available_cores() if accelerator.is_local_main_process else 0
     # A list for each process: gathering joins them.
-    shares = gather_object([{"device": _device_name(accelerator.device), "cores": _cores() if is_local_main else 0}])
+    shares = gather_object([{"device": _device_name(accelerator.device), "cores": cores}])
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "device_type": accelerator.device.type,
@@ -66,11 +67,6 @@ def _cpu_name() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _git_commit(folder: Path) -> dict[str, Any] | None:

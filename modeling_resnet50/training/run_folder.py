@@ -156,7 +156,8 @@ class RunFolder:
 
     def seconds(self) -> float:
         """Spent on training and validation in the epochs that are over, whichever start of the run they were in."""
-        return self.history()[-1]["seconds"] if self.history() else 0.0
+        rows = self.history()
+        return rows[-1]["seconds"] if rows else 0.0
 
     def sessions(self) -> list[dict[str, Any]]:
         """What each start of the run ran on, and its `first_epoch`: what `add_session` was told."""

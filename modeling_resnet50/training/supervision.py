@@ -27,6 +27,7 @@ from ..errors import UserError
 from ..files import replaced_file
 from ..recipe import Recipe
 from .checkpoint import Progress
+from .distributed import store_of_this_start
 from .run_folder import RunFolder
 
 
@@ -87,7 +88,7 @@ class Supervisor:
         if self.num_processes > 1:
             # Beside NCCL's, so that agreeing never waits for a GPU.
             self._group = dist.new_group(backend="gloo")
-            self._store = _store()
+            self._store = store_of_this_start("watchdog")  # free while the processes wait
             self._hosts = gather_object([f"{platform.node()}, pid {os.getpid()}"])
 
     def __enter__(self) -> "Supervisor":
@@ -249,13 +250,6 @@ class Supervisor:
         # A full disk must not end the run.
         with suppress(OSError), replaced_file(self.run.status_file) as unfinished:
             unfinished.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _store() -> dist.Store:
-    """A connection of its own to the store where the processes found each other: it is free while they wait."""
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return dist.PrefixStore(f"watchdog/{attempt}", dist.TCPStore(address, port, is_master=False))
 
 
 def _launcher() -> int | None:
