@@ -26,8 +26,9 @@ from modeling_resnet50.evaluation.suites import (
     ALEXNET_ERRORS,
     SUITES,
     WNIDS,
+    judge_by,
+    open_suites,
     require_imagenet_classes,
-    robustness,
 )
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.prepare.pack import pack
@@ -50,6 +51,12 @@ WITH_OBJECT = [
     797, 804, 806, 809, 811, 813, 828, 834, 837, 841, 842, 846, 849, 850, 851, 859, 868, 879, 882, 883, 893, 898, 902,
     906, 907, 909, 923, 930, 950, 951, 954, 968, 999,
 ]  # fmt: skip
+
+
+def robustness(root, predict, names=tuple(SUITES)):
+    """The scores of those that are there, and how to get the others."""
+    opened, absent = open_suites(root, names)
+    return judge_by(opened, predict), absent
 
 
 def picture(path: Path, label: int, border: int = 0) -> None:

@@ -27,7 +27,7 @@ from ..evaluation.metric_modules import compute_metric, load_metric
 from ..evaluation.predictions import Predictions
 from ..evaluation.results import to_json, versions, write_results
 from ..evaluation.statistics import compare, summarize
-from ..evaluation.suites import SUITES, require_imagenet_classes, robustness
+from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_classes, score_parts
 from ..hub.classifiers import Classifier, open_classifier
 from ..hub.eval_results import protocol_in_words, write_eval_results
 from .evaluation_data import (
@@ -224,6 +224,7 @@ def _judge_by_suites(
     for classifier in classifiers.values():  # its own names: predictions have the data's where they differ
         require_imagenet_classes(classifier.label_names)
     names = tuple(SUITES) if options.suite == "robustness" else (options.suite,)
+    opened, results["suites_absent"] = open_suites(options.suite_root, names)
     for name, classifier in classifiers.items():
 
         def judge(dataset: datasets.Dataset, already_cropped: bool, name=name, classifier=classifier) -> Predictions:
@@ -232,8 +233,7 @@ def _judge_by_suites(
                 processor.size = {"shortest_edge": processor.crop_size["height"]}
             return _predict(name, dataclasses.replace(classifier, processor=processor), dataset, options, accelerator)
 
-        suites, results["suites_absent"] = robustness(options.suite_root, judge, names)
-        results["models"][name]["suites"] = suites
+        results["models"][name]["suites"] = judge_by(opened, judge)
 
 
 class _Speed(ProgressColumn):
@@ -349,14 +349,10 @@ def _show_suites(console: Console, results: dict[str, Any]) -> None:
 
 def _suite_lines(suites: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for suite, scores in suites.items():
-        if "mce" in scores:
-            yield f"{suite}, mCE", f"{scores['mce']:.2%}"
-        parts = {suite: scores} if "top1" in scores else {f"{suite}, {part}": s for part, s in scores.items()}
-        for title, score in parts.items():
-            if isinstance(score, dict) and "top1" in score:
-                yield f"{title}, top-1", f"{score['top1']:.2%}"
-            elif isinstance(score, dict):
-                yield f"{title}, error", f"{score['error']:.2%}"
+        for title, numbers in score_parts(suite, scores):
+            for key, name in (("mce", "mCE"), ("top1", "top-1"), ("error", "error")):
+                if key in numbers:
+                    yield f"{title}, {name}", f"{numbers[key]:.2%}"
 
 
 def _percents(interval: dict[str, float], digits: int = 2, to: str = "% to ") -> str:

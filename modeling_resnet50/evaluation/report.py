@@ -11,7 +11,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from PIL import Image
@@ -20,6 +19,8 @@ from ..errors import UserError
 from ..web_page import data_address, thumbnail, write_page
 from .metrics.expected_calibration_error.expected_calibration_error import reliability_bins
 from .predictions import Predictions
+from .statistics import class_accuracies, confusions, log_probabilities, top_classes
+from .suites import score_parts
 
 
 _BINS = 15  # of the confidence, as usual for the expected calibration error
@@ -106,7 +107,7 @@ def write_report(
         absent=results.get("suites_absent", {}),
         reliability={name: _reliability(model) for name, model in judged.items()},
         classes=classes,
-        bar_titles=[f"{row['name']}: {row['right']} of {row['images']}" for row in classes],
+        bar_titles=[f"{row['name']}: {row['correct']} of {row['images']}" for row in classes],
         all_named=len(classes) <= _MOST_BARS,
         named_classes=_NAMED,
         pairs=_pairs(detailed, pictures),
@@ -124,12 +125,8 @@ class _Judged:
     predictions: Predictions
 
     def __post_init__(self):
-        logits, labels = torch.from_numpy(self.predictions.logits), torch.from_numpy(self.predictions.labels)
-        normalizers = logits.logsumexp(1)
-        highest, predicted = logits.max(1)
-        self.predicted = predicted.numpy()
-        self.confidence = (highest - normalizers).exp().numpy()
-        self.log_likelihood = (logits.gather(1, labels[:, None])[:, 0] - normalizers).numpy()
+        self.predicted = top_classes(self.predictions, 1)[:, 0]
+        self.log_likelihood, self.confidence = log_probabilities(self.predictions)
         self.correct = self.predicted == self.predictions.labels
 
     @cached_property
@@ -207,8 +204,7 @@ def _suites(scores: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, str]] = {}
     for model, suites in scores.items():
         for suite, score in suites.items():
-            parts = {f"{suite}, {part}": value for part, value in score.items() if isinstance(value, dict)}
-            for title, numbers in {suite: score, **parts}.items():
+            for title, numbers in score_parts(suite, score):
                 known = [f"{_SUITE_SCORES[key][0]} {_text(numbers[key], _SUITE_SCORES[key][1])}"
                          for key in _SUITE_SCORES if key in numbers]  # fmt: skip
                 if known:
@@ -239,34 +235,20 @@ def _reliability(model: _Judged) -> str:
 
 def _classes(model: _Judged) -> list[dict[str, Any]]:
     """Each class that occurs, the worst first."""
-    labels, number = model.predictions.labels, len(model.predictions.label_names)
-    images = np.bincount(labels, minlength=number)
-    right = np.bincount(labels[model.correct], minlength=number)
-    classes = [
-        {"name": model.name(label), "images": int(images[label]), "right": int(right[label]),
-         "percent": round(100 * float(right[label] / images[label]), 2)}
-        for label in np.flatnonzero(images)
-    ]  # fmt: skip
-    return sorted(classes, key=lambda row: row["percent"])
+    rows = class_accuracies(model.predictions.labels, model.correct, model.predictions.label_names)
+    return sorted(({**row, "percent": round(100 * row["top1"], 2)} for row in rows), key=lambda row: row["percent"])
 
 
 def _pairs(model: _Judged, pictures: _Pictures) -> list[dict[str, Any]]:
     """The classes most often taken for one another class, with the most confident of these mistakes."""
     labels, rows = model.predictions.labels, model.wrong_rows
-    pairs, inverse, counts = np.unique(
-        np.stack([labels[rows], model.predicted[rows]]), axis=1, return_inverse=True, return_counts=True
-    )
-    images = np.bincount(labels, minlength=len(model.predictions.label_names))
-    return [
-        {
-            "true": model.name(pairs[0, pair]),
-            "predicted": model.name(pairs[1, pair]),
-            "count": int(counts[pair]),
-            "of": int(images[pairs[0, pair]]),
-            "pictures": [pictures(row) for row in rows[inverse.reshape(-1) == pair][:_OF_A_PAIR]],
-        }
-        for pair in np.argsort(-counts, kind="stable")[:_PAIRS]
-    ]
+    images = np.bincount(labels)
+    pairs = []
+    for pair in confusions(labels, model.predicted, model.predictions.label_names)[:_PAIRS]:
+        mistaken = (labels[rows] == pair["label"]) & (model.predicted[rows] == pair["predicted_label"])
+        shown = [pictures(row) for row in rows[mistaken][:_OF_A_PAIR]]
+        pairs.append({**pair, "of": int(images[pair["label"]]), "pictures": shown})
+    return pairs
 
 
 def _explained(

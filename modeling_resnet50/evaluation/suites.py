@@ -8,7 +8,7 @@ Every one is opened as its authors distribute it, or as `resnet50 prepare folder
 import io
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -348,29 +348,28 @@ SUITES: dict[str, Suite] = {
 }
 
 
-def robustness(
-    root: Path, predict: Callable[[Dataset, bool], Predictions], names: Collection[str] = tuple(SUITES)
-) -> tuple[dict[str, Scores], dict[str, str]]:
+Opened = dict[str, dict[str, tuple[Path, Dataset]]]  # of each suite that is there, each part's place and content
+
+
+def open_suites(root: Path, names: Collection[str] = tuple(SUITES)) -> tuple[Opened, dict[str, str]]:
     """
-    Judge a model by every suite of the family that lies under one folder.
+    All suites of the family that lie under one folder: what is wrong with one shall be known before hours go into
+    another.
 
     Args:
         root: holds a folder for each suite; see `Suite.places`.
-        predict: gives the model's predictions for a data set, in its order. Its second argument says that the images
-            are crops already: the short side is then to be made the model's crop size, with nothing cut off.
         names: of `SUITES`.
 
     Returns:
-        For each suite that is there, its scores, as its `summarize` tells; and for each that is not, or only in part,
-        a sentence on how to get it.
+        What is there; and for each suite that is not, or only in part, a sentence on how to get it.
 
     Raises:
-        UserError: no such folder, none of the suites, or a model of other classes.
+        UserError: no such folder, or none of the suites.
     """
     if not root.is_dir():
         raise UserError(f"no folder {root}: it should hold one of {', '.join(SUITES[name].title for name in names)}")
     absent, opened = {}, {}
-    for name in names:  # all of them first: what is wrong with one shall be known before hours go into another
+    for name in names:
         found = SUITES[name].locate(root)
         missing = [part for part in SUITES[name].places if part not in found]
         if missing:
@@ -379,6 +378,24 @@ def robustness(
             opened[name] = {part: (place, SUITES[name].open(place)) for part, place in found.items()}
     if not opened:
         raise UserError(f"{root} holds none of the suites. " + " · ".join(absent.values()))
+    return opened, absent
+
+
+def judge_by(opened: Opened, predict: Callable[[Dataset, bool], Predictions]) -> dict[str, Scores]:
+    """
+    Judge a model by suites.
+
+    Args:
+        opened: by `open_suites`.
+        predict: gives the model's predictions for a data set, in its order. Its second argument says that the images
+            are crops already: the short side is then to be made the model's crop size, with nothing cut off.
+
+    Returns:
+        For each suite, its scores, as its `summarize` tells.
+
+    Raises:
+        UserError: a model of other classes.
+    """
     results = {}
     predicted, predictions = None, None
     for name, parts in opened.items():
@@ -389,7 +406,13 @@ def robustness(
                 _check(predictions, dataset)
             scores[part] = SUITES[name].score(dataset, predictions)
         results[name] = SUITES[name].summarize(scores)
-    return results, absent
+    return results
+
+
+def score_parts(suite: str, scores: Scores) -> Iterator[tuple[str, Scores]]:
+    """A suite's scores as they are, and those of each of its parts, with a title."""
+    yield suite, scores
+    yield from ((f"{suite}, {part}", value) for part, value in scores.items() if isinstance(value, dict))
 
 
 def _check(predictions: Predictions, dataset: Dataset) -> None:
