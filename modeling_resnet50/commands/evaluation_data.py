@@ -13,9 +13,7 @@ from ..data.sources import load_evaluation_split
 from ..data.streaming import StreamedImageBatches, StreamedSplit, open_streamed_split
 from ..data.transforms import evaluation_resize_size, evaluation_transform
 from ..errors import UserError
-
-
-INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # by PIL's numbers
+from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS
 
 
 def add_dataset_options(command, required: bool) -> None:
@@ -43,7 +41,7 @@ def add_protocol_options(command) -> None:
     group = command.add_argument_group("image preparation", "default: as the model's own processor has it")
     group.add_argument("--image_size", type=int, help="side of the central square, in pixels")
     group.add_argument("--crop_ratio", type=float, help="of that side to the short side before the crop, e.g. 0.875")
-    group.add_argument("--interpolation", choices=list(INTERPOLATIONS.values()))
+    group.add_argument("--interpolation", choices=list(PIL_NUMBERS))
 
 
 def load_split(options: argparse.Namespace, split: str | None) -> datasets.Dataset:
@@ -126,4 +124,4 @@ def set_protocol(processor: BitImageProcessor, options: argparse.Namespace) -> N
     processor.size = {"shortest_edge": resize_size}
     processor.crop_size = {"height": image_size, "width": image_size}
     if options.interpolation is not None:
-        processor.resample = {name: number for number, name in INTERPOLATIONS.items()}[options.interpolation]
+        processor.resample = PIL_NUMBERS[options.interpolation]

@@ -9,7 +9,7 @@ import PIL.Image
 import torch
 from transformers import ResNetForImageClassification
 
-from ..data.transforms import decode_image, encoded_bytes, evaluation_transform
+from ..data.transforms import decode_image, encoded_bytes, evaluation_transform, normalize
 from ..evaluation.grad_cam import grad_cam
 from ..evaluation.predictions import Predictions
 from ..evaluation.report import write_report
@@ -39,7 +39,7 @@ def write_html_report(
 
     def cam(row: int, label: int) -> np.ndarray:
         device = classifier.model.device
-        pixel_values = ((pixels(row) / 255 - mean) / std)[None].to(device)
+        pixel_values = normalize(pixels(row), mean, std)[None].to(device)
         return grad_cam(classifier.model, pixel_values, torch.tensor([label], device=device))[0].cpu().numpy()
 
     write_report(path, named, image, results, cam if has_maps else None)

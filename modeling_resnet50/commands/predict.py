@@ -9,7 +9,7 @@ import torch
 from accelerate import PartialState
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from ..data.transforms import UNREADABLE, decode_image, evaluation_transform
+from ..data.transforms import UNREADABLE, decode_image, evaluation_transform, normalize
 from ..errors import UserError
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
@@ -64,7 +64,7 @@ def _predict(options: argparse.Namespace) -> None:
                 print(f"unreadable image: {path}: {reason}", file=sys.stderr)
         if not pictures:
             continue
-        pixel_values = (torch.stack(pictures).to(device).float() / 255 - mean) / std
+        pixel_values = normalize(torch.stack(pictures).to(device), mean, std)
         pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
         probabilities = model(pixel_values=pixel_values).logits.float().softmax(-1)
         scores, classes = probabilities.topk(min(options.topk, probabilities.shape[1]))

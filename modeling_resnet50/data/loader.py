@@ -18,7 +18,7 @@ from ..errors import UserError
 from .augmentation import TrainingTransform
 from .mixing import Mixing
 from .sampling import EpochSampler, sample_seed
-from .transforms import UNREADABLE, decode_image, encoded_bytes
+from .transforms import UNREADABLE, decode_image, encoded_bytes, normalize
 
 
 MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
@@ -201,8 +201,7 @@ class DeviceLoader:
                     f"more unreadable images than max_bad_images allows ({self.max_bad_images}); the last is an "
                     + self.bad_images[-1]
                 )
-            pixels = batch["pixel_values"].to(self.device, non_blocking=True).float().div_(255)
-            pixels.sub_(self.mean).div_(self.std)
+            pixels = normalize(batch["pixel_values"].to(self.device, non_blocking=True), self.mean, self.std)
             labels = targets = batch["labels"].to(self.device, non_blocking=True)
             if self.mixing is not None:
                 pixels, targets = self.mixing(pixels, labels, self.sampler.epoch, number)

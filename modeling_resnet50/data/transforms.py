@@ -144,6 +144,17 @@ def evaluation_transform(resize_size: int, crop_size: int, interpolation: str) -
     ])  # fmt: skip
 
 
+def normalize(pixels: Tensor, image_mean: Tensor, image_std: Tensor) -> Tensor:
+    """
+    As the network takes them.
+
+    Args:
+        pixels: uint8 `(…, channels, height, width)`.
+        image_mean, image_std: float32 `(channels, 1, 1)`, on the same device, for pixels in [0, 1].
+    """
+    return pixels.float().div_(255).sub_(image_mean).div_(image_std)
+
+
 def evaluation_resize_size(crop_size: int, crop_ratio: float) -> int:
     """Short side before the crop, rounded down as timm does: 224 at 0.875 gives 256."""
     return math.floor(crop_size / crop_ratio)

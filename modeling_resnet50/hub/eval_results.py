@@ -2,7 +2,6 @@
 Results of an evaluation as the Hub reads them: `model-index` in a card's front matter, and `.eval_results/*.yaml`.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from ..files import replaced_file
+from ..recipe import is_repo_id
 
 
 _METRICS = {"top1": "top-1 accuracy", "top5": "top-5 accuracy"}
@@ -28,7 +28,7 @@ def write_eval_results(folder: Path, model_name: str, dataset: dict[str, Any], r
     Returns:
         The files.
     """
-    is_on_the_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", dataset["name"]) and not Path(dataset["name"]).exists()
+    is_on_the_hub = is_repo_id(dataset["name"]) and not Path(dataset["name"]).exists()
     card_data = ModelCardData(
         model_name=model_name,
         eval_results=[

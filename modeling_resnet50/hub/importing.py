@@ -15,9 +15,10 @@ from transformers import AutoImageProcessor, BitImageProcessor, PreTrainedConfig
 
 from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
 from ..data.class_names import imagenet_words
+from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model
-from .model_folder import image_processor, load_model
+from .model_folder import INTERPOLATIONS, image_processor, load_model, processor_of_sizes
 from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet, is_transformers_resnet, read_weights
 
 
@@ -307,17 +308,17 @@ def as_bit_processor(processor: Any, source: str) -> BitImageProcessor:
         UserError: it does something else than to resize the short side, crop the central square and normalise.
     """
     try:
-        interpolation = {2: "bilinear", 3: "bicubic"}[int(processor.resample)]
+        interpolation = INTERPOLATIONS[int(processor.resample)]
         size = dict(processor.size)["shortest_edge"]
         if "ConvNext" in type(processor).__name__:  # resizes to size / crop_pct and crops; squeezes from 384 on
             if size >= 384:
                 raise KeyError("the aspect ratio of the images")
-            crop_size, ratio = size, processor.crop_pct
+            crop_size, resize_size = size, evaluation_resize_size(size, processor.crop_pct)
         else:
             crop_size = processor.crop_size["height"] if processor.do_center_crop else size
             if processor.do_center_crop and processor.crop_size["width"] != crop_size:
                 raise KeyError("a square crop")
-            ratio = crop_size / (size + 0.5)  # which rounds down to `size` whatever the numbers
+            resize_size = size
         if abs(255 * processor.rescale_factor - 1) > 1e-6 or not processor.do_normalize:
             raise KeyError("pixels in [0, 1], normalised")
         mean_std = list(processor.image_mean), list(processor.image_std)
@@ -326,7 +327,7 @@ def as_bit_processor(processor: Any, source: str) -> BitImageProcessor:
             f"{source}: its {type(processor).__name__} does not resize the short side and crop the centre, which is "
             f"all that this library can do; missing: {error}"
         ) from error
-    return image_processor(crop_size, ratio, interpolation, *mean_std)
+    return processor_of_sizes(resize_size, crop_size, interpolation, *mean_std)
 
 
 @torch.inference_mode()

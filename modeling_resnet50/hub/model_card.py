@@ -219,17 +219,13 @@ def _name(recipe: Recipe) -> str:
     return f"resnet50-{slug[:60]}" if slug else "resnet50"
 
 
-def _hub_id(name: str | None) -> str | None:
-    """`name`, if it could be an id on the Hub."""
-    try:
-        validate_repo_id(name or "")
-    except HFValidationError:
-        return None
-    return name
-
-
 def _is_on_hub(name: str) -> bool:
-    return name != "digits" and _hub_id(name) is not None and not Path(name).expanduser().exists()
+    """As far as its name tells: data sets of old have no user in it."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return name != "digits" and not Path(name).expanduser().exists()
 
 
 def _hub_model(name_or_path: str | None) -> str | None:

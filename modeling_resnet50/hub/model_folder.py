@@ -19,7 +19,8 @@ from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, eval_results, mo
 from .training_curves import draw_training_curves
 
 
-_INTERPOLATIONS = {"bilinear": 2, "bicubic": 3}  # PIL's numbers, which transformers uses
+INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # by PIL's numbers, which transformers uses
+PIL_NUMBERS = {name: number for number, name in INTERPOLATIONS.items()}
 
 
 def image_processor(
@@ -36,11 +37,19 @@ def image_processor(
         interpolation: `"bilinear"` or `"bicubic"`.
         image_mean, image_std: per channel, for pixels in [0, 1].
     """
+    resize_size = evaluation_resize_size(image_size, crop_ratio)
+    return processor_of_sizes(resize_size, image_size, interpolation, image_mean, image_std)
+
+
+def processor_of_sizes(
+    resize_size: int, image_size: int, interpolation: str, image_mean: list[float], image_std: list[float]
+) -> BitImageProcessor:
+    """`image_processor`, by the short side that the image is resized to, in pixels, instead of a ratio."""
     return BitImageProcessor(
         do_convert_rgb=True,
         do_resize=True,
-        size={"shortest_edge": evaluation_resize_size(image_size, crop_ratio)},
-        resample=_INTERPOLATIONS[interpolation],
+        size={"shortest_edge": resize_size},
+        resample=PIL_NUMBERS[interpolation],
         do_center_crop=True,
         crop_size={"height": image_size, "width": image_size},
         do_rescale=True,
@@ -61,7 +70,7 @@ def timm_preprocessing(processor: BitImageProcessor) -> dict[str, Any]:
         "input_size": [len(processor.image_mean), crop_size, crop_size],
         "mean": list(processor.image_mean),
         "std": list(processor.image_std),
-        "interpolation": {number: name for name, number in _INTERPOLATIONS.items()}[int(processor.resample)],
+        "interpolation": INTERPOLATIONS[int(processor.resample)],
         "crop_pct": crop_pct,
         "crop_mode": "center",
     }

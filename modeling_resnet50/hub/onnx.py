@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..evaluation import TopKAccuracy
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .fold import fold_batch_norm
-from .model_folder import image_processor
+from .model_folder import INTERPOLATIONS, processor_of_sizes
 from .weights import LogitsOnly
 
 
@@ -161,10 +161,9 @@ def open_onnx(path: Path) -> tuple[nn.Module, list[str], BitImageProcessor]:
     metadata = session.get_modelmeta().custom_metadata_map
     try:
         preparation, names = json.loads(metadata["preprocessing"]), json.loads(metadata["id2label"])
-        crop_size = preparation["crop_size"]
-        processor = image_processor(
-            crop_size,
-            crop_size / (preparation["resize_short_side"] + 0.5),  # which rounds down to that size
+        processor = processor_of_sizes(
+            preparation["resize_short_side"],
+            preparation["crop_size"],
             preparation["interpolation"],
             preparation["mean"],
             preparation["std"],
@@ -232,7 +231,7 @@ def _metadata(model: ResNet50ForImageClassification, processor: BitImageProcesso
     preparation: dict[str, Any] = {
         "resize_short_side": processor.size["shortest_edge"],
         "crop_size": processor.crop_size["height"],
-        "interpolation": {2: "bilinear", 3: "bicubic"}[int(processor.resample)],
+        "interpolation": INTERPOLATIONS[int(processor.resample)],
         "rescale_factor": processor.rescale_factor,
         "mean": list(processor.image_mean),
         "std": list(processor.image_std),
