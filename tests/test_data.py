@@ -14,12 +14,15 @@ from PIL import Image as PILImage
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
+from modeling_resnet50.data import pipeline
 from modeling_resnet50.data.augmentation import TrainingTransform
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
+from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order
 from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
 from modeling_resnet50.data.streaming import open_streamed_split
 from modeling_resnet50.data.transforms import (
+    EncodedImage,
     decode_image,
     evaluation_resize_size,
     evaluation_transform,
@@ -216,6 +219,81 @@ def test_damaged_image_raises(data):
         decode_image(data)
 
 
+def jpegs_of_all_kinds() -> list[bytes]:
+    options = [{}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}, {"restart_marker_blocks": 2}]
+    images = [picture(), picture().convert("L"), picture(51, 37), picture(120, 90)]
+    return [encode(image, quality=90, **option) for image in images for option in options]
+
+
+@pytest.mark.parametrize("decoder", ["simplejpeg", "nvimgcodec"])
+def test_a_part_decoded_alone_has_the_pixels_of_the_whole(decoder, monkeypatch):
+    if decoder == "nvimgcodec":  # or what stands in for it would be compared with itself
+        monkeypatch.delattr("modeling_resnet50.data.transforms._decode_plain_jpeg")
+    rng = np.random.default_rng(0)
+    for data in jpegs_of_all_kinds():
+        whole = pil_to_tensor(PILImage.open(io.BytesIO(data)).convert("RGB"))
+        image = EncodedImage({"bytes": data, "path": None}, "it", decoder)
+        assert image.shape == whole.shape
+        for _ in range(20):
+            top, left = rng.integers(0, whole.shape[1] - 8), rng.integers(0, whole.shape[2] - 8)
+            rows, columns = slice(top, top + rng.integers(1, 60)), slice(left, left + rng.integers(1, 60))
+            assert torch.equal(image[:, rows, columns], whole[:, rows, columns])
+
+
+@pytest.mark.parametrize("decoder", ["simplejpeg", "nvimgcodec"])
+def test_what_no_jpeg_decoder_takes_comes_whole_from_pil(decoder):
+    exif = PILImage.Exif()
+    exif[0x0112] = 6
+    for data in (encode(picture(), exif=exif), encode(picture().convert("CMYK")), encode(picture(), "PNG")):
+        image = EncodedImage({"bytes": data, "path": None}, "it", decoder)
+        assert not image.is_plain_jpeg
+        assert image.shape == decode_image(data).shape
+        assert torch.equal(image[:, 3:20, 5:30], decode_image(data)[:, 3:20, 5:30])
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "random"])
+@pytest.mark.parametrize("jitter", [0.0, 0.4])
+def test_crop_and_flip_are_torchvisions_draw_by_draw(interpolation, jitter):
+    recipe = Recipe(image_size=24, train_interpolation=interpolation, random_flip=0.3, color_jitter=jitter)
+
+    def crop(mode):
+        return v2.RandomResizedCrop(24, (0.08, 1.0), (3 / 4, 4 / 3), v2.InterpolationMode(mode), antialias=True)
+
+    crops = [crop(mode) for mode in ("bilinear", "bicubic")]
+    first = v2.RandomChoice(crops) if interpolation == "random" else crop(interpolation)
+    theirs = v2.Compose([first, v2.RandomHorizontalFlip(0.3), v2.ColorJitter(*[jitter] * 3)])
+    ours = TrainingTransform(recipe)
+    for seed, image in enumerate([picture(), picture(300, 20), picture(20, 300)] * 20):
+        pixels = pil_to_tensor(image)
+        torch.manual_seed(seed)
+        expected = theirs(pixels)
+        torch.manual_seed(seed)
+        assert torch.equal(ours(pixels), expected)
+        if ours.only_crops_and_flips:
+            torch.manual_seed(seed)
+            assert torch.equal(ours(pixels, ours.draw(pixels.shape)), expected)
+
+
+def test_batches_are_the_same_whichever_decoder_made_them():
+    rows = {"image": [{"bytes": data, "path": None} for data in jpegs_of_all_kinds()], "label": [0] * 20}
+    features = Features({"image": Image(decode=False), "label": ClassLabel(names=["it"])})
+    dataset = Dataset.from_dict(rows, features=features)
+    samples = [(3, index) for index in range(20)]
+    for fields in ({}, {"auto_augment": "randaugment"}):
+        transform = TrainingTransform(Recipe(image_size=16, **fields))
+        one, other = (
+            ImageBatches(dataset, transform, seed=1, jpeg_decoder=decoder).__getitems__(samples)["pixel_values"]
+            for decoder in ("simplejpeg", "nvimgcodec")
+        )
+        assert torch.equal(one, other)
+
+
+def test_a_decoder_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(pipeline, "nvimgcodec_is_installed", lambda: False)
+    with pytest.raises(UserError, match="pip install nvidia-nvimgcodec"):
+        load_training_data(recipe_for("digits", jpeg_decoder="nvimgcodec"), torch.device("cpu"), 0, 0, 1)
+
+
 @pytest.mark.parametrize(("crop", "ratio", "resize"), [(224, 0.875, 256), (224, 0.95, 235), (288, 1.0, 288)])
 def test_resize_follows_timms_rule(crop, ratio, resize):
     assert evaluation_resize_size(crop, ratio) == resize
@@ -252,7 +330,7 @@ def test_evaluation_sees_each_image_once_with_a_ragged_end(num_processes):
 def loader_for(recipe: Recipe, dataset: Dataset, num_workers: int, epoch: int) -> DeviceLoader:
     sampler = TrainSampler(len(dataset), recipe.total_train_batch_size, recipe.seed)
     sampler.start(epoch)
-    batches = ImageBatches(dataset, TrainingTransform(recipe), recipe.seed)
+    batches = ImageBatches(dataset, TrainingTransform(recipe), recipe.seed, jpeg_decoder=recipe.jpeg_decoder)
     return DeviceLoader(batches, sampler, torch.device("cpu"), recipe.image_mean, recipe.image_std, num_workers)
 
 
@@ -295,11 +373,11 @@ def test_batches_are_normalised_as_totensor_and_normalize_do(image_folder):
     assert batch["labels"].tolist() == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_unreadable_image_is_named_when_it_is_met(image_folder, num_workers):
+@pytest.mark.parametrize(("num_workers", "decoder"), [(0, "simplejpeg"), (1, "simplejpeg"), (1, "nvimgcodec")])
+def test_unreadable_image_is_named_when_it_is_met(image_folder, num_workers, decoder):
     bad = image_folder / "train" / "bee" / "3.jpg"
     bad.write_bytes(bad.read_bytes()[:300])
-    recipe = recipe_for(image_folder)
+    recipe = recipe_for(image_folder, jpeg_decoder=decoder)
     train, _ = load_train_and_validation(recipe)
     with pytest.raises(UserError, match=r"unreadable image: .*train/bee/3.jpg \(row 11\)") as error:
         list(loader_for(recipe, train, num_workers, epoch=0))

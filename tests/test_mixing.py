@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data import sampling
-from modeling_resnet50.data.augmentation import image_size_at, training_transform
+from modeling_resnet50.data.augmentation import TrainingTransform, image_size_at
 from modeling_resnet50.data.mixing import Mixing
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.recipe import Recipe
@@ -123,7 +123,7 @@ def test_image_size_grows_as_in_ffcv():
 
 @pytest.mark.parametrize("policy", ["randaugment", "trivialaugment", "autoaugment", "augmix"])
 def test_every_policy_changes_pixels_by_the_seed_alone(policy):
-    transform = training_transform(Recipe(auto_augment=policy, color_jitter=0.4, random_erasing=1.0), 32)
+    transform = TrainingTransform(Recipe(image_size=32, auto_augment=policy, color_jitter=0.4, random_erasing=1.0))
     pixels = torch.randint(0, 256, (3, 50, 40), dtype=torch.uint8)
     seen = []
     for seed in (1, 2, 3, 1):
@@ -282,9 +282,11 @@ def test_unknown_optimizer_and_arguments_are_named(tiny_config):
 
 
 def test_erasing_is_torchvisions():
-    transform = training_transform(Recipe(random_erasing=1.0, random_flip=0.0, random_crop_scale=[1.0, 1.0],
-                                          random_crop_ratio=[1.0, 1.0]), 32)  # fmt: skip
+    transform = TrainingTransform(
+        Recipe(image_size=32, random_erasing=1.0, random_flip=0.0, random_crop_scale=[1.0, 1.0],
+               random_crop_ratio=[1.0, 1.0])
+    )  # fmt: skip
     erased = transform(torch.zeros(3, 32, 32, dtype=torch.uint8))
     colours = {tuple(colour) for colour in erased.flatten(1).T.tolist()}
     assert colours == {(0, 0, 0), (124, 116, 104)}
-    assert isinstance(transform.transforms[-1], v2.RandomErasing)
+    assert isinstance(transform.steps(32)[-1], v2.RandomErasing)

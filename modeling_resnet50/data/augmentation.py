@@ -1,5 +1,6 @@
 """What happens to a training image between its file and the batch."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ from timm.data.auto_augment import rand_augment_transform
 from timm.data.transforms import str_to_pil_interp
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2.functional import resize_image
 
 from ..recipe import Recipe
+from .transforms import EncodedImage
 
 
 SIZE_STEP = 32  # progressive resizing moves in steps of the network's stride
@@ -36,33 +39,82 @@ def image_size_at(recipe: Recipe, epoch: int) -> int:
     return round(size / SIZE_STEP) * SIZE_STEP
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What chance has decided about one image: its crop in pixels, the filter that resizes it, and the flip."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    interpolation: InterpolationMode
+    flip: bool
+
+
 class TrainingTransform(nn.Module):
     """
-    Random crop, flip, colour jitter, augmentation policy and erasing, as a recipe says: uint8 pixels
-    `(3, height, width)` to uint8 pixels `(3, size, size)`, the size being that of `epoch`.
+    Random crop, flip, colour jitter, augmentation policy and erasing, as a recipe says and in the order that
+    torchvision's and timm's scripts have: an `EncodedImage`, or uint8 pixels `(3, height, width)`, to uint8 pixels
+    `(3, size, size)`, the size being that of `epoch`.
 
-    Draws from the global generators of PyTorch, NumPy and Python, and from nothing else.
+    Draws from the global generators of PyTorch, NumPy and Python, and from nothing else: for crop and flip what
+    torchvision's `RandomChoice`, `RandomResizedCrop` and `RandomHorizontalFlip` draw, and with the same result.
 
     Attributes:
         epoch: set it before use. Counted from 1.
+        only_crops_and_flips: nothing else is drawn, so `draw` may be called beforehand.
     """
 
     def __init__(self, recipe: Recipe):
         super().__init__()
         self.recipe = recipe
         self.epoch = 1
-        self._transforms: dict[int, nn.Module] = {}
+        interpolation = recipe.train_interpolation or recipe.interpolation
+        names = ["bilinear", "bicubic"] if interpolation == "random" else [interpolation]
+        self._interpolations = [InterpolationMode(name) for name in names]
+        scale, ratio = tuple(recipe.random_crop_scale), tuple(recipe.random_crop_ratio)
+        self._crop = v2.RandomResizedCrop(recipe.image_size, scale, ratio)
+        self._steps_by_size: dict[int, list[nn.Module]] = {}
+        self.only_crops_and_flips = not self.steps(recipe.image_size)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def steps(self, image_size: int) -> list[nn.Module]:
+        """What comes after crop and flip."""
+        if image_size not in self._steps_by_size:
+            self._steps_by_size[image_size] = _steps(self.recipe, image_size)
+        return self._steps_by_size[image_size]
+
+    def draw(self, shape: tuple[int, int, int]) -> Drawn:
+        """
+        Crop and flip of an image.
+
+        Args:
+            shape: `(3, height, width)` of the image.
+        """
+        choice = 0
+        if len(self._interpolations) > 1:
+            choice = int(torch.multinomial(torch.full((2,), 0.5), 1))
+        crop = self._crop.make_params([torch.empty(shape, device="meta")])  # it looks at nothing but the shape
+        flip = torch.rand(1).item() < self.recipe.random_flip
+        return Drawn(**crop, interpolation=self._interpolations[choice], flip=flip)
+
+    def forward(self, image: EncodedImage | Tensor, drawn: Drawn | None = None) -> Tensor:
+        """`drawn`: by `draw`, where that was called beforehand."""
         size = image_size_at(self.recipe, self.epoch)
-        if size not in self._transforms:
-            self._transforms[size] = training_transform(self.recipe, size)
-        return self._transforms[size](pixels)
+        if drawn is None:
+            drawn = self.draw(image.shape)
+        pixels = image[:, drawn.top : drawn.top + drawn.height, drawn.left : drawn.left + drawn.width]
+        # Packed, as 8-bit pixels are resized in two thirds of the time then, and the result is packed as well.
+        pixels = pixels.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+        pixels = resize_image(pixels, [size, size], drawn.interpolation, antialias=True)
+        if drawn.flip:
+            pixels = pixels.flip(-1)
+        for step in self.steps(size):
+            pixels = step(pixels)
+        return pixels
 
 
-def training_transform(recipe: Recipe, image_size: int) -> nn.Module:
-    """One size's transform, in the order that torchvision's and timm's scripts have."""
-    steps = [_random_resized_crop(recipe, image_size), v2.RandomHorizontalFlip(recipe.random_flip)]
+def _steps(recipe: Recipe, image_size: int) -> list[nn.Module]:
+    steps: list[nn.Module] = []
     if recipe.color_jitter:
         steps.append(v2.ColorJitter(*[recipe.color_jitter] * 3))
     if recipe.auto_augment != "none":
@@ -71,23 +123,7 @@ def training_transform(recipe: Recipe, image_size: int) -> nn.Module:
         # To the mean colour, which is 0 once normalised; in 8 bits it is 0.006 off at most.
         mean_colour = [round(255 * mean) for mean in recipe.image_mean]
         steps.append(v2.RandomErasing(recipe.random_erasing, value=mean_colour))
-    return v2.Compose(steps)
-
-
-def _random_resized_crop(recipe: Recipe, image_size: int) -> nn.Module:
-    def crop(interpolation: str) -> nn.Module:
-        return v2.RandomResizedCrop(
-            image_size,
-            scale=tuple(recipe.random_crop_scale),
-            ratio=tuple(recipe.random_crop_ratio),
-            interpolation=InterpolationMode(interpolation),
-            antialias=True,
-        )
-
-    interpolation = recipe.train_interpolation or recipe.interpolation
-    if interpolation == "random":
-        return v2.RandomChoice([crop("bilinear"), crop("bicubic")])
-    return crop(interpolation)
+    return steps
 
 
 def _policy(recipe: Recipe, image_size: int) -> nn.Module:

@@ -5,7 +5,8 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
 from ..errors import UserError
-from .augmentation import TrainingTransform
+from .augmentation import Drawn, TrainingTransform
 from .mixing import Mixing
 from .sampling import EpochSampler, sample_seed
-from .transforms import UNREADABLE, decode_image, encoded_bytes, normalize
+from .transforms import EncodedImage, normalize
 
 
 MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
@@ -34,6 +35,7 @@ class ImageBatches(torch.utils.data.Dataset):
             global generators of PyTorch, NumPy and Python is a pure function of (seed, epoch, index).
         seed: the run's seed.
         on_bad_image: what to do about an unreadable image: "error" stops, "skip" takes the next readable one instead.
+        jpeg_decoder: as in `EncodedImage`.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class ImageBatches(torch.utils.data.Dataset):
         transform: nn.Module,
         seed: int = 0,
         on_bad_image: Literal["error", "skip"] = "error",
+        jpeg_decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
     ):
         self.images = dataset.select_columns("image")
         self.labels = np.asarray(dataset["label"][:], dtype=np.int64)
         self.transform = transform
         self.seed = seed
         self.on_bad_image = on_bad_image
+        self.jpeg_decoder = jpeg_decoder
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,27 +66,27 @@ class ImageBatches(torch.utils.data.Dataset):
             `bad_images`, what was wrong with each image that another one stands in for. Under "error", an unreadable
             image comes back as the error, not raised: a DataLoader would bury it in the worker's traceback.
         """
+        epoch = samples[0][0]
         indices = [index for _, index, *_ in samples]
         if isinstance(self.transform, TrainingTransform):
-            self.transform.epoch = samples[0][0]
+            self.transform.epoch = epoch
         rows = self.images[indices]["image"]
         pixel_values = None
         bad_images = []
         with _generators_restored():  # without workers this is the training process
-            for position, ((epoch, index, *repeat), row) in enumerate(zip(samples, rows)):
-                try:
-                    pixels = _decode(row, index)
-                except UserError as error:
+            # First all that is small: between two images that are decoded, it would find no cache warm.
+            opened = [self._open(row, *sample) for row, sample in zip(rows, samples)]
+            for position, image in enumerate(opened):
+                pixels = self._pixels(image)
+                if isinstance(pixels, UserError):
                     if self.on_bad_image == "error":
-                        return error
-                    bad_images.append(str(error))
-                    try:
-                        index, pixels = self._next_readable(index)
-                    except UserError as none_is_readable:
-                        return none_is_readable
-                    indices[position] = index
-                _seed_generators(sample_seed(self.seed, epoch, index, *repeat))
-                pixels = self.transform(pixels)
+                        return pixels
+                    bad_images.append(str(pixels))
+                    _, index, *repeat = samples[position]
+                    substitute = self._next_readable(epoch, index, *repeat)
+                    if isinstance(substitute, UserError):
+                        return substitute
+                    indices[position], pixels = substitute
                 if pixel_values is None:
                     pixel_values = torch.empty(
                         (len(samples), *pixels.shape), dtype=torch.uint8, memory_format=torch.channels_last
@@ -95,21 +99,48 @@ class ImageBatches(torch.utils.data.Dataset):
             "bad_images": bad_images,
         }
 
-    def _next_readable(self, index: int) -> tuple[int, Tensor]:
+    def _open(self, row: dict[str, Any], epoch: int, index: int, repeat: int = 0) -> "_Opened | UserError":
+        name = f"{row['path']} (row {index})" if row["path"] else f"row {index}"
+        try:
+            image = EncodedImage(row, name, self.jpeg_decoder)
+        except UserError as error:
+            return error
+        seed, drawn = sample_seed(self.seed, epoch, index, repeat), None
+        draws_little = isinstance(self.transform, TrainingTransform) and self.transform.only_crops_and_flips
+        if draws_little and image.is_plain_jpeg:
+            torch.default_generator.manual_seed(seed)
+            drawn = self.transform.draw(image.shape)
+        return _Opened(image, seed, drawn)
+
+    def _pixels(self, opened: "_Opened | UserError") -> Tensor | UserError:
+        if isinstance(opened, UserError):
+            return opened
+        try:
+            if opened.drawn is not None:
+                return self.transform(opened.image, opened.drawn)
+            pixels = opened.image if isinstance(self.transform, TrainingTransform) else opened.image[:, :, :]
+            _seed_generators(opened.seed)
+            return self.transform(pixels)
+        except UserError as error:
+            return error
+
+    def _next_readable(self, epoch: int, index: int, repeat: int = 0) -> tuple[int, Tensor] | UserError:
         """The image that stands in for an unreadable one, and its pixels: the same one in every run."""
         for step in range(1, MAX_BAD_IN_A_ROW + 1):
             substitute = (index + step) % len(self)
-            with suppress(UserError):
-                return substitute, _decode(self.images[substitute]["image"], substitute)
-        raise UserError(f"row {index} and the {MAX_BAD_IN_A_ROW} after it are all unreadable images")
+            pixels = self._pixels(self._open(self.images[substitute]["image"], epoch, substitute, repeat))
+            if not isinstance(pixels, UserError):
+                return substitute, pixels
+        return UserError(f"row {index} and the {MAX_BAD_IN_A_ROW} after it are all unreadable images")
 
 
-def _decode(row: dict[str, Any], index: int) -> Tensor:
-    try:
-        return decode_image(encoded_bytes(row))
-    except UNREADABLE as error:
-        where = f"{row['path']} (row {index})" if row["path"] else f"row {index}"
-        raise UserError(f"unreadable image: {where}: {error}") from error
+@dataclass(frozen=True)
+class _Opened:
+    """An image, its seed, and its crop and flip where they could be drawn beforehand."""
+
+    image: EncodedImage
+    seed: int
+    drawn: Drawn | None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..errors import UserError
 from ..recipe import Recipe
 from .augmentation import TrainingTransform
 from .loader import DeviceLoader, ImageBatches
@@ -12,7 +13,7 @@ from .mixing import Mixing
 from .sampling import EvaluationSampler, TrainSampler
 from .sources import load_train_and_validation, open_streamed_train_and_validation
 from .streaming import StreamedEvaluationSampler, StreamedImageBatches, StreamSampler
-from .transforms import evaluation_resize_size, evaluation_transform
+from .transforms import evaluation_resize_size, evaluation_transform, nvimgcodec_is_installed
 
 
 @dataclass
@@ -45,8 +46,10 @@ def load_training_data(
         process_index, num_processes: this process's share.
 
     Raises:
-        UserError: as `load_train_and_validation`.
+        UserError: as `load_train_and_validation`, or jpeg_decoder is not installed.
     """
+    if recipe.jpeg_decoder == "nvimgcodec" and not nvimgcodec_is_installed():
+        raise UserError("jpeg_decoder nvimgcodec is not installed: pip install nvidia-nvimgcodec-cu13 (or -cu12)")
     batch_size = recipe.local_batch_size(num_processes)
     eval_batch_size = recipe.per_device_eval_batch_size or batch_size
     share = {"process_index": process_index, "num_processes": num_processes}
@@ -90,7 +93,7 @@ def load_training_data(
     label_names = train_set.features["label"].names
     return TrainingData(
         DeviceLoader(
-            images(train_set, TrainingTransform(recipe), recipe.seed, recipe.on_bad_image),
+            images(train_set, TrainingTransform(recipe), recipe.seed, recipe.on_bad_image, recipe.jpeg_decoder),
             train_sampler,
             max_bad_images=recipe.max_bad_images,
             mixing=Mixing(recipe, len(label_names), **share) if recipe.mixes else None,

@@ -376,12 +376,14 @@ class StreamedImageBatches(ImageBatches):
         transform: nn.Module,
         seed: int = 0,
         on_bad_image: Literal["error", "skip"] = "error",
+        jpeg_decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
     ):
         self.images = RowGroupReader(split)
         self.labels = self.images.labels
         self.transform = transform
         self.seed = seed
         self.on_bad_image = on_bad_image
+        self.jpeg_decoder = jpeg_decoder
 
     def __getitems__(self, batch: StreamedBatch) -> dict[str, Tensor | list[str]] | UserError:
         try:

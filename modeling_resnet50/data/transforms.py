@@ -1,18 +1,22 @@
 """
 From encoded bytes to uint8 pixels of the network's size. Normalisation happens later, on the device.
 
-JPEG is decoded by simplejpeg (libjpeg-turbo): the same pixels as PIL, half as long. PIL decodes everything else.
+JPEG is decoded by simplejpeg (libjpeg-turbo): the same pixels as PIL, half as long. PIL decodes everything else. Where
+a recipe asks for it, nvImageCodec decodes no more of a JPEG than the crop: again the same pixels.
 """
 
 import io
 import math
+import os
 import re
 import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import simplejpeg
@@ -20,6 +24,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
+
+from ..errors import UserError
 
 
 # What PIL raises for files that are damaged in one way or another.
@@ -71,23 +77,120 @@ def decode_image(data: bytes) -> Tensor:
     Raises:
         UNREADABLE: not an image, damaged, absurdly large, or of 32 bits, which have no agreed range.
     """
-    pixels = _decode_jpeg(data) if data[:3] == b"\xff\xd8\xff" else None
-    if pixels is None:
-        pixels = _decode_by_pil(data)
+    pixels = _decode_plain_jpeg(data) if _size_of_plain_jpeg(data) is not None else _decode_by_pil(data)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _decode_jpeg(data: bytes) -> np.ndarray | None:
-    """None for what PIL has to do: odd kinds, CMYK (simplejpeg rounds that differently), and what has to be turned."""
+class EncodedImage:
+    """
+    An image that is decoded when it is sliced, like an array on disk: `image[:, top:bottom, left:right]` gives pixels
+    as `decode_image` does. They are not kept: slice once.
+
+    Args:
+        row: of an `Image(decode=False)` column.
+        name: for errors.
+        decoder: "nvimgcodec" decodes no more than the slice, and does not notice damage.
+
+    Attributes:
+        is_plain_jpeg: its shape is known from its first bytes.
+
+    Raises:
+        UserError: here, for its shape, or at slicing: it is unreadable, with its name.
+    """
+
+    def __init__(self, row: dict[str, Any], name: str, decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg"):
+        self._name = name
+        self._by_region = decoder == "nvimgcodec"
+        self._pixels: np.ndarray | None = None
+        try:
+            self._data = encoded_bytes(row)
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
+        self._size = _size_of_plain_jpeg(self._data)
+        self.is_plain_jpeg = self._size is not None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(3, height, width)`, upright."""
+        if self._size is None:
+            self._pixels = self._decoded()
+            self._size = self._pixels.shape[:2]
+        return 3, *self._size
+
+    def __getitem__(self, region: tuple[slice, slice, slice]) -> Tensor:
+        _, rows, columns = region
+        pixels, self._pixels = self._pixels, None
+        if self._by_region and self.is_plain_jpeg:
+            height, width = self._size
+            part = _decode_region(self._data, *rows.indices(height)[:2], *columns.indices(width)[:2])
+            if part is not None:
+                return torch.from_numpy(part).permute(2, 0, 1)
+        if pixels is None:
+            pixels = self._decoded()
+        return torch.from_numpy(pixels[rows, columns]).permute(2, 0, 1)
+
+    def _decoded(self) -> np.ndarray:
+        try:
+            return _decode_plain_jpeg(self._data) if self.is_plain_jpeg else _decode_by_pil(self._data)
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> UserError:
+        return UserError(f"unreadable image: {self._name}: {error}")
+
+
+def _size_of_plain_jpeg(data: bytes) -> tuple[int, int] | None:
+    """
+    Height and width. None for what PIL has to do: other formats, odd kinds, CMYK (simplejpeg rounds that differently),
+    and what has to be turned.
+    """
+    if data[:3] != b"\xff\xd8\xff":
+        return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if height * width > Image.MAX_IMAGE_PIXELS or colours in ("CMYK", "YCCK") or _is_turned(data):
-            return None
+    except ValueError:
+        return None
+    if height * width > Image.MAX_IMAGE_PIXELS or colours in ("CMYK", "YCCK") or _is_turned(data):
+        return None
+    return height, width
+
+
+def _decode_plain_jpeg(data: bytes) -> np.ndarray:
+    try:
         return simplejpeg.decode_jpeg(data)
     except ValueError as error:
         if _DAMAGE.search(str(error)):
             raise
+        return _decode_by_pil(data)
+
+
+def _decode_region(data: bytes, top: int, bottom: int, left: int, right: int) -> np.ndarray | None:
+    """None for what nvImageCodec cannot do; the others can, or say why not."""
+    nvimgcodec, decoder = _nvimgcodec(os.getpid())
+    try:
+        part = nvimgcodec.CodeStream(data).get_sub_code_stream(region=nvimgcodec.Region(top, left, bottom, right))
+    except RuntimeError:
         return None
+    image = decoder.decode(part)
+    return None if image is None else np.asarray(image)
+
+
+def nvimgcodec_is_installed() -> bool:
+    """It is an extra: 25 MB, for Linux and Windows."""
+    return find_spec("nvidia") is not None and find_spec("nvidia.nvimgcodec") is not None
+
+
+@lru_cache(maxsize=1)
+def _nvimgcodec(process: int) -> tuple[Any, Any]:
+    """The module, and a decoder of this process: its threads do not survive a fork."""
+    from nvidia import nvimgcodec
+
+    return nvimgcodec, nvimgcodec.Decoder(
+        device_id=nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
+        max_num_cpu_threads=1,
+        backends=[nvimgcodec.Backend(nvimgcodec.BackendKind.CPU_ONLY)],
+        options=":fancy_upsampling=1",  # as libjpeg-turbo, and all that stand on it, do by default
+    )
 
 
 def _is_turned(data: bytes) -> bool:

@@ -1,0 +1,174 @@
+"""What the benchmarks share: forms that take turns, tables, and records that say what they were measured on."""
+
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def take_turns(
+    forms: dict[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    device: torch.device | None = None,
+) -> dict[str, list[float]]:
+    """
+    Seconds of each form in each round. All are timed once in a round, in random order, so that what else the machine
+    does hits all alike; a round before the first only warms up.
+
+    Args:
+        clock: `time.perf_counter`, or `time.process_time` on a machine that others use too.
+        device: waited for, where it is a GPU.
+    """
+    seconds: dict[str, list[float]] = {form: [] for form in forms}
+    for round_ in range(-1, rounds):
+        for form in random.Random(round_).sample(list(forms), len(forms)):
+            started_at = clock()
+            forms[form]()
+            if device is not None and device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if round_ >= 0:
+                seconds[form].append(clock() - started_at)
+    return seconds
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """Median, and half the distance between the quartiles."""
+    if len(values) == 1:
+        return values[0], 0.0
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return median, (high - low) / 2
+
+
+def ratios(values: dict[str, list[float]], base: str) -> dict[str, float]:
+    """Each to the base, as the median over the rounds of the ratio within a round: the machine's drift cancels."""
+    return {
+        form: statistics.median(own / other for own, other in zip(measured, values[base]))
+        for form, measured in values.items()
+    }
+
+
+def print_table(title: str, unit: str, values: dict[str, list[float]], base: str) -> None:
+    """A Markdown table: median, spread and ratio to the base of each form."""
+    print(f"\n| {title} | {unit} | ± | ratio |\n| --- | ---: | ---: | ---: |")
+    to_base = ratios(values, base)
+    for form, measured in values.items():
+        median, half = spread(measured)
+        digits = 0 if median >= 100 else 1 if median >= 10 else 2
+        print(f"| {form} | {median:,.{digits}f} | {half:,.{digits}f} | {to_base[form]:.2f} |")
+
+
+def hardware(device: torch.device | None = None) -> str:
+    """The processor's name, and the GPU's if one is used."""
+    model = "CPU"
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    else:
+        model = platform.processor() or model
+    text = f"{model}, {os.cpu_count()} cores"
+    return f"{torch.cuda.get_device_name(device)}; {text}" if device is not None and device.type == "cuda" else text
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Those that are installed."""
+    found = {"python": platform.python_version()}
+    for package in ("torch", "torchvision", "transformers", "datasets", "accelerate", "timm", *packages):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(RESULTS.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    # Results themselves are written by a run, and say nothing about the code it ran.
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "..", ":!results")
+    return git("rev-parse", "--short", "HEAD") + (" and changes" if changed else "")
+
+
+def keep(
+    name: str,
+    settings: dict[str, Any],
+    parts: dict[str, tuple[str, str, dict[str, list[float]]]],
+    device: torch.device | None = None,
+    packages: tuple[str, ...] = (),
+) -> None:
+    """
+    Write `results/NAME.json` and `results/NAME.png`.
+
+    Args:
+        name: of the benchmark.
+        settings: what it was run with.
+        parts: title to (unit, base, values of each form in each round).
+    """
+    about = {
+        "date": date.today().isoformat(),
+        "commit": _commit(),
+        "hardware": hardware(device),
+        "versions": versions(*packages),
+        "settings": settings,
+    }
+    results = {
+        title: {
+            "unit": unit,
+            "base": base,
+            "forms": {
+                form: {
+                    "median": round(spread(measured)[0], 4),
+                    "spread": round(spread(measured)[1], 4),
+                    "ratio": round(ratio, 4),
+                    "rounds": [round(value, 4) for value in measured],
+                }
+                for (form, measured), ratio in zip(values.items(), ratios(values, base).values())
+            },
+        }
+        for title, (unit, base, values) in parts.items()
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(
+        json.dumps({**about, "results": results}, indent=1, ensure_ascii=False) + "\n"
+    )
+    _draw(name, f"{about['hardware']} · {about['date']} · {about['commit']}", parts)
+    print(f"\nkept in {RESULTS.name}/{name}.json and .png")
+
+
+def _draw(name: str, caption: str, parts: dict[str, tuple[str, str, dict[str, list[float]]]]) -> None:
+    rows = [len(values) for _, _, values in parts.values()]
+    figure = Figure(figsize=(9, 0.34 * sum(rows) + 1.1 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(parts), 1, height_ratios=rows, squeeze=False)[:, 0]
+    for axis, (title, (unit, base, values)) in zip(axes, parts.items()):
+        medians, halves = zip(*(spread(measured) for measured in values.values()))
+        to_base = ratios(values, base)
+        colours = ["#ff9d00" if form.startswith("ours") else "#8a94a6" for form in values]
+        axis.barh(list(values), medians, xerr=halves, color=colours, ecolor="#333333", error_kw={"lw": 0.8})
+        axis.bar_label(
+            axis.containers[-1], [f" {median:,.4g}   ×{to_base[form]:.2f}" for form, median in zip(values, medians)],
+            fontsize=8,
+        )  # fmt: skip
+        axis.invert_yaxis()
+        axis.margins(x=0.18)
+        axis.set_title(title, loc="left", fontsize=10)
+        axis.set_xlabel(f"{unit} (×: to {base})", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(caption, fontsize=7, color="#666666")
+    figure.savefig(RESULTS / f"{name}.png", dpi=110)
