@@ -3,6 +3,7 @@
 import http.server
 import io
 import os
+import random
 import threading
 
 import numpy as np
@@ -18,7 +19,7 @@ from modeling_resnet50.data import pipeline
 from modeling_resnet50.data.augmentation import TrainingTransform
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.pipeline import load_training_data
-from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order
+from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order, sample_seed
 from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
 from modeling_resnet50.data.streaming import open_streamed_split
 from modeling_resnet50.data.transforms import (
@@ -274,18 +275,21 @@ def test_crop_and_flip_are_torchvisions_draw_by_draw(interpolation, jitter):
             assert torch.equal(ours(pixels, ours.draw(pixels.shape)), expected)
 
 
-def test_batches_are_the_same_whichever_decoder_made_them():
-    rows = {"image": [{"bytes": data, "path": None} for data in jpegs_of_all_kinds()], "label": [0] * 20}
+@pytest.mark.parametrize("decoder", ["simplejpeg", "nvimgcodec"])
+@pytest.mark.parametrize("fields", [{}, {"auto_augment": "randaugment"}])
+def test_a_batch_is_what_its_images_and_seeds_give_one_by_one(decoder, fields):
+    files = [*jpegs_of_all_kinds(), encode(picture(), "PNG")]
+    rows = {"image": [{"bytes": data, "path": None} for data in files], "label": [0] * len(files)}
     features = Features({"image": Image(decode=False), "label": ClassLabel(names=["it"])})
-    dataset = Dataset.from_dict(rows, features=features)
-    samples = [(3, index) for index in range(20)]
-    for fields in ({}, {"auto_augment": "randaugment"}):
-        transform = TrainingTransform(Recipe(image_size=16, **fields))
-        one, other = (
-            ImageBatches(dataset, transform, seed=1, jpeg_decoder=decoder).__getitems__(samples)["pixel_values"]
-            for decoder in ("simplejpeg", "nvimgcodec")
-        )
-        assert torch.equal(one, other)
+    transform = TrainingTransform(Recipe(image_size=16, **fields))
+    batches = ImageBatches(Dataset.from_dict(rows, features=features), transform, seed=1, jpeg_decoder=decoder)
+    batch = batches.__getitems__([(3, index) for index in range(len(files))])["pixel_values"]
+    for index, data in enumerate(files):
+        seed = sample_seed(1, 3, index)
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        assert torch.equal(batch[index], transform(decode_image(data)))
 
 
 def test_a_decoder_that_is_not_installed_is_named(monkeypatch):
