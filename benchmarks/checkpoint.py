@@ -2,13 +2,12 @@
 How long training stands still for a checkpoint: the call that copies the state, beside the whole of a synchronous save
 (the same call, and waiting until the checkpoint stands), in one run.
 
-    python benchmarks/checkpoint.py [--rounds 7]
+    python -m benchmarks checkpoint [--rounds 7]
 
 ResNet-50 at full size with SGD's momentum and an average of the weights: 307 MB of state. Needs 2 GB of disk.
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 
@@ -21,6 +20,8 @@ from modeling_resnet50.training.averaging import create_average
 from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, TrainingState
 from modeling_resnet50.training.optimization import create_optimizer
 from modeling_resnet50.training.run_folder import RunFolder
+
+from .common import hardware, keep, print_table, versions
 
 
 def main() -> None:
@@ -47,13 +48,13 @@ def main() -> None:
             stalls.append(time.perf_counter() - start)
             assert writer.wait()
             whole.append(time.perf_counter() - start)
-    first, *stalls = stalls  # which allocates the host memory
-    _, *whole = whole
-    stall, synchronous = statistics.median(stalls), statistics.median(whole)
-    print(f"{accelerator.device.type}, torch {torch.__version__}, median of {rounds} rounds")
-    print(f"synchronous {1000 * synchronous:7.1f} ms  ({1000 * min(whole):.1f} to {1000 * max(whole):.1f})")
-    print(f"stall       {1000 * stall:7.1f} ms  ({1000 * min(stalls):.1f} to {1000 * max(stalls):.1f})")
-    print(f"ratio       {stall / synchronous:7.1%}; the first stall of a run is {1000 * first:.0f} ms")
+    first, *stalls = (1000 * seconds for seconds in stalls)  # the first allocates the host memory
+    times = {"synchronous save": [1000 * seconds for seconds in whole[1:]], "ours: training stands still for": stalls}
+    print(f"{hardware(accelerator.device)}; {versions()}")
+    print_table("a checkpoint of 307 MB", "ms", times, "synchronous save")
+    print(f"\nthe first of a run: {first:.0f} ms")
+    parts = {"a checkpoint of 307 MB": ("ms", "synchronous save", times)}
+    keep("checkpoint", {"rounds": rounds, "first stall": round(first)}, parts, accelerator.device)
 
 
 if __name__ == "__main__":

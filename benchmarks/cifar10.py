@@ -1,7 +1,7 @@
 """
 Does this project's loop learn as well as a plain one? The same small budget on CIFAR-10, several seeds each.
 
-    python benchmarks/cifar10.py FOLDER [--seeds 3] [--epochs 2] [--width 16] [--out benchmarks/results]
+    python -m benchmarks cifar10 FOLDER [--seeds 3] [--epochs 2] [--width 16] [--out benchmarks/results]
 
 FOLDER has CIFAR-10 as parquet files with a train and a test split. Ours is `train.py` with `recipes/cifar10.yaml`. The
 other is written out below with timm's network, transforms, optimizer, loss and schedule, and nothing of this project.

@@ -1,21 +1,16 @@
 """
 Evaluation speed from files to top-1, beside timm's validation loop and `evaluate.evaluator`, in one process.
 
-    python benchmarks/evaluation.py SOURCE [--images 96] [--rounds 5] [--num_workers 2] [--cpu_time]
+    python -m benchmarks evaluation SOURCE [--images 96] [--rounds 5] [--num_workers 2] [--cpu_time]
 
-SOURCE is what `--dataset` takes. All judge one ResNet-50 of random weights, at 224 pixels, on the same images. Every
-one is timed once in each round, in random order. Shown are the median images per second, half the distance between the
-quartiles, and the ratio to the first row; then what the metrics of ImageNet's 50,000 images take.
+SOURCE is what `--dataset` takes. All judge one ResNet-50 of random weights, at 224 pixels, on the same images. Shown
+last is what the metrics of ImageNet's 50,000 images take.
 
 On a machine that others use too, --cpu_time counts the seconds of this process on one core instead.
 """
 
 import argparse
 import io
-import os
-import platform
-import random
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -42,6 +37,8 @@ from modeling_resnet50.evaluation.evaluate import predict
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.statistics import summarize
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+
+from .common import hardware, keep, print_table, spread, take_turns, versions
 
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -134,36 +131,19 @@ def main() -> None:
     split = load_evaluation_split(options.source)
     split = split.select(range(min(options.images, len(split))))
     datasets.disable_progress_bars()
-    print(
-        f"{platform.processor() or 'CPU'}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, {len(split)} "
-        f"images, {'CPU' if options.cpu_time else 'wall'} time, median of {options.rounds} rounds; "
-        f"torch {torch.__version__}, timm {timm.__version__}"
-    )
+    print(f"{hardware()}, {torch.get_num_threads()} threads, {len(split)} images; {versions()}")
     with tempfile.TemporaryDirectory() as folder:
-        chosen = forms(split, options.num_workers, Path(folder))
-        speeds: dict[str, list[float]] = {form: [] for form in chosen}
-        for round_ in range(-1, options.rounds):  # the first only warms up
-            for form in random.Random(round_).sample(list(chosen), len(chosen)):
-                started_at = clock()
-                chosen[form]()
-                if round_ >= 0:
-                    speeds[form].append(len(split) / (clock() - started_at))
-    base = statistics.median(next(iter(speeds.values())))
-    print("\n| from files to top-1 | images/s | ± | ratio |\n| --- | ---: | ---: | ---: |")
-    for form, values in speeds.items():
-        low, median, high = statistics.quantiles(values, n=4)
-        print(f"| {form} | {median:.1f} | {(high - low) / 2:.1f} | {median / base:.2f} |")
+        seconds = take_turns(forms(split, options.num_workers, Path(folder)), options.rounds, clock)
+    speeds = {form: [len(split) / taken for taken in values] for form, values in seconds.items()}
+    print_table("from files to top-1", "images/s", speeds, "timm's validation")
+    parts = {"from files to top-1": ("images/s", "timm's validation", speeds)}
+    keep("evaluation", {**vars(options), "source": Path(options.source).name}, parts)
 
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(50_000, 1000)).astype(np.float32)
     said = Predictions(logits, rng.integers(0, 1000, 50_000), [str(number) for number in range(1000)])
-    seconds = []
-    for _ in range(3):
-        started_at = clock()
-        summarize(said)
-        seconds.append(clock() - started_at)
-    taken = statistics.median(seconds)
-    images_per_second = statistics.median(speeds["`resnet50 evaluate`"])
+    taken, _ = spread(take_turns({"": lambda: summarize(said)}, 3, clock)[""])
+    images_per_second, _ = spread(speeds["`resnet50 evaluate`"])
     print(
         f"\nmetrics of 50,000 images, with intervals, temperature and confusions: {taken:.1f} s, "
         f"{taken / (50_000 / images_per_second):.2%} of the time of `resnet50 evaluate` here"

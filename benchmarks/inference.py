@@ -1,20 +1,14 @@
 """
 Inference speed of one ResNet-50 in its many forms, beside torchvision's and timm's, in one process.
 
-    python benchmarks/inference.py [--batch_sizes 1 16] [--rounds 7] [--device cpu]
-
-Every form is timed once in each round, in random order, so that what the machine does meanwhile hits all alike. Shown
-are the median images per second, half the distance between the quartiles, and the ratio to the first row.
+    python -m benchmarks inference [--batch_sizes 1 16] [--rounds 7] [--device cpu]
 """
 
 import argparse
 import copy
-import platform
-import random
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +22,8 @@ from modeling_resnet50.hub.fold import fold_batch_norm
 from modeling_resnet50.hub.model_folder import image_processor
 from modeling_resnet50.hub.onnx import export_onnx, quantize_onnx
 from modeling_resnet50.hub.weights import LogitsOnly
+
+from .common import hardware, keep, print_table, take_turns, versions
 
 
 def forms(device: torch.device, folder: Path) -> dict[str, Callable[[torch.Tensor], object]]:
@@ -77,28 +73,19 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     device = torch.device(options.device)
+    parts = {}
     with tempfile.TemporaryDirectory() as folder:
         chosen = forms(device, Path(folder))
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
-        print(f"{name}, {torch.get_num_threads()} threads, 224 × 224 pixels, median of {options.rounds} rounds;")
-        print(f"torch {torch.__version__}, timm {timm.__version__}, onnxruntime {onnxruntime.__version__}")
+        print(f"{hardware(device)}, {torch.get_num_threads()} threads; {versions('onnxruntime')}")
         for batch_size in options.batch_sizes:
             pixel_values = torch.randn(batch_size, 3, 224, 224, device=device)
-            speeds: dict[str, list[float]] = {form: [] for form in chosen}
-            for round_ in range(-1, options.rounds):  # the first only warms up
-                for form in random.Random(round_).sample(list(chosen), len(chosen)):
-                    function = chosen[form]
-                    started_at = time.perf_counter()
-                    function(pixel_values)
-                    if device.type == "cuda":
-                        torch.cuda.synchronize()
-                    if round_ >= 0:
-                        speeds[form].append(batch_size / (time.perf_counter() - started_at))
-            print(f"\n| batch {batch_size} | images/s | ± | ratio |\n| --- | ---: | ---: | ---: |")
-            base = statistics.median(next(iter(speeds.values())))
-            for form, values in speeds.items():
-                low, median, high = statistics.quantiles(values, n=4)
-                print(f"| {form} | {median:.1f} | {(high - low) / 2:.1f} | {median / base:.2f} |")
+            ready = {form: partial(function, pixel_values) for form, function in chosen.items()}
+            seconds = take_turns(ready, options.rounds, device=device)
+            speeds = {form: [batch_size / taken for taken in values] for form, values in seconds.items()}
+            print_table(f"batch {batch_size}", "images/s", speeds, "torchvision, NCHW")
+            parts[f"batch {batch_size}"] = ("images/s", "torchvision, NCHW", speeds)
+    name = "inference" if device.type == "cpu" else f"inference_{device.type}"
+    keep(name, vars(options), parts, device, ("onnxruntime",))
 
 
 if __name__ == "__main__":

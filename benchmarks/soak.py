@@ -2,7 +2,7 @@
 Does a long run stay the size it was? Memory, file descriptors, threads and processes of train.py, all of its workers
 included, sampled while it trains small epochs on the embedded digits, with checkpoints and validation all the time.
 
-    python benchmarks/soak.py [--minutes 30]
+    python -m benchmarks soak [--minutes 30]
 
 Writes results/soak.json and results/soak.png, and ends with the growth of each from the second tenth of the time to
 the last one, and exit code 1 if one grew by more than 2 %.

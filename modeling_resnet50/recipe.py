@@ -182,6 +182,9 @@ class Recipe:
     weight_decay_on: Literal["all", "all_but_norm", "all_but_norm_and_bias"] = _field(
         "all", "Parameters that decay: all; without BatchNorm's; or also without the classifier's bias."
     )
+    gradient_compression: Literal["fp16", "bf16"] | None = _field(
+        None, "Gradients cross the network between processes in 16 bits. For machines that wait for their network."
+    )
     max_grad_norm: float | None = _field(None, "Clip the norm of the gradient. Unset: off.")
     learning_rate: float = _field(0.1, "Peak learning rate, reached at the end of warm-up.")
     lr_scheduler_type: Literal["cosine", "linear", "polynomial", "step", "one_cycle", "constant"] = _field(

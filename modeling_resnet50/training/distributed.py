@@ -6,7 +6,12 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import ProjectConfiguration, broadcast
+from accelerate.utils import (
+    DDPCommunicationHookType,
+    DistributedDataParallelKwargs,
+    ProjectConfiguration,
+    broadcast,
+)
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -48,6 +53,12 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         log_with=None if recipe.report_to == "none" else recipe.report_to,
         project_config=ProjectConfiguration(recipe.output_dir, logging_dir=f"{recipe.output_dir}/logs"),
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(
+                gradient_as_bucket_view=True,  # no second copy of the gradients
+                comm_hook=DDPCommunicationHookType(recipe.gradient_compression or "no"),
+            )
+        ],
     )
 
 
