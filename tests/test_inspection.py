@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import TINY, as_if_trained, write_image
+from conftest import PROJECT, TINY, as_if_trained, write_image, write_shards
 from PIL import Image
 from test_report import Page
 from torch import nn
@@ -21,7 +21,7 @@ from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation import inspection
 from modeling_resnet50.evaluation.grad_cam import grad_cam
 from modeling_resnet50.evaluation.inspection import explained_picture, first_filters, measure_stages, training_pictures
-from modeling_resnet50.hub.classifiers import TimmClassifier
+from modeling_resnet50.hub.classifiers import Classifier, TimmClassifier
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.recipe import Recipe
 
@@ -39,13 +39,9 @@ def tiny_model():
 # The table
 
 
-@pytest.fixture(scope="module")
-def resnet50():
-    return ResNet50ForImageClassification(ResNet50Config(num_labels=1000)).eval()
-
-
-def test_flops_and_parameters_of_each_stage_are_those_of_a_calculation_by_hand(resnet50):
-    stages = measure_stages(resnet50, torch.zeros(1, 3, 224, 224), runs=1)
+def test_flops_and_parameters_of_each_stage_are_those_of_a_calculation_by_hand():
+    model = ResNet50ForImageClassification(ResNet50Config(num_labels=1000))
+    stages = measure_stages(model, torch.zeros(1, 3, 224, 224), runs=1)
 
     def bottleneck(channels_in, inner, side_in, side, shortcut):
         """Multiply-adds and weights: 1×1, 3×3 (which has the stride) and 1×1; BatchNorm has two for each channel."""
@@ -78,17 +74,21 @@ def test_flops_and_parameters_of_each_stage_are_those_of_a_calculation_by_hand(r
 
 
 @pytest.mark.parametrize("library", ["timm", "transformers"])
-def test_other_libraries_resnet_50_has_the_same_stages(resnet50, library):
+def test_other_libraries_resnet_has_the_same_stages_and_is_explained_as_well(library):
+    depths = [2, 2, 2, 2]
     if library == "timm":
-        other = TimmClassifier(timm.create_model("resnet50"))
+        other = TimmClassifier(timm.create_model("resnet26")).eval()
     else:
-        other = ResNetForImageClassification(ResNetConfig(num_labels=1000))
-    ours = measure_stages(resnet50, torch.zeros(1, 3, 32, 32), runs=1)
+        other = ResNetForImageClassification(ResNetConfig(num_labels=1000, depths=depths)).eval()
+    model = ResNet50ForImageClassification(ResNet50Config(num_labels=1000, depths=depths))
+    ours = measure_stages(model, torch.zeros(1, 3, 32, 32), runs=1)
     theirs = measure_stages(other, torch.zeros(2, 3, 32, 32), runs=1)  # FLOPs are those of one image
     assert len(theirs) == 6
     for mine, their in zip(ours, theirs):
         assert (mine.flops, mine.parameters, mine.output_shape) == (their.flops, their.parameters, their.output_shape)
     assert theirs[1].name == ("layer1" if library == "timm" else "stages.0")
+    pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    assert len(explained_picture(other, pixels, torch.zeros(3, 1, 1), torch.ones(3, 1, 1), ["?"] * 1000).images) == 2
 
 
 def test_time_goes_to_the_stage_that_takes_it_and_the_median_to_the_table(monkeypatch):
@@ -254,10 +254,35 @@ def test_a_model_alone_with_files_needs_no_data_and_speaks_json(run, image_folde
     assert "Training images" not in page.text
 
 
-def test_a_bare_model_takes_its_images_from_a_recipe_whose_fields_can_be_given(run, image_folder, tmp_path):
-    recipe = ["--config", "recipes/imagenet1k.yaml", "--dataset_name", str(image_folder)]
-    main(["inspect", str(run / "best"), *recipe, "--total_train_batch_size", "12", "--output", str(tmp_path)])
-    assert len(Page(tmp_path / "inspection.html").pictures["Training images"]) == 24
+@pytest.mark.parametrize("streaming", ["false", "true"])
+def test_a_bare_model_takes_its_images_from_a_recipe_whose_fields_can_be_given(run, image_folder, tmp_path, streaming):
+    data = write_shards(image_folder, tmp_path / "shards") if streaming == "true" else image_folder
+    recipe = ["--config", str(PROJECT / "recipes/imagenet1k.yaml"), "--dataset_name", str(data)]
+    fields = ["--total_train_batch_size", "12", "--streaming", streaming]
+    main(["inspect", str(run / "best"), *recipe, *fields, "--output", str(tmp_path)])
+    page = Page(tmp_path / "inspection.html")
+    assert len(page.pictures["Training images"]) == 24
+    assert len(page.pictures["Where it looks"]) >= 2 * 8
+
+
+def test_where_the_data_has_other_classes_the_truth_is_left_out(run, tmp_path, capsys):
+    for split in ("train", "val"):
+        write_image(tmp_path / "images" / split / "dog" / "0.png", seed=1)
+    recipe = ["--config", str(PROJECT / "recipes/imagenet1k.yaml"), "--dataset_name", str(tmp_path / "images")]
+    fields = ["--total_train_batch_size", "1", "--samples", "0"]
+    main(["inspect", str(run / "best"), *recipe, *fields, "--output", str(tmp_path)])
+    assert "the data has 1 classes (dog, …), the model 3" in capsys.readouterr().err
+    page = Page(tmp_path / "inspection.html")
+    assert len(page.pictures["Where it looks"]) == 2
+    assert "Training images" not in page.text
+
+
+def test_an_onnx_file_has_nothing_to_look_into(monkeypatch, capsys):
+    classifier = Classifier(nn.Identity(), NAMES, image_processor(32, 0.875, "bilinear", *MEAN_STD))
+    monkeypatch.setattr(command, "open_classifier", lambda source, trust_remote_code: classifier)
+    with pytest.raises(SystemExit):
+        main(["inspect", "model.onnx"])
+    assert "error: model.onnx is an ONNX file, which shows nothing of its stages" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
