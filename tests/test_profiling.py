@@ -114,7 +114,7 @@ def test_a_profiled_run_ends_with_the_same_weights_and_with_a_trace_that_adds_up
     assert summary["steps"] == 3
     printed = capsys.readouterr().out
     assert summary["in_words"] in printed
-    assert str(folder / "trace.json") in printed
+    assert f"profile: {folder}" in printed
 
 
 class Loop:
@@ -159,6 +159,14 @@ def test_a_stop_in_the_middle_leaves_the_steps_that_were_done(tmp_path):
     assert json.loads((tmp_path / "profile" / "summary.json").read_text())["steps"] == 3
     assert "cut short after step 4" in loop.said[0]
     assert not {"before_forward", "backward"} & vars(loop).keys()
+
+
+def test_a_profile_that_cannot_be_written_does_not_end_the_run(tmp_path):
+    (tmp_path / "profile").write_text("in the way")
+    loop = Loop(tmp_path, "1-2")
+    loop.run(4)
+    assert loop.progress.step == 4
+    assert loop.said[0].startswith("the profile was not written: ")
 
 
 def test_a_run_that_is_resumed_within_the_steps_profiles_the_rest(tmp_path):

@@ -100,6 +100,16 @@ class ProfiledSteps:
         if self.progress.step < max(self._first, self.wanted[0]):
             return  # the first of them was only begun
         last, self.wanted = self.wanted[-1], None
+        try:
+            words = self._write(profiler)
+        except OSError as error:  # a full disk must not end the run
+            self.say(f"the profile was not written: {error}")
+            return
+        cut_short = "" if self.progress.step >= last else f", cut short after step {self.progress.step}"
+        self.say(f"{words}\nprofile{cut_short}: {self.run.profile}, whose trace.json https://ui.perfetto.dev shows")
+
+    def _write(self, profiler: profile) -> str:
+        """Trace and summary; returns that in words."""
         trace_file, summary_file = self.run.profile / "trace.json", self.run.profile / "summary.json"
         with replaced_file(trace_file) as unfinished:
             profiler.export_chrome_trace(str(unfinished))
@@ -108,8 +118,7 @@ class ProfiledSteps:
         summary = summarize(events)
         with replaced_file(summary_file) as unfinished:
             unfinished.write_text(json.dumps(summary, indent=1) + "\n")
-        cut_short = "" if self.progress.step >= last else f", cut short after step {self.progress.step}"
-        self.say(f"{summary['in_words']}\nprofile{cut_short}: {trace_file}, for https://ui.perfetto.dev")
+        return summary["in_words"]
 
     def _mark(self, owner: Any, method: str, part: str, lasts: bool = False) -> None:
         """Have a range in the trace for as long as a method runs, or from its call until the next part."""
