@@ -38,6 +38,7 @@ from modeling_resnet50.training.environment import describe_environment
 from modeling_resnet50.training.losses import Criterion, Teacher
 from modeling_resnet50.training.numerics import NumericsGuard, is_finite
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
+from modeling_resnet50.training.profiling import ProfiledSteps
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import Agreed, Supervisor, TrainingStopped
 
@@ -61,9 +62,10 @@ def main() -> None:
         datasets.disable_progress_bars()
 
     progress = Progress()
-    with publisher, Supervisor(accelerator, run, recipe, progress) as supervisor:
+    profiler = ProfiledSteps(recipe, run, accelerator, progress, console.print)
+    with publisher, Supervisor(accelerator, run, recipe, progress) as supervisor, profiler:
         try:
-            train(recipe, run, checkpoint, accelerator, console, progress, supervisor, publisher)
+            train(recipe, run, checkpoint, accelerator, console, progress, supervisor, publisher, profiler)
         except TrainingStopped as stopped:
             console.print(
                 f"stopped ({stopped.reason}). Go on by the same command with --resume_from_checkpoint latest"
@@ -83,6 +85,7 @@ def train(
     progress: Progress,
     supervisor: Supervisor,
     publisher: Publisher,
+    profiler: ProfiledSteps,
 ) -> None:
     # Data
     with accelerator.main_process_first():
@@ -143,6 +146,7 @@ def train(
     def save(folder: Path, model: torch.nn.Module, epoch: int, prefix: str = "") -> None:
         save_model(folder, model, recipe, run.history(), run.sessions(), epoch, prefix)
 
+    profiler.begin(guard, optimizer)
     while progress.epoch < recipe.num_train_epochs:
         epoch = progress.epoch + 1
         sampler.start(epoch, progress.images, progress.left_out_of(epoch), progress.layout)
@@ -187,6 +191,7 @@ def train(
                     if agreed.stop:
                         checkpoints.finish()
                         raise TrainingStopped(agreed.stop)
+                    profiler.step()
 
         # Numbers that went wrong: stop, or go back and leave out what did it
         if agreed.trouble:

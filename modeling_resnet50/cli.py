@@ -15,6 +15,7 @@ COMMANDS = {
     "prepare": ("a data set onto this disk, whole and verified", "prepare"),
     "evaluate": ("how good one or several models are, and how sure that is", "evaluate"),
     "predict": ("what a model sees in images", "predict"),
+    "inspect": ("a network's stages and filters, its training images, and where it looks", "inspect"),
     "publish": ("a run or a model onto the Hub", "publish"),
     "export": ("a model in the format of another library", "export"),
     "import": ("a model of timm, torchvision or transformers as one of ours", "import_model"),

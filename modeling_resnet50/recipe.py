@@ -5,6 +5,7 @@ Field names are those of transformers' `TrainingArguments` and example scripts w
 """
 
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -42,7 +43,7 @@ _SHARES = ("random_flip", "random_erasing", "mixup_prob", "mixup_switch_prob", "
 _PRIVATE = (
     "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "allow_recipe_change", "push_to_hub",
     "hub_model_id", "hub_strategy", "hub_private_repo", "hub_token", "hub_final_tag", "hub_backup_id",
-    "hub_wait_minutes",
+    "hub_wait_minutes", "profile_steps",
 )  # fmt: skip
 # What may change within a run: who works, and what is kept of it. accelerate's configuration decides the precision.
 _INDIFFERENT = (
@@ -270,6 +271,11 @@ class Recipe:
         "the path of one in checkpoints/; or 'hub:', hub_backup_id's ('hub:user/name': another's).",
     )
     allow_recipe_change: bool = _field(False, "Resume although fields that decide the result have changed.")
+    profile_steps: str | None = _field(
+        None,
+        "Profile these optimizer steps of the run, counted from 1, as in 10-20: a trace, and where the time goes, in "
+        "profile/ of the run folder.",
+    )
     report_to: str = _field("none", "Tracker, by the name Accelerate has for it: tensorboard, wandb, … or none.")
     push_to_hub: bool = _field(False, "Publish the model at hub_model_id, while training goes on.")
     hub_model_id: str | None = _field(None, "Repository to push to, as user/name.")
@@ -353,6 +359,10 @@ class Recipe:
             raise UserError(
                 "hub_backup_id is for training states, and private: give it another name than hub_model_id"
             )
+        if self.profile_steps is not None:
+            bounds = re.fullmatch(r"([1-9]\d*)-([1-9]\d*)", self.profile_steps)
+            valid = bounds is not None and int(bounds[1]) <= int(bounds[2])
+            self._require("profile_steps", valid, "must be two steps, the first and the last, as in 10-20")
         self.model_config()
 
     def _check_epochs(self) -> None:
@@ -379,6 +389,14 @@ class Recipe:
     def averages(self) -> bool:
         """Whether there is an average of the weights beside them."""
         return self.ema_decay is not None or self.swa_start_epoch is not None
+
+    @property
+    def profiled_steps(self) -> range | None:
+        """Those of `profile_steps`, counted from 1."""
+        if self.profile_steps is None:
+            return None
+        first, last = map(int, self.profile_steps.split("-"))
+        return range(first, last + 1)
 
     def _require(self, name: str, condition: bool, requirement: str) -> None:
         if not condition:

@@ -158,12 +158,13 @@ def _caption(model: _Judged, row: int) -> dict[str, Any]:
         "true": model.name(model.predictions.labels[row]),
         "predicted": model.name(model.predicted[row]),
         "correct": bool(model.correct[row]),
-        "confidence": _share(model.confidence[row]),
-        "likelihood": _share(math.exp(model.log_likelihood[row])),
+        "confidence": share_in_words(model.confidence[row]),
+        "likelihood": share_in_words(math.exp(model.log_likelihood[row])),
     }
 
 
-def _share(value: float) -> str:
+def share_in_words(value: float) -> str:
+    """A probability, as precisely as anybody cares."""
     return "<0.1%" if value < 0.001 else f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
 
 
@@ -262,14 +263,14 @@ def _explained(
         picture = images(int(row))
         labels = dict.fromkeys([int(model.predicted[row]), int(model.predictions.labels[row])])
         maps = [
-            {"name": model.name(label), "data": thumbnail(_heated(picture, cam(int(row), label)), _LARGE)}
+            {"name": model.name(label), "data": thumbnail(heated(picture, cam(int(row), label)), _LARGE)}
             for label in labels
         ]
         yield {"data": thumbnail(picture, _LARGE), "maps": maps, **_caption(model, row)}
 
 
-def _heated(picture: Image.Image, heat: np.ndarray) -> Image.Image:
-    """The picture, coloured where it is hot."""
+def heated(picture: Image.Image, heat: np.ndarray) -> Image.Image:
+    """The picture, coloured where a map, float `(height, width)`, 0 to 1, is hot."""
     heat = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(picture.size, Image.Resampling.BILINEAR))
     heat = heat.clip(0, 1)[:, :, None]
     colours = matplotlib.colormaps["turbo"](heat[:, :, 0])[:, :, :3] * 255

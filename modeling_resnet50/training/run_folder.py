@@ -10,6 +10,7 @@ The folder of a run, and getting back into it.
     checkpoints/epoch-0010/    full training state after 10 epochs, with a manifest by which damage is found
     checkpoints/epoch-0010-batch-000120/    …and 120 total batches of the next
     logs/                      of trackers
+    profile/                   if steps were profiled: a trace, and where their time went
     hub/                       what is to be published, and what has been
 """
 
@@ -51,12 +52,14 @@ class RunFolder:
         self.final_average = self.path / "final_average"
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
+        self.profile = self.path / "profile"
         self.hub = self.path / "hub"
 
     @property
     def _owned(self) -> list[Path]:
         files = [self.recipe_file, self.metrics_file, self.environment_file, self.status_file, self.nonfinite_file]
-        return [*files, self.best, self.final, self.final_average, self.checkpoints, self.logs, self.hub]
+        models = [self.best, self.final, self.final_average]
+        return [*files, *models, self.checkpoints, self.logs, self.profile, self.hub]
 
     def check_free(self, recipe: Recipe) -> None:
         """

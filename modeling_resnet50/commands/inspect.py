@@ -1,0 +1,240 @@
+"""`resnet50 inspect`: what a network is made of, what it is trained on, and where it looks."""
+
+import argparse
+import re
+import sys
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from accelerate import PartialState
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from torch import Tensor
+
+from ..data.pipeline import TrainingData, load_training_data
+from ..data.streaming import StreamedImageBatches
+from ..data.transforms import UNREADABLE, decode_image, encoded_bytes, evaluation_transform
+from ..errors import UserError
+from ..evaluation.inspection import (
+    PER_BATCH,
+    Picture,
+    Stage,
+    explained_picture,
+    first_filters,
+    measure_stages,
+    stages_of,
+    table_of,
+    training_pictures,
+    unit_of,
+    write_inspection,
+)
+from ..evaluation.results import to_json
+from ..hub.classifiers import Classifier, open_classifier
+from ..recipe import Recipe
+from ..recipe_file import parse_recipe
+from .evaluation_data import class_map_of, protocol, set_protocol
+
+
+_SAMPLES = 24
+_EXPLAINED = 8
+_ENOUGH_IMAGES = 32  # of a batch, to show some
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Shapes, parameters, FLOPs and time of a network's stages; its first filters; training images as it gets "
+        "them; and where it looks (Grad-CAM): a table, one HTML page, and PNGs. Images come from a run's recipe, or "
+        "from --config, and its fields can be given too: --dataset_name FOLDER."
+    )
+    command.epilog = "example: resnet50 inspect runs/digits"
+    command.allow_abbrev = False  # what is not an option here is a field of the recipe
+    command.add_argument("model", help="folder of a run, whose best/ is taken; or a model as for `resnet50 evaluate`")
+    command.add_argument("--config", type=Path, metavar="RECIPE", help="whose images to show; default: the run's own")
+    command.add_argument("--samples", type=int, metavar="N", help=f"training images to show (default {_SAMPLES})")
+    command.add_argument("--epoch", type=int, default=1, help="they are seen in, counted from 1 (default 1)")
+    command.add_argument(
+        "--images", nargs="+", metavar="FILE", help="for Grad-CAM; default: some of the recipe's validation images"
+    )
+    command.add_argument(
+        "--image_size",
+        type=int,
+        help="in the table and for Grad-CAM, in pixels; default: as the model's processor says",
+    )
+    command.add_argument("--batch_size", type=int, default=1, help="images at once when time is taken (default 1)")
+    command.add_argument("--output", type=Path, metavar="DIR", help="for page and pictures (default inspection-NAME)")
+    command.add_argument("--trust_remote_code", action="store_true", help="run the code that comes with other models")
+    command.add_argument("--json", action="store_true", help="print a line of JSON instead of the table")
+    command.set_defaults(run=_inspect, passes_on=True, crop_ratio=None, interpolation=None)
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    # Everything that can be wrong is found before the work begins.
+    if options.batch_size < 1:
+        raise UserError("--batch_size must be at least 1")
+    source, recipe = _source_and_recipe(options)
+    samples = _samples(options, recipe)
+    classifier = open_classifier(source, options.trust_remote_code)
+    if classifier.is_onnx:
+        raise UserError(f"{source} is an ONNX file, which shows nothing of its stages: inspect what it was made from")
+    stages_of(classifier.model)
+    set_protocol(classifier.processor, options)
+    given = [(Path(path).name, _read(path)) for path in options.images or []]
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    data = _load(recipe) if recipe is not None and (samples or not given) else None
+
+    classifier.model.to(PartialState().device, memory_format=torch.channels_last)
+    stages, explanation = _measure(classifier, options.batch_size)
+    shown, title = [], ""
+    if samples:
+        smoothing, batches = recipe.label_smoothing_factor, len(data.train_loader)
+        per_batch = max(PER_BATCH, -(-samples // batches))
+        pictures = training_pictures(data.train_loader, options.epoch, data.label_names, smoothing, per_batch)
+        shown = list(islice(pictures, samples))
+        title = f"The first images of the first {-(-samples // per_batch)} batches of epoch {options.epoch}"
+    explained = _explain(classifier, given, data)
+    name = Path(options.model).resolve().name if Path(options.model).exists() else options.model
+    folder = options.output or Path("inspection-" + re.sub(r"[^\w.-]+", "-", name))
+    files = write_inspection(
+        folder, name, stages, explanation, first_filters(classifier.model), shown, title, explained
+    )
+    if options.json:
+        print(_as_json(options, classifier, stages, files))
+    else:
+        _show(stages, explanation, files)
+
+
+def _source_and_recipe(options: argparse.Namespace) -> tuple[str, Recipe | None]:
+    """The model to open, and where its images come from."""
+    path, source, config = Path(options.model), options.model, options.config
+    if (path / "recipe.yaml").is_file() and not (path / "config.json").is_file():
+        if not (path / "best").is_dir():
+            raise UserError(f"{path} is a run that has no best/ yet: its first epoch is not over")
+        source, config = str(path / "best"), config or path / "recipe.yaml"
+    if config is not None:
+        return source, parse_recipe(["--config", str(config), *options.passed_on])
+    if options.passed_on:
+        raise UserError(f"unknown argument {options.passed_on[0]!r}: fields of a recipe need --config, or a run")
+    return source, None
+
+
+def _samples(options: argparse.Namespace, recipe: Recipe | None) -> int:
+    if recipe is None:
+        if options.samples:
+            raise UserError("--samples needs a recipe that says how images are augmented: --config recipes/NAME.yaml")
+        return 0
+    if options.samples is not None and options.samples < 0:
+        raise UserError("--samples must be 0 or more")
+    if not 1 <= options.epoch <= recipe.num_train_epochs:
+        raise UserError(f"--epoch must be in [1, {recipe.num_train_epochs}], the recipe's, got {options.epoch}")
+    return _SAMPLES if options.samples is None else options.samples
+
+
+def _read(path: str) -> Tensor:
+    try:
+        return decode_image(Path(path).read_bytes())
+    except UNREADABLE as error:
+        raise UserError(f"unreadable image: {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _load(recipe: Recipe) -> TrainingData:
+    """
+    The data of training, for the first of several processes where batches are large: what it gets, and how that is
+    mixed, does not depend on their number.
+    """
+    batch_size = recipe.total_train_batch_size // recipe.gradient_accumulation_steps
+    num_processes = 1
+    if not recipe.streaming:  # whose order does depend on it
+        numbers = range(1, batch_size // _ENOUGH_IMAGES + 1)
+        even = [n for n in numbers if batch_size % n == 0 and batch_size // n % 2 == 0]
+        num_processes = max(even, default=1)
+    return load_training_data(recipe, torch.device("cpu"), 0, 0, num_processes)
+
+
+def _measure(classifier: Classifier, batch_size: int) -> tuple[list[Stage], str]:
+    """The stages, and in words what was measured."""
+    device = PartialState().device
+    _, size, _ = protocol(classifier.processor)
+    pixel_values = torch.randn(batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    stages = measure_stages(classifier.model, pixel_values)
+    flops = sum(stage.flops for stage in stages)
+    unit, factor = unit_of(flops)
+    machine = f"{torch.get_num_threads()} CPU threads"
+    if device.type == "cuda":
+        machine = torch.cuda.get_device_name(device)
+    elif device.type != "cpu":
+        machine = device.type
+    images = "one image" if batch_size == 1 else f"{batch_size} images"
+    return stages, (
+        f"FLOPs: forward pass of one image of {size} × {size} pixels; a multiplication and an addition are two, so "
+        f"{flops / factor:.3g} {unit}FLOPs are {flops / factor / 2:.3g} {unit}MACs; convolutions and matrix products "
+        "are counted. "
+        f"ms: forward pass of {images} in float32 on {machine}, median of 7."
+    )
+
+
+def _explain(classifier: Classifier, given: list[tuple[str, Tensor]], data: TrainingData | None) -> list[Picture]:
+    """Files that were given, or some validation images, the same ones each time."""
+    processor = classifier.processor
+    transform = evaluation_transform(*protocol(processor))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
+    images: list[tuple[Tensor, int | None, str]] = [(pixels, None, name) for name, pixels in given]
+    if not given and data is not None:
+        truths = _true_classes(classifier, data)
+        images = [(pixels, truths[label], "") for pixels, label in _validation_images(data)]
+    return [
+        explained_picture(classifier.model, transform(pixels), mean, std, classifier.label_names, truth, name)
+        for pixels, truth, name in images
+    ]
+
+
+def _true_classes(classifier: Classifier, data: TrainingData) -> list[int | None]:
+    """The model's class for each of the data's; unknown if they are others."""
+    try:
+        return class_map_of(classifier.label_names, data.label_names)[0].tolist()
+    except UserError as error:
+        print(f"note: {error}: where the model looks is shown without the truth", file=sys.stderr)
+        return [None] * len(data.label_names)
+
+
+def _validation_images(data: TrainingData) -> list[tuple[Tensor, int]]:
+    batches = data.validation_loader.loader.dataset
+    rows = np.random.default_rng(0).choice(len(batches), min(_EXPLAINED, len(batches)), replace=False)
+    if isinstance(batches, StreamedImageBatches):
+        batches.images.hold(0, [])
+    return [
+        (decode_image(encoded_bytes(batches.images[row]["image"])), int(batches.labels[row]))
+        for row in sorted(rows.tolist())
+    ]
+
+
+def _as_json(options: argparse.Namespace, classifier: Classifier, stages: list[Stage], files: list[Path]) -> str:
+    result = {
+        "model": options.model,
+        "image_size": protocol(classifier.processor)[1],
+        "batch_size": options.batch_size,
+        "device": PartialState().device.type,
+        **{key: sum(getattr(stage, key) for stage in stages) for key in ("parameters", "flops", "milliseconds")},
+        "stages": [asdict(stage) | {"output_shape": list(stage.output_shape)} for stage in stages],
+        "files": [str(file) for file in files],
+    }
+    return to_json(result)
+
+
+def _show(stages: list[Stage], explanation: str, files: list[Path]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    titles, rows = table_of(stages)
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, justify="right" if title != titles[0] or not title else "left", no_wrap=True)
+    table.columns[0].justify = "left"
+    for row in rows:
+        table.add_row(*map(escape, row), style="bold" if row is rows[-1] else None)
+    console.print(table)
+    console.print(f"\n{explanation}", style="dim")
+    console.print(f"\nwrote {', '.join(escape(str(file)) for file in files)}")
