@@ -10,7 +10,6 @@ from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.grad_cam import grad_cam
 
 
@@ -84,5 +83,5 @@ def test_a_model_without_feature_maps_is_refused(pixel_values):
         def forward(self, pixel_values, output_hidden_states):
             return SimpleNamespace(logits=pixel_values.mean((2, 3)))
 
-    with pytest.raises(UserError, match="Model gives no feature maps"):
+    with pytest.raises(ValueError, match="Model gives no feature maps"):
         grad_cam(Model(), pixel_values, LABELS)

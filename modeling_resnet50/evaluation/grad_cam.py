@@ -1,9 +1,14 @@
-"""Where a model looks: Grad-CAM (Selvaraju et al. 2017)."""
+"""
+Where a model looks: Grad-CAM (Selvaraju et al. 2017).
 
+This file is copied into Spaces, beside their app.py, and so imports nothing of the package.
+"""
+
+import matplotlib
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
-
-from ..errors import UserError
 
 
 def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor) -> Tensor:
@@ -22,7 +27,7 @@ def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor) -> Tensor:
         for the class.
 
     Raises:
-        UserError: the model gives no feature maps.
+        ValueError: the model gives no feature maps.
     """
     was_training = model.training
     model.eval()
@@ -31,10 +36,20 @@ def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor) -> Tensor:
         outputs = model(pixel_values=pixel_values.detach().requires_grad_(), output_hidden_states=True)
         features = outputs.hidden_states[-1] if getattr(outputs, "hidden_states", None) else None
         if features is None or features.ndim != 4:
-            raise UserError(f"{type(model).__name__} gives no feature maps, which Grad-CAM needs")
+            raise ValueError(f"{type(model).__name__} gives no feature maps, which Grad-CAM needs")
         (gradients,) = torch.autograd.grad(outputs.logits.gather(1, labels[:, None]).sum(), features)
     model.train(was_training)
     weights = gradients.float().mean((2, 3), keepdim=True)
     maps = (weights * features.detach().float()).sum(1, keepdim=True).relu()
     maps = nn.functional.interpolate(maps, pixel_values.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     return maps / maps.amax((1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+
+
+def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
+    """A picture, coloured where it is hot; `heat` is float `(height, width)`, 0 to 1, and resized to it."""
+    heat = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(picture.size, Image.Resampling.BILINEAR))
+    heat = heat.clip(0, 1)[:, :, None]
+    colours = matplotlib.colormaps["turbo"](heat[:, :, 0])[:, :, :3] * 255
+    strength = 0.7 * heat
+    mixed = (1 - strength) * np.asarray(picture.convert("RGB")) + strength * colours
+    return Image.fromarray(mixed.round().astype(np.uint8))
