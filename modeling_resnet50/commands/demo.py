@@ -42,8 +42,8 @@ def _demo(options: argparse.Namespace) -> None:
         raise UserError(f"a demo needs more packages ({error.name}): pip install 'modeling-resnet50[demo]'") from error
     names = [options.model] + ([options.second] if options.second else [])
     classifiers = []
-    for name in names:
-        opened = open_classifier(model_of(name), options.trust_remote_code)
+    for name in map(model_of, names):
+        opened = open_classifier(name, options.trust_remote_code)
         has_maps = isinstance(opened.model, ResNet50ForImageClassification | ResNetForImageClassification)
         classifiers.append(app.Classifier(_title(name), opened.model, opened.processor, opened.label_names, has_maps))
     if options.examples:
@@ -53,10 +53,13 @@ def _demo(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         examples = save_examples(pictures, Path(scratch) / "examples")
         page = app.build_page(classifiers, grad_cam, overlay, examples)
+        where = {"server_name": options.host, "server_port": options.port, "share": options.share}
         try:
-            app.launch(page, server_name=options.host, server_port=options.port, share=options.share)
+            app.launch(page, **where, quiet=True, prevent_thread_lock=True)
         except OSError as error:
-            raise UserError(f"cannot listen on {options.host}: {error}; choose another --port") from error
+            raise UserError(f"cannot listen on {options.host}: {error}") from error
+        print(f"{page.share_url or page.local_url} asks {' and '.join(names)}; Ctrl-C ends it", flush=True)
+        page.block_thread()
 
 
 def _title(name: str) -> str:

@@ -32,7 +32,9 @@ def add_space_options(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--compare", metavar="MODEL", help="--space: a second model, beside the first")
     group.add_argument("--examples", type=Path, metavar="FOLDER", help="pictures to try, shown to everybody")
-    group.add_argument("--fp16", action="store_true", help="--static-space: half the download, in half precision")
+    group.add_argument(
+        "--fp32", action="store_true", help="--static-space: single precision instead of half, and twice the download"
+    )
     group.add_argument(
         "--transformers-js",
         "--transformers_js",
@@ -107,5 +109,5 @@ def _write(options: argparse.Namespace, title: str, folder: Path) -> None:
     opened, processor = load_model(model)
     if not isinstance(opened, ResNet50ForImageClassification):
         raise UserError(f"{model} is a {type(opened).__name__}; make it ours first: resnet50 import")
-    about = {"fp16": options.fp16, "node_modules": options.transformers_js}
+    about = {"fp16": not options.fp32, "node_modules": options.transformers_js}
     write_static_space(folder, title, opened.eval(), processor, repo_id, examples, **about)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 
-def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor) -> Tensor:
+def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor, least_side: int = 1) -> Tensor:
     """
     How much each place of an image speaks for a class: the last stage's feature maps, weighted by the mean gradient of
     the class's logit, and what is negative left out.
@@ -21,6 +21,8 @@ def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor) -> Tensor:
             ours and transformers' ResNets. It is run in evaluation mode; parameters' gradients are left alone.
         pixel_values: normalised images, `(batch, channels, height, width)`.
         labels: the class to explain for each image, int64 `(batch,)`.
+        least_side: of small images, the last stage may have a single place left; then the last stage counts whose maps
+            are at least so high and wide, or else the first.
 
     Returns:
         `(batch, height, width)`, resized bilinearly, each divided by its maximum: 0 to 1. All 0 where nothing speaks
@@ -34,9 +36,10 @@ def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor) -> Tensor:
     with torch.enable_grad():
         # The images ask for gradients so that frozen parameters do not matter.
         outputs = model(pixel_values=pixel_values.detach().requires_grad_(), output_hidden_states=True)
-        features = outputs.hidden_states[-1] if getattr(outputs, "hidden_states", None) else None
-        if features is None or features.ndim != 4:
+        stages = getattr(outputs, "hidden_states", None)
+        if not stages or stages[-1].ndim != 4:
             raise ValueError(f"{type(model).__name__} gives no feature maps, which Grad-CAM needs")
+        features = next((s for s in reversed(stages) if min(s.shape[-2:]) >= least_side), stages[0])
         (gradients,) = torch.autograd.grad(outputs.logits.gather(1, labels[:, None]).sum(), features)
     model.train(was_training)
     weights = gradients.float().mean((2, 3), keepdim=True)

@@ -81,7 +81,7 @@ def write_static_space(
     model_id: str | None,
     examples: list[Image.Image],
     *,
-    fp16: bool = False,
+    fp16: bool = True,
     node_modules: Path | None = None,
 ) -> None:
     """
@@ -92,7 +92,7 @@ def write_static_space(
         model, processor: as for `export_onnx`.
         model_id: where the model is on the Hub, for a link.
         examples: pictures to try.
-        fp16: half the download, and half the precision.
+        fp16: in half precision, which is half the download.
         node_modules: where npm has put @huggingface/transformers, which the Space then carries along.
 
     Raises:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import torch
 from huggingface_hub import SpaceCard
 from PIL import Image
@@ -22,6 +23,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 HERE = Path(__file__).parent
 NUM_CLASSES_SHOWN = 5
 # The visitor's own fonts: others would come from servers elsewhere.
+CSS = "#picture img { width: 100%; height: 100%; object-fit: contain }"  # small pictures are enlarged
 THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
@@ -72,8 +74,8 @@ def open_classifier(name_or_path: str) -> Classifier:
 
 def build_page(
     classifiers: Sequence[Classifier],
-    grad_cam: Callable[[nn.Module, Tensor, Tensor], Tensor],
-    overlay: Callable[[Image.Image, Any], Image.Image],
+    grad_cam: Callable[..., Tensor],
+    overlay: Callable[[Image.Image, np.ndarray], Image.Image],
     examples: Sequence[Path] = (),
 ) -> gr.Blocks:
     """
@@ -81,8 +83,7 @@ def build_page(
 
     Args:
         classifiers: one, or several to compare.
-        grad_cam: from model, `pixel_values` and labels to heat maps `(batch, height, width)`, 0 to 1.
-        overlay: colours a picture by its heat map.
+        grad_cam, overlay: those of grad_cam.py, which lies beside this file in a Space.
         examples: files to choose from.
     """
 
@@ -94,38 +95,52 @@ def build_page(
     def explain(classifier: Classifier, picture: Image.Image, label_name: str) -> dict[str, Any]:
         pixel_values = classifier.pixel_values(picture)
         label = torch.tensor([classifier.label_names.index(label_name)], device=classifier.device)
-        heat = grad_cam(classifier.model, pixel_values, label)[0].cpu().numpy()
+        heat = grad_cam(classifier.model, pixel_values, label, least_side=4)[0].cpu().numpy()
         sees = classifier.picture(pixel_values)
         enlarged = sees.resize((448, round(448 * sees.height / sees.width)), Image.Resampling.NEAREST)
         return gr.update(value=overlay(enlarged, heat), label=f"Where {classifier.name} sees: {label_name}")
 
     def answer(picture: Image.Image | None) -> list[Any]:
         """For each model its probabilities, and the heat map of the likeliest class."""
+        if picture is None:
+            return [None] * len(outputs)
         answers = []
         for classifier in classifiers:
-            probabilities = None if picture is None else classify(classifier, picture)
+            probabilities = classify(classifier, picture)
             answers.append(probabilities)
             if classifier.has_maps:
-                likeliest = probabilities and max(probabilities, key=probabilities.get)
-                answers.append(None if picture is None else explain(classifier, picture, likeliest))
+                answers.append(explain(classifier, picture, max(probabilities, key=probabilities.get)))
         return answers
 
     names = " and ".join(classifier.name for classifier in classifiers)
     hint = " Choose a class in the answer to see where the model looked for it." if classifiers[0].has_maps else ""
+    outputs = []
     with gr.Blocks(title=names, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{escape(names)}</h1>Drop a picture, take one, or choose an example.{hint}")
         with gr.Row():
             with gr.Column():
-                picture = gr.Image(type="pil", sources=["upload", "webcam", "clipboard"], label="Picture", height=320)
+                picture = gr.Image(
+                    type="pil",
+                    sources=["upload", "webcam", "clipboard"],
+                    label="Picture",
+                    height=320,
+                    elem_id="picture",
+                    buttons=["fullscreen"],
+                    webcam_options=gr.WebcamOptions(mirror=False),  # a mirrored 2 is no 2
+                )
                 if examples:
                     gr.Examples([[str(path)] for path in examples], picture, examples_per_page=12)
-            outputs = []
             for classifier in classifiers:
                 with gr.Column():
                     label = gr.Label(num_top_classes=NUM_CLASSES_SHOWN, label=classifier.name)
                     outputs.append(label)
                     if classifier.has_maps:
-                        heat = gr.Image(label=f"Where {classifier.name} looks", interactive=False, format="png")
+                        heat = gr.Image(
+                            label=f"Where {classifier.name} looks",
+                            interactive=False,
+                            format="png",
+                            buttons=["download", "fullscreen"],
+                        )
                         outputs.append(heat)
 
                         def explain_chosen(picture, chosen: gr.SelectData, classifier=classifier):
@@ -138,11 +153,11 @@ def build_page(
 
 def launch(page: gr.Blocks, **options: Any) -> None:
     """Serve a page until Ctrl-C; options as for `gradio.Blocks.launch`."""
-    page.launch(theme=THEME, footer_links=["gradio"], **options)
+    page.launch(theme=THEME, css=CSS, footer_links=["gradio"], **options)
 
 
 def main() -> None:
-    from grad_cam import grad_cam, overlay  # beside this file in a Space
+    from grad_cam import grad_cam, overlay
 
     carried = sorted(str(path.parent) for path in HERE.glob("models/*/config.json"))
     names = carried or SpaceCard.load(HERE / "README.md").data.models

@@ -8,7 +8,8 @@ const getJson = async (path) => (await fetch(path)).json();
 
 const settings = await getJson("settings.json");
 const processor = await getJson("model/preprocessor_config.json");
-const hasWebGpu = Boolean(await navigator.gpu?.requestAdapter().catch(() => null));
+const graphics = await navigator.gpu?.requestAdapter().catch(() => null);
+const hasWebGpu = Boolean(graphics) && (settings.dtype === "fp32" || graphics.features.has("shader-f16"));
 let classifier; // a promise, from the first picture on
 let latest = 0; // pictures so far: an answer to an older one is not shown
 
@@ -34,14 +35,11 @@ async function openClassifier() {
   const open = (device) =>
     pipeline("image-classification", "model", { device, dtype: settings.dtype, progress_callback: showProgress });
   let device = hasWebGpu ? "webgpu" : "wasm";
-  let classify;
-  try {
-    classify = await open(device);
-  } catch (error) {
+  const classify = await open(device).catch((error) => {
     if (device === "wasm") throw error;
     console.warn("WebGPU failed, WASM is tried", error);
-    classify = await open((device = "wasm"));
-  }
+    return open((device = "wasm"));
+  });
   $("progress").hidden = true;
   showBackend(device);
   return (picture) => classify(new RawImage(picture.data, picture.width, picture.height, 4), { top_k: 5 });
@@ -68,7 +66,11 @@ async function classify(blob) {
     });
     show(blob, picture);
     say("Loading the model …");
-    const answer = await (classifier ??= openClassifier());
+    classifier ??= openClassifier().catch((error) => {
+      classifier = undefined; // so that the next picture tries again
+      throw error;
+    });
+    const answer = await classifier;
     if (number !== latest) return;
     say("Looking …");
     await new Promise(requestAnimationFrame); // so that it is seen
@@ -111,7 +113,8 @@ function showBackend(device) {
   const links = [["transformers.js", "https://github.com/huggingface/transformers.js"]];
   if (settings.model_card) links.unshift([settings.model_name, settings.model_card]);
   $("footer").replaceChildren(`Runs on ${name} · ${megabytes(settings.model_bytes)}`);
-  for (const [text, href] of links) $("footer").append(" · ", Object.assign(document.createElement("a"), { href, textContent: text }));
+  for (const [textContent, href] of links)
+    $("footer").append(" · ", Object.assign(document.createElement("a"), { href, textContent }));
   $("footer").dataset.backend = device;
 }
 
