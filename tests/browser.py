@@ -62,7 +62,7 @@ def watched(browser: Browser, **settings) -> Iterator[Page]:
     page.on("pageerror", lambda error: wrong.append(error.message))
     yield page
     page.close()
-    assert wrong == []
+    assert not wrong, wrong
 
 
 @contextmanager

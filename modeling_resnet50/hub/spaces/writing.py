@@ -3,7 +3,7 @@ The two kinds of Spaces, as folders. Their pages lie beside this file, in gradio
 every Space as they are; what differs is written here.
 
     README.md app.py grad_cam.py requirements.txt  examples/  models/    asked by a server, with Gradio
-    README.md index.html app.js resize.js style.css settings.json  examples/  model/  vendor/    in the browser
+    README.md index.html app.js pixels.js style.css settings.json  examples/  model/  vendor/    in the browser
 """
 
 import json
@@ -104,7 +104,7 @@ def write_static_space(
     for path in (folder / "model" / "onnx").iterdir():
         if path.name != name:
             path.unlink()
-    _copy("static_space", folder, ["index.html", "app.js", "resize.js", "style.css"])
+    _copy("static_space", folder, ["index.html", "app.js", "pixels.js", "style.css"])
     if node_modules is not None:
         _vendor(node_modules, folder / "vendor")
     paths = save_examples(examples, folder / "examples") if examples else []

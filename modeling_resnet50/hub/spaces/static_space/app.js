@@ -1,23 +1,26 @@
 // An image classifier in the browser, by transformers.js. What differs from Space to Space is in settings.json.
 
-import { resize } from "./resize.js";
+import { centerCrop, resize } from "./pixels.js";
 
 const $ = (id) => document.getElementById(id);
 const megabytes = (bytes) => (bytes < 1e6 ? "under 1 MB" : `${Math.round(bytes / 1e6)} MB`);
 const getJson = async (path) => (await fetch(path)).json();
 
-const settings = await getJson("settings.json");
-const processor = await getJson("model/preprocessor_config.json");
-const graphics = await navigator.gpu?.requestAdapter().catch(() => null);
-const hasWebGpu = Boolean(graphics) && (settings.dtype === "fp32" || graphics.features.has("shader-f16"));
+let settings, processor, hasWebGpu;
 let classifier; // a promise, from the first picture on
 let latest = 0; // pictures so far: an answer to an older one is not shown
+const started = start();
 
-document.title = $("title").textContent = settings.title;
-say(`The first picture fetches the model (${megabytes(settings.model_bytes)}) and what runs it (about ` +
-  `${megabytes(settings.runtime_bytes)}); the browser keeps them.`);
-showBackend(hasWebGpu ? "webgpu" : "wasm");
-showExamples();
+async function start() {
+  [settings, processor] = await Promise.all(["settings.json", "model/preprocessor_config.json"].map(getJson));
+  const graphics = await navigator.gpu?.requestAdapter().catch(() => null);
+  hasWebGpu = Boolean(graphics) && (settings.dtype === "fp32" || graphics.features.has("shader-f16"));
+  document.title = $("title").textContent = settings.title;
+  say(`The first picture fetches the model (${megabytes(settings.model_bytes)}) and what runs it (about ` +
+    `${megabytes(settings.runtime_bytes)}); the browser keeps them.`);
+  showBackend(hasWebGpu ? "webgpu" : "wasm");
+  showExamples();
+}
 
 // The model
 
@@ -40,12 +43,14 @@ async function openClassifier() {
     console.warn("WebGPU failed, WASM is tried", error);
     return open((device = "wasm"));
   });
+  const { image_processor: preparation } = classify.processor;
+  preparation.do_resize = preparation.do_center_crop = false; // `prepare` has done it
   $("progress").hidden = true;
   showBackend(device);
   return (picture) => classify(new RawImage(picture.data, picture.width, picture.height, 4), { top_k: 5 });
 }
 
-/** Pixels of a picture, upright, with the short side that the model takes. */
+/** Of a picture, upright, the central square that the model takes. */
 async function prepare(blob) {
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
   const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
@@ -53,7 +58,8 @@ async function prepare(blob) {
   const picture = context.getImageData(0, 0, bitmap.width, bitmap.height);
   const short = Math.min(picture.width, picture.height);
   const side = (length) => Math.trunc((length * processor.size.shortest_edge) / short);
-  return resize(picture, side(picture.width), side(picture.height), processor.resample);
+  const resized = resize(picture, side(picture.width), side(picture.height), processor.resample);
+  return centerCrop(resized, processor.crop_size.width, processor.crop_size.height);
 }
 
 async function classify(blob) {
@@ -61,6 +67,7 @@ async function classify(blob) {
   closeCamera();
   $("answers").replaceChildren();
   try {
+    await started;
     const picture = await prepare(blob).catch(() => {
       throw new Error("this is no picture that the browser can read");
     });

@@ -1,5 +1,5 @@
-// Pillow's resampling (Image.resize, 8 bits a channel), so that the model sees here what it saw in training: a canvas
-// leaves out pixels where it makes a picture much smaller.
+// From a picture to the pixels that the model takes: to the last grey level what Pillow and torchvision make of it in
+// Python. (A canvas leaves out pixels where it makes a picture much smaller, and mixes them where it crops by halves.)
 
 const BITS = 22; // of the fraction, as in Pillow
 
@@ -68,4 +68,26 @@ export function resize(picture, width, height, resample) {
   const data = new Uint8ClampedArray(4 * width * height);
   pass(between, data, weights(picture.height, height, filter), width, width, 1, width, 1);
   return { data, width, height };
+}
+
+/**
+ * The central part of a picture; of an odd margin, torchvision's half.
+ * @param {{data: Uint8ClampedArray, width: number, height: number}} picture RGBA, not smaller than the part.
+ * @param {number} width
+ * @param {number} height
+ */
+export function centerCrop(picture, width, height) {
+  const left = halfToEven(picture.width - width);
+  const top = halfToEven(picture.height - height);
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let row = 0; row < height; row++) {
+    const start = 4 * ((top + row) * picture.width + left);
+    data.set(picture.data.subarray(start, start + 4 * width), 4 * row * width);
+  }
+  return { data, width, height };
+}
+
+function halfToEven(number) {
+  const floor = Math.floor(number / 2);
+  return number % 2 && floor % 2 ? floor + 1 : floor;
 }
