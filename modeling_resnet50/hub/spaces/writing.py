@@ -98,6 +98,8 @@ def write_static_space(
     Raises:
         UserError: node_modules has no transformers.js, or the packages for ONNX are not installed.
     """
+    if node_modules is not None:
+        _vendor(node_modules, folder / "vendor")
     (folder / "model").mkdir()
     export_onnx(model, processor, folder / "model", fp16=fp16)
     name = "model_fp16.onnx" if fp16 else "model.onnx"
@@ -105,8 +107,6 @@ def write_static_space(
         if path.name != name:
             path.unlink()
     _copy("static_space", folder, ["index.html", "app.js", "pixels.js", "style.css"])
-    if node_modules is not None:
-        _vendor(node_modules, folder / "vendor")
     paths = save_examples(examples, folder / "examples") if examples else []
     settings = {
         "title": title,
