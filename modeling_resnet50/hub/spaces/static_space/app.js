@@ -182,9 +182,13 @@ $("shutter").addEventListener("click", async () => {
 
 function showCamera(on) {
   $("video").hidden = $("shutter").hidden = !on;
-  $("camera").textContent = on ? "Close the camera" : "Camera";
+  $("camera").textContent = on ? "Close" : "Camera";
+  $("choose").hidden = on;
   $("invitation").hidden = on || !$("picture").hidden;
-  if (on) $("picture").hidden = true;
+  if (!on) return;
+  $("picture").hidden = true;
+  $("answers").replaceChildren();
+  say("");
 }
 
 function closeCamera() {
