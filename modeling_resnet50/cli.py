@@ -16,7 +16,8 @@ COMMANDS = {
     "evaluate": ("how good one or several models are, and how sure that is", "evaluate"),
     "predict": ("what a model sees in images", "predict"),
     "inspect": ("a network's stages and filters, its training images, and where it looks", "inspect"),
-    "publish": ("a run or a model onto the Hub", "publish"),
+    "demo": ("a page to ask one model, or two side by side, about pictures", "demo"),
+    "publish": ("a run or a model onto the Hub, or a page that asks it", "publish"),
     "export": ("a model in the format of another library", "export"),
     "import": ("a model of timm, torchvision or transformers as one of ours", "import_model"),
 }

@@ -32,9 +32,9 @@ LFS_SIZE = 10 * 2**20
 GITATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES).encode()
 
 _NAME = r"([\w.-]+/[\w.-]+)"
-_FILE = re.compile(rf"/(datasets/)?{_NAME}/resolve/([^/]+)/(.+)")
-_REPO_API = re.compile(rf"/api/(model|dataset)s/{_NAME}(?:/([\w-]+))?(?:/([^/]+))?(?:/(.+))?")
-_LFS_BATCH = re.compile(rf"/(datasets/)?{_NAME}\.git/info/lfs/objects/batch")
+_FILE = re.compile(rf"/(datasets/|spaces/)?{_NAME}/resolve/([^/]+)/(.+)")
+_REPO_API = re.compile(rf"/api/(model|dataset|space)s/{_NAME}(?:/([\w-]+))?(?:/([^/]+))?(?:/(.+))?")
+_LFS_BATCH = re.compile(rf"/(datasets/|spaces/)?{_NAME}\.git/info/lfs/objects/batch")
 _LFS_OBJECT = re.compile(r"/lfs/([0-9a-f]{64})")
 
 
@@ -58,6 +58,7 @@ class Repo:
     repo_type: str = "model"
     gated: bool = False
     private: bool = False
+    sdk: str | None = None  # of a Space
     granted: set[str] = field(default_factory=set)  # users who may read it nevertheless, next to the owner
     commits: list[Commit] = field(default_factory=list)
     branches: dict[str, str] = field(default_factory=dict)
@@ -99,7 +100,7 @@ class HubServer:
     A Hub, while inside its `with` block.
 
     Attributes:
-        repos: by address: `user/name` of a model, `datasets/user/name` of a data set.
+        repos: by address: `user/name` of a model, `datasets/user/name` of a data set, `spaces/user/name` of a Space.
         requests: what was asked for, as `(method, path)`, the oldest first.
         lfs_objects: by SHA-256; uploaded, not necessarily committed.
         faults: what `fail_next` asked for and no request has met.
@@ -392,7 +393,9 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self._json
         owner, private = asked.get("organization") or self._require_user(), asked.get("visibility") == "private"
         self._require_owner(owner)
-        repo = Repo(f"{owner}/{asked['name']}", asked.get("type", "model"), private=private)
+        repo = Repo(f"{owner}/{asked['name']}", asked.get("type", "model"), private=private, sdk=asked.get("sdk"))
+        if repo.repo_type == "space" and repo.sdk not in {"gradio", "static", "docker"}:
+            raise _RefusedError(400, "Invalid Space SDK")
         url = f"{self.hub.url}/{repo.address}"
         if repo.address in self.hub.repos:
             raise _RefusedError(409, f"You already created this {repo.repo_type} repo", url=url)

@@ -10,7 +10,6 @@ from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.grad_cam import grad_cam
 
 
@@ -61,6 +60,20 @@ def test_a_map_by_hand():
     assert grad_cam(Model(), image, torch.tensor([0])).tolist() == [[[1.0, 0.0]]]
 
 
+@pytest.mark.parametrize(("least_side", "side"), [(1, 2), (3, 4), (99, 8)])
+def test_of_small_images_an_earlier_stage_is_explained(least_side, side):
+    """The stages' maps are 8, 4 and 2 pixels wide, and the logit is each stage's sum: a map shows which it was."""
+
+    class Model(nn.Module):
+        def forward(self, pixel_values, output_hidden_states):
+            features = [nn.functional.avg_pool2d(pixel_values, factor) for factor in (1, 2, 4)]
+            return SimpleNamespace(logits=sum(stage.sum((2, 3)) for stage in features), hidden_states=features)
+
+    image = torch.rand(1, 1, 8, 8)
+    expected = nn.functional.interpolate(nn.functional.avg_pool2d(image, 8 // side), (8, 8), mode="bilinear")[:, 0]
+    torch.testing.assert_close(grad_cam(Model(), image, torch.tensor([0]), least_side), expected / expected.max())
+
+
 def test_nothing_for_the_class_is_zero_everywhere(pixel_values):
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)))
     nn.init.constant_(model.fc.weight, -1)
@@ -84,5 +97,5 @@ def test_a_model_without_feature_maps_is_refused(pixel_values):
         def forward(self, pixel_values, output_hidden_states):
             return SimpleNamespace(logits=pixel_values.mean((2, 3)))
 
-    with pytest.raises(UserError, match="Model gives no feature maps"):
+    with pytest.raises(ValueError, match="Model gives no feature maps"):
         grad_cam(Model(), pixel_values, LABELS)

@@ -204,7 +204,7 @@ def test_maps_explain_the_answer_and_where_it_is_wrong_the_truth():
     assert wrong.caption == f"{said}, in truth {in_truth}"
     for picture, label in ((right.images[1], answer), (wrong.images[2], truth)):
         heat = grad_cam(model, pixel_values, torch.tensor([label]))[0]  # by the hidden states that the model returns
-        assert np.array_equal(np.asarray(picture), np.asarray(inspection.heated(right.images[0], heat.numpy())))
+        assert np.array_equal(np.asarray(picture), np.asarray(inspection.overlay(right.images[0], heat.numpy())))
 
 
 # The command

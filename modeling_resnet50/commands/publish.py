@@ -1,4 +1,4 @@
-"""`resnet50 publish`: a run, or a model's folder, onto the Hub by hand."""
+"""`resnet50 publish`: a run, or a model's folder, onto the Hub by hand; or a Space that asks it."""
 
 import argparse
 import shutil
@@ -21,13 +21,15 @@ from ..hub.upload import (
     compare,
     enqueue,
     explain_failures,
+    ours_in,
     published,
     read_records,
     remote_files,
     state_of,
 )
 from ..recipe import Recipe
-from ..training.run_folder import RunFolder, open_run
+from ..training.run_folder import RunFolder, is_run, open_run
+from .spaces import add_space_options, write_space
 
 
 _MARKS = {"added": "+", "changed": "~", "deleted": "-", "same": "="}
@@ -36,10 +38,13 @@ _MARKS = {"added": "+", "changed": "~", "deleted": "-", "same": "="}
 def add_options(command: argparse.ArgumentParser) -> None:
     command.description = (
         "Send a model to the Hub, or what a run could not send: only what differs, in one commit. Of a run, best/ is "
-        "sent."
+        "sent. With --space or --static-space, send a page instead, on which visitors ask the model about pictures."
     )
-    command.epilog = "example: resnet50 publish runs/imagenet1k --to user/resnet50-imagenet1k --dry-run"
-    command.add_argument("folder", type=Path, help="folder of a run, or of a model")
+    command.epilog = (
+        "examples: resnet50 publish runs/imagenet1k --to user/resnet50-imagenet1k --dry-run · "
+        "resnet50 publish runs/imagenet1k --space user/ask-resnet50"
+    )
+    command.add_argument("folder", type=Path, help="folder of a run, or of a model; for a Space also a model's id")
     command.add_argument("--to", metavar="USER/NAME", help="repository; default: the run's hub_model_id")
     command.add_argument("--revision", default="main", help="branch (default main)")
     command.add_argument("--tag", help="put on the commit, e.g. v1.0")
@@ -47,13 +52,18 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--private", action="store_true", default=None, help="if the repository has to be made")
     command.add_argument("--minutes", type=float, default=15.0, help="to go on trying (default 15)")
     command.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    add_space_options(command)
     command.set_defaults(run=_publish)
 
 
 def _publish(options: argparse.Namespace) -> None:
-    is_run = (options.folder / "recipe.yaml").is_file() and (options.folder / "best").is_dir()
     with tempfile.TemporaryDirectory() as temporary:
-        if is_run:
+        if options.space or options.static_space:
+            space = write_space(options, Path(temporary))
+            if space is not None:
+                _deliver(options, Path(temporary) / "hub", *space, growing={})
+            return
+        if is_run(options.folder):
             run, recipe = open_run(options.folder)
             repo_id, folder, growing = options.to or recipe.hub_model_id, run.hub, run.tensorboard_files()
             files = model_files(run.best)
@@ -65,12 +75,19 @@ def _publish(options: argparse.Namespace) -> None:
         if repo_id is None:
             raise UserError("which repository? --to user/name")
         item = Item(repo_id, options.revision, options.message, options.tag, options.private)
-        if options.dry_run:
-            _show(item, files | growing, published(folder, repo_id))
-            return
-        folder.mkdir(exist_ok=True)
-        enqueue(folder, item, files, growing)
-        _send(folder, 60 * options.minutes)
+        _deliver(options, folder, item, files, growing)
+
+
+def _deliver(
+    options: argparse.Namespace, folder: Path, item: Item, files: dict[str, Path], growing: dict[str, Path]
+) -> None:
+    """Send files by the queue in `folder`; or show what that would change."""
+    if options.dry_run:
+        _show(item, files | growing, published(folder, item.repo_id))
+        return
+    folder.mkdir(exist_ok=True)
+    enqueue(folder, item, files, growing)
+    _send(folder, 60 * options.minutes)
 
 
 def _renamed(run: RunFolder, recipe: Recipe, folder: Path) -> Path:
@@ -104,7 +121,8 @@ def _show(item: Item, files: dict[str, Path], ours: set[str]) -> None:
     result = explain_failures(item.repo_id, lambda: {"remote": _remote(item)})
     if "remote" not in result:
         raise UserError(result.get("refused") or result.get("failure"))
-    changes = compare(files, result["remote"] or {}, ours)
+    remote = result["remote"] or {}
+    changes = compare(files, remote, ours_in(item, remote, ours))
     new = " (would be made)" if result["remote"] is None else ""
     print(f"{item.repo_id}, branch {item.revision}{new}")
     marks = {name: _MARKS[kind] for kind, names in changes.items() for name in names}
@@ -119,6 +137,6 @@ def _show(item: Item, files: dict[str, Path], ours: set[str]) -> None:
 def _remote(item: Item) -> dict[str, str] | None:
     """None if the repository or the branch is not there yet."""
     try:
-        return remote_files(HfApi(), item.repo_id, item.revision)
+        return remote_files(HfApi(), item.repo_id, item.revision, item.repo_type)
     except (RepositoryNotFoundError, RevisionNotFoundError):
         return None

@@ -1,14 +1,22 @@
-"""Where a model looks: Grad-CAM (Selvaraju et al. 2017)."""
+"""
+Where a model looks: Grad-CAM (Selvaraju et al. 2017).
 
+This file is copied into Spaces, beside their app.py, and so imports nothing of the package.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from ..errors import UserError
 
-
-def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor, layer: nn.Module | None = None) -> Tensor:
+def grad_cam(
+    model: nn.Module, pixel_values: Tensor, labels: Tensor, least_side: int = 1, layer: nn.Module | None = None
+) -> Tensor:
     """
     How much each place of an image speaks for a class: the last stage's feature maps, weighted by the mean gradient of
     the class's logit, and what is negative left out.
@@ -19,6 +27,8 @@ def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor, layer: nn.M
             gradients are left alone.
         pixel_values: normalised images, `(batch, channels, height, width)`.
         labels: the class to explain for each image, int64 `(batch,)`.
+        least_side: of small images, the last stage may have a single place left; then the last stage counts whose maps
+            are at least so high and wide, or else the first.
         layer: of the model: its output, `(batch, channels, height, width)`, is taken for the feature maps.
 
     Returns:
@@ -26,15 +36,16 @@ def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor, layer: nn.M
         for the class.
 
     Raises:
-        UserError: the model gives no feature maps.
+        ValueError: the model gives no feature maps.
     """
     was_training = model.training
     model.eval()
     with torch.enable_grad():
         # The images ask for gradients so that frozen parameters do not matter.
-        outputs, features = _run(model, pixel_values.detach().requires_grad_(), layer)
-        if features is None or features.ndim != 4:
-            raise UserError(f"{type(model).__name__} gives no feature maps, which Grad-CAM needs")
+        outputs, stages = _run(model, pixel_values.detach().requires_grad_(), layer)
+        if not stages or stages[-1].ndim != 4:
+            raise ValueError(f"{type(model).__name__} gives no feature maps, which Grad-CAM needs")
+        features = next((s for s in reversed(stages) if min(s.shape[-2:]) >= least_side), stages[0])
         (gradients,) = torch.autograd.grad(outputs.logits.gather(1, labels[:, None]).sum(), features)
     model.train(was_training)
     weights = gradients.float().mean((2, 3), keepdim=True)
@@ -43,13 +54,24 @@ def grad_cam(model: nn.Module, pixel_values: Tensor, labels: Tensor, layer: nn.M
     return maps / maps.amax((1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
-def _run(model: nn.Module, pixel_values: Tensor, layer: nn.Module | None) -> tuple[Any, Tensor | None]:
+def _run(model: nn.Module, pixel_values: Tensor, layer: nn.Module | None) -> tuple[Any, Sequence[Tensor] | None]:
+    """The model's outputs, and its feature maps from the first stage to the last."""
     if layer is None:
         outputs = model(pixel_values=pixel_values, output_hidden_states=True)
-        return outputs, outputs.hidden_states[-1] if getattr(outputs, "hidden_states", None) else None
+        return outputs, getattr(outputs, "hidden_states", None)
     seen: list[Tensor] = []
     hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:
-        return model(pixel_values=pixel_values), seen[-1]
+        return model(pixel_values=pixel_values), seen
     finally:
         hook.remove()
+
+
+def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
+    """A picture, coloured where it is hot; `heat` is float `(height, width)`, 0 to 1, and resized to it."""
+    heat = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(picture.size, Image.Resampling.BILINEAR))
+    heat = heat.clip(0, 1)[:, :, None]
+    colours = matplotlib.colormaps["turbo"](heat[:, :, 0])[:, :, :3] * 255
+    strength = 0.7 * heat
+    mixed = (1 - strength) * np.asarray(picture.convert("RGB")) + strength * colours
+    return Image.fromarray(mixed.round().astype(np.uint8))

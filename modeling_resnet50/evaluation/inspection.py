@@ -23,8 +23,8 @@ from ..data.transforms import normalize
 from ..errors import UserError
 from ..files import replaced_file
 from ..web_page import data_address, thumbnail, write_page
-from .grad_cam import grad_cam
-from .report import heated, share_in_words
+from .grad_cam import grad_cam, overlay
+from .report import share_in_words
 from .results import versions
 
 
@@ -279,10 +279,12 @@ def explained_picture(
     right = None if truth is None else answer == truth
     labels = [answer, truth] if right is False else [answer]
     picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    maps = [grad_cam(model, pixel_values, torch.tensor([label], device=device), last)[0].cpu() for label in labels]
+    maps = [
+        grad_cam(model, pixel_values, torch.tensor([label], device=device), layer=last)[0].cpu() for label in labels
+    ]
     said = [f"{short_name(label_names[label])} {share_in_words(probabilities[label])}" for label in labels]
     caption = f"{name}: {said[0]}" if name else ", in truth ".join(said)
-    return Picture([picture, *(heated(picture, heat.numpy()) for heat in maps)], caption, right)
+    return Picture([picture, *(overlay(picture, heat.numpy()) for heat in maps)], caption, right)
 
 
 # The page

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..errors import UserError
 from ..web_page import data_address, thumbnail, write_page
+from .grad_cam import overlay
 from .metrics.expected_calibration_error.expected_calibration_error import reliability_bins
 from .predictions import Predictions
 from .statistics import class_accuracies, confusions, log_probabilities, top_classes
@@ -263,17 +264,7 @@ def _explained(
         picture = images(int(row))
         labels = dict.fromkeys([int(model.predicted[row]), int(model.predictions.labels[row])])
         maps = [
-            {"name": model.name(label), "data": thumbnail(heated(picture, cam(int(row), label)), _LARGE)}
+            {"name": model.name(label), "data": thumbnail(overlay(picture, cam(int(row), label)), _LARGE)}
             for label in labels
         ]
         yield {"data": thumbnail(picture, _LARGE), "maps": maps, **_caption(model, row)}
-
-
-def heated(picture: Image.Image, heat: np.ndarray) -> Image.Image:
-    """The picture, coloured where a map, float `(height, width)`, 0 to 1, is hot."""
-    heat = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(picture.size, Image.Resampling.BILINEAR))
-    heat = heat.clip(0, 1)[:, :, None]
-    colours = matplotlib.colormaps["turbo"](heat[:, :, 0])[:, :, :3] * 255
-    strength = 0.7 * heat
-    mixed = (1 - strength) * np.asarray(picture.convert("RGB")) + strength * colours
-    return Image.fromarray(mixed.round().astype(np.uint8))

@@ -34,6 +34,7 @@ EXIT_REFUSED, EXIT_LEFT = 3, 4
 LONGEST_DELAY = 300.0  # seconds between two tries
 TIME_LIMIT = 300.0  # seconds for one try, for which the client itself has no limit, and …
 SLOWEST_UPLOAD = 250_000.0  # … bytes per second, for what is large
+SPACE_FOLDERS = ("examples/", "model/", "models/", "vendor/")  # that a Space of ours may have
 
 # Answers that no repetition will change.
 _REFUSALS = {
@@ -55,6 +56,7 @@ class Item:
         message: of the commit.
         tag: put on the commit.
         private: whether a new repository is. None: as the user's settings have it.
+        space_sdk: `"gradio"` or `"static"`: the repository is a Space. None: it is a model's.
     """
 
     repo_id: str
@@ -62,6 +64,11 @@ class Item:
     message: str
     tag: str | None = None
     private: bool | None = None
+    space_sdk: str | None = None
+
+    @property
+    def repo_type(self) -> str:
+        return "space" if self.space_sdk else "model"
 
 
 class RefusedError(Exception):
@@ -116,12 +123,14 @@ def next_item(folder: Path) -> Path | None:
     paths = waiting(folder)
     items = {path: read_item(path) for path in paths}
     for position, path in enumerate(paths):
-        place = (items[path].repo_id, items[path].revision)
-        newer = [(items[later].repo_id, items[later].revision) for later in paths[position + 1 :]]
-        if place not in newer:
+        if _place(items[path]) not in [_place(items[later]) for later in paths[position + 1 :]]:
             return path
         _drop(path)
     return None
+
+
+def _place(item: Item) -> tuple[str, str, str]:
+    return item.repo_type, item.repo_id, item.revision
 
 
 def _drop(path: Path) -> None:
@@ -152,40 +161,61 @@ def send(item: Item, files: dict[str, Path], ours: set[str]) -> dict[str, Any]:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi()
-    repo_id = str(api.create_repo(item.repo_id, private=item.private, exist_ok=True).repo_id)
+    kind = item.repo_type
+    address = api.create_repo(
+        item.repo_id, private=item.private, exist_ok=True, repo_type=kind, space_sdk=item.space_sdk
+    )
+    repo_id = str(address.repo_id)
     head = _head(api, item, repo_id)
-    changes = compare(files, remote_files(api, repo_id, head), ours)
+    remote = remote_files(api, repo_id, head, kind)
+    changes = compare(files, remote, ours_in(item, remote, ours))
     operations = [CommitOperationAdd(name, str(files[name])) for name in changes["added"] + changes["changed"]]
     operations += [CommitOperationDelete(name) for name in changes["deleted"]]
     if operations:
         # The parent is named: whoever else commits meanwhile, this commit is then refused, and made anew.
         commit = api.create_commit(
-            repo_id, operations, commit_message=item.message, revision=item.revision, parent_commit=head
+            repo_id,
+            operations,
+            commit_message=item.message,
+            repo_type=kind,
+            revision=item.revision,
+            parent_commit=head,
         )
         head = commit.oid
     if item.tag is not None:
-        tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
+        tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id, repo_type=kind).tags}
         if tags.get(item.tag, head) != head:
             raise RefusedError(
                 f"{repo_id} has a tag {item.tag} already, on another commit: choose another hub_final_tag"
             )
-        api.create_tag(repo_id, tag=item.tag, revision=head, exist_ok=True)
-    return {"commit": head, "url": f"{api.endpoint}/{repo_id}/tree/{item.revision}", "changes": len(operations)}
+        api.create_tag(repo_id, tag=item.tag, revision=head, exist_ok=True, repo_type=kind)
+    page = f"{api.endpoint}/spaces/{repo_id}" if item.space_sdk else f"{api.endpoint}/{repo_id}"
+    return {"commit": head, "url": f"{page}/tree/{item.revision}", "changes": len(operations)}
 
 
 def _head(api: Any, item: Item, repo_id: str) -> str:
-    heads = {branch.name: branch.target_commit for branch in api.list_repo_refs(repo_id).branches}
-    if item.revision not in heads:
-        api.create_branch(repo_id, branch=item.revision, exist_ok=True)
-        heads = {branch.name: branch.target_commit for branch in api.list_repo_refs(repo_id).branches}
-    return heads[item.revision]
+    def heads() -> dict[str, str]:
+        branches = api.list_repo_refs(repo_id, repo_type=item.repo_type).branches
+        return {branch.name: branch.target_commit for branch in branches}
+
+    found = heads()
+    if item.revision not in found:
+        api.create_branch(repo_id, branch=item.revision, exist_ok=True, repo_type=item.repo_type)
+        found = heads()
+    return found[item.revision]
 
 
-def remote_files(api: Any, repo_id: str, revision: str) -> dict[str, str]:
+def remote_files(api: Any, repo_id: str, revision: str, repo_type: str = "model") -> dict[str, str]:
     """Of each file of a repository: its SHA-256 if it is a large one, and otherwise git's id of its content."""
-    entries = api.list_repo_tree(repo_id, recursive=True, revision=revision)
+    entries = api.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type=repo_type)
     files = [entry for entry in entries if hasattr(entry, "blob_id")]
     return {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in files}
+
+
+def ours_in(item: Item, remote: dict[str, str], known: set[str]) -> set[str]:
+    """Paths in a repository that are ours to delete: those `known` to be, and of a Space the folders that we write."""
+    folders = {name for name in remote if name.startswith(SPACE_FOLDERS)} if item.space_sdk else set()
+    return known | folders
 
 
 def compare(files: dict[str, Path], remote: dict[str, str], ours: set[str]) -> dict[str, list[str]]:

@@ -194,6 +194,11 @@ class RunFolder:
                 shutil.rmtree(doomed)
 
 
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a run with a model in it."""
+    return (path / "recipe.yaml").is_file() and (path / "best").is_dir()
+
+
 def open_run(path: Path) -> tuple[RunFolder, Recipe]:
     """
     A run folder, and the recipe it was trained by.

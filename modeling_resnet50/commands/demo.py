@@ -1,0 +1,67 @@
+"""`resnet50 demo`: a page on this machine, to ask one model, or two side by side, about pictures."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from transformers import ResNetForImageClassification
+
+from ..errors import UserError
+from ..evaluation.grad_cam import grad_cam, overlay
+from ..hub.classifiers import open_classifier
+from ..hub.spaces.examples import folder_examples, own_examples, save_examples
+from ..modeling_resnet50 import ResNet50ForImageClassification
+from .spaces import model_of
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Open a page on this machine: the top-5 of a picture, and where the model looked (Grad-CAM). It needs no "
+        "network, and is seen by nobody else. `resnet50 publish --space` puts the same page on the Hub."
+    )
+    command.epilog = "example: resnet50 demo runs/digits/best runs/digits/final"
+    command.add_argument("model", help="as for `resnet50 evaluate`, or the folder of a run")
+    command.add_argument("second", nargs="?", metavar="model2", help="another one, to compare")
+    command.add_argument(
+        "--examples",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures to try; default: those of the model's folder or its data set, if they are on this disk",
+    )
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine)")
+    command.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    command.add_argument("--share", action="store_true", help="let Gradio's servers pass it on to the internet")
+    command.add_argument("--trust_remote_code", action="store_true", help="run the code that comes with other models")
+    command.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    try:
+        from ..hub.spaces.gradio_space import app
+    except ImportError as error:
+        raise UserError(f"a demo needs more packages ({error.name}): pip install 'modeling-resnet50[demo]'") from error
+    names = [options.model] + ([options.second] if options.second else [])
+    classifiers = []
+    for name in map(model_of, names):
+        opened = open_classifier(name, options.trust_remote_code)
+        has_maps = isinstance(opened.model, ResNet50ForImageClassification | ResNetForImageClassification)
+        classifiers.append(app.Classifier(_title(name), opened.model, opened.processor, opened.label_names, has_maps))
+    if options.examples:
+        pictures = folder_examples(options.examples)
+    else:
+        pictures = own_examples(model_of(options.model), public=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        examples = save_examples(pictures, Path(scratch) / "examples")
+        page = app.build_page(classifiers, grad_cam, overlay, examples)
+        where = {"server_name": options.host, "server_port": options.port, "share": options.share}
+        try:
+            app.launch(page, **where, quiet=True, prevent_thread_lock=True)
+        except OSError as error:
+            raise UserError(f"cannot listen on {options.host}: {error}") from error
+        print(f"{page.share_url or page.local_url} asks {' and '.join(names)}; Ctrl-C ends it", flush=True)
+        page.block_thread()
+
+
+def _title(name: str) -> str:
+    """Of a path, its last two parts: many a model is called `best`."""
+    return "/".join(Path(name).expanduser().absolute().parts[-2:]) if Path(name).expanduser().exists() else name

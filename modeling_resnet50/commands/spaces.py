@@ -1,0 +1,113 @@
+"""What `resnet50 publish --space` and `--static-space` write."""
+
+import argparse
+from pathlib import Path
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from ..errors import UserError
+from ..files import replaced_folder, require_free
+from ..hub.model_folder import load_model
+from ..hub.spaces.examples import folder_examples, own_examples
+from ..hub.spaces.writing import write_gradio_space, write_static_space
+from ..hub.upload import Item
+from ..modeling_resnet50 import ResNet50ForImageClassification
+from ..training.run_folder import is_run, open_run
+
+
+def add_space_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group(
+        "a page that asks the model",
+        "PLACE is a Space, user/name, or a folder to write, ./name. Where the model is on the Hub – by its id, --to "
+        "or the run's hub_model_id – the page takes it from there; else it carries it along.",
+    )
+    kinds = group.add_mutually_exclusive_group()
+    kinds.add_argument("--space", metavar="PLACE", help="run by a server, with Gradio: top-5 and Grad-CAM")
+    kinds.add_argument(
+        "--static-space",
+        "--static_space",
+        metavar="PLACE",
+        help="run in the visitor's browser, by transformers.js; needs pip install 'modeling-resnet50[onnx]'",
+    )
+    group.add_argument("--compare", metavar="MODEL", help="--space: a second model, beside the first")
+    group.add_argument("--examples", type=Path, metavar="FOLDER", help="pictures to try, shown to everybody")
+    group.add_argument(
+        "--fp32", action="store_true", help="--static-space: single precision instead of half, and twice the download"
+    )
+    group.add_argument(
+        "--transformers-js",
+        "--transformers_js",
+        type=Path,
+        metavar="NODE_MODULES",
+        help="--static-space: carry transformers.js along, from where npm has put it, instead of using a CDN",
+    )
+
+
+def write_space(options: argparse.Namespace, scratch: Path) -> tuple[Item, dict[str, Path]] | None:
+    """
+    The Space that is asked for.
+
+    Args:
+        scratch: an empty folder.
+
+    Returns:
+        What is to be published, and its files; None if it was written to a folder.
+    """
+    place = options.space or options.static_space
+    if is_folder(place):
+        target = Path(place).expanduser()
+        require_free(target, overwrite=False)
+        with replaced_folder(target) as folder:
+            _write(options, target.name, folder)
+        how = "python app.py" if options.space else "python -m http.server"
+        print(f"wrote {place}: cd {place} && {how}")
+        return None
+    folder = scratch / "space"
+    folder.mkdir()
+    _write(options, place.split("/")[-1], folder)
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    sdk = "gradio" if options.space else "static"
+    return Item(place, options.revision, options.message, options.tag, options.private, space_sdk=sdk), files
+
+
+def is_folder(place: str) -> bool:
+    """
+    Raises:
+        UserError: neither a folder nor a repository.
+    """
+    if place.startswith((".", "/", "~")):
+        return True
+    try:
+        validate_repo_id(place)
+    except HFValidationError as error:
+        raise UserError(f"{place} is not a Space: give user/name, or a folder as ./name") from error
+    if "/" not in place:
+        raise UserError(f"{place} is not a Space: give user/{place}, or a folder as ./{place}")
+    return False
+
+
+def model_of(name: str) -> str:
+    """A model, as it is named, or of a run its best."""
+    return str(Path(name).expanduser() / "best") if is_run(Path(name).expanduser()) else name
+
+
+def _write(options: argparse.Namespace, title: str, folder: Path) -> None:
+    model, repo_id = model_of(str(options.folder)), options.to
+    if repo_id is None and model != str(options.folder):
+        repo_id = open_run(options.folder)[1].hub_model_id
+    if repo_id is None and not Path(model).exists():
+        repo_id = model
+    examples = folder_examples(options.examples) if options.examples else own_examples(model, public=True)
+    if options.space:
+        first = repo_id or model
+        second = [] if options.compare is None else [model_of(options.compare)]
+        write_gradio_space(folder, title, [first, *second], examples)
+        return
+    if options.compare is not None:
+        raise UserError("--compare goes with --space: a page in the browser asks one model")
+    opened, processor = load_model(model)
+    if not isinstance(opened, ResNet50ForImageClassification):
+        raise UserError(f"{model} is a {type(opened).__name__}; make it ours first: resnet50 import")
+    about = {"fp16": not options.fp32, "node_modules": options.transformers_js}
+    write_static_space(folder, title, opened.eval(), processor, repo_id, examples, **about)

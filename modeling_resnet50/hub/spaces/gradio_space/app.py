@@ -1,0 +1,169 @@
+"""
+A page that asks image classifiers about a picture: their top-5, and where each of them looked (Grad-CAM).
+
+It runs alone, with what requirements.txt names: `python app.py`, or as a Space. Its models are those in models/, or
+else those on the Hub that README.md names; its examples are the pictures in examples/.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+from huggingface_hub import SpaceCard
+from PIL import Image
+from torch import Tensor, nn
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+
+HERE = Path(__file__).parent
+NUM_CLASSES_SHOWN = 5
+# The visitor's own fonts: others would come from servers elsewhere.
+CSS = "#picture img { width: 100%; height: 100%; object-fit: contain }"  # small pictures are enlarged
+THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+
+
+@dataclass
+class Classifier:
+    """
+    Attributes:
+        name: as it is shown.
+        model: in evaluation mode; from `pixel_values` to an answer with `logits`.
+        processor: makes `pixel_values` of a picture.
+        label_names: of its classes.
+        has_maps: whether the model gives feature maps, which Grad-CAM needs.
+    """
+
+    name: str
+    model: nn.Module
+    processor: Any
+    label_names: list[str]
+    has_maps: bool
+
+    def __post_init__(self):
+        # Two of ImageNet's classes may have the same name ("crane"); answers are told apart by theirs.
+        for name in {name for name in self.label_names if self.label_names.count(name) > 1}:
+            self.label_names = [f"{n} ({i})" if n == name else n for i, n in enumerate(self.label_names)]
+        parameter = next(self.model.parameters(), None)
+        self.device = "cpu" if parameter is None else parameter.device
+
+    def pixel_values(self, picture: Image.Image) -> Tensor:
+        """Of a picture, `(1, channels, height, width)`."""
+        return self.processor(picture.convert("RGB"), return_tensors="pt")["pixel_values"].to(self.device)
+
+    def picture(self, pixel_values: Tensor) -> Image.Image:
+        """What the model sees: resized and cropped."""
+        mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.processor.image_mean, self.processor.image_std))
+        pixels = ((pixel_values[0].cpu() * std + mean) * 255).round().clamp(0, 255).byte()
+        return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
+def open_classifier(name_or_path: str) -> Classifier:
+    """A classifier of transformers from the Hub or a folder, with the code that comes with it."""
+    model = AutoModelForImageClassification.from_pretrained(name_or_path, trust_remote_code=True).eval()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    processor = AutoImageProcessor.from_pretrained(name_or_path)
+    label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    has_maps = model.config.model_type in ("resnet50", "resnet")
+    return Classifier(Path(name_or_path).name, model, processor, label_names, has_maps)
+
+
+def build_page(
+    classifiers: Sequence[Classifier],
+    grad_cam: Callable[..., Tensor],
+    overlay: Callable[[Image.Image, np.ndarray], Image.Image],
+    examples: Sequence[Path] = (),
+) -> gr.Blocks:
+    """
+    The page, to be launched.
+
+    Args:
+        classifiers: one, or several to compare.
+        grad_cam, overlay: those of grad_cam.py, which lies beside this file in a Space.
+        examples: files to choose from.
+    """
+
+    @torch.inference_mode()
+    def classify(classifier: Classifier, picture: Image.Image) -> dict[str, float]:
+        logits = classifier.model(pixel_values=classifier.pixel_values(picture)).logits[0].float()
+        return dict(zip(classifier.label_names, logits.softmax(-1).tolist()))
+
+    def explain(classifier: Classifier, picture: Image.Image, label_name: str) -> dict[str, Any]:
+        pixel_values = classifier.pixel_values(picture)
+        label = torch.tensor([classifier.label_names.index(label_name)], device=classifier.device)
+        heat = grad_cam(classifier.model, pixel_values, label, least_side=4)[0].cpu().numpy()
+        sees = classifier.picture(pixel_values)
+        enlarged = sees.resize((448, round(448 * sees.height / sees.width)), Image.Resampling.NEAREST)
+        return gr.update(value=overlay(enlarged, heat), label=f"Where {classifier.name} sees: {label_name}")
+
+    def answer(picture: Image.Image | None) -> list[Any]:
+        """For each model its probabilities, and the heat map of the likeliest class."""
+        if picture is None:
+            return [None] * len(outputs)
+        answers = []
+        for classifier in classifiers:
+            probabilities = classify(classifier, picture)
+            answers.append(probabilities)
+            if classifier.has_maps:
+                answers.append(explain(classifier, picture, max(probabilities, key=probabilities.get)))
+        return answers
+
+    names = " and ".join(classifier.name for classifier in classifiers)
+    hint = " Choose a class in the answer to see where the model looked for it." if classifiers[0].has_maps else ""
+    outputs = []
+    with gr.Blocks(title=names, analytics_enabled=False) as page:
+        gr.HTML(f"<h1>{escape(names)}</h1>Drop a picture, take one, or choose an example.{hint}")
+        with gr.Row():
+            with gr.Column():
+                picture = gr.Image(
+                    type="pil",
+                    sources=["upload", "webcam", "clipboard"],
+                    label="Picture",
+                    height=320,
+                    elem_id="picture",
+                    buttons=["fullscreen"],
+                    webcam_options=gr.WebcamOptions(mirror=False),  # a mirrored 2 is no 2
+                )
+                if examples:
+                    gr.Examples([[str(path)] for path in examples], picture, examples_per_page=12)
+            for classifier in classifiers:
+                with gr.Column():
+                    label = gr.Label(num_top_classes=NUM_CLASSES_SHOWN, label=classifier.name)
+                    outputs.append(label)
+                    if classifier.has_maps:
+                        heat = gr.Image(
+                            label=f"Where {classifier.name} looks",
+                            interactive=False,
+                            format="png",
+                            buttons=["download", "fullscreen"],
+                        )
+                        outputs.append(heat)
+
+                        def explain_chosen(picture, chosen: gr.SelectData, classifier=classifier):
+                            return explain(classifier, picture, chosen.value)
+
+                        label.select(explain_chosen, picture, heat, api_visibility="private")
+        picture.change(answer, picture, outputs, api_name="classify")
+    return page
+
+
+def launch(page: gr.Blocks, **options: Any) -> None:
+    """Serve a page until Ctrl-C; options as for `gradio.Blocks.launch`."""
+    page.launch(theme=THEME, css=CSS, footer_links=["gradio"], **options)
+
+
+def main() -> None:
+    from grad_cam import grad_cam, overlay
+
+    carried = sorted(str(path.parent) for path in HERE.glob("models/*/config.json"))
+    names = carried or SpaceCard.load(HERE / "README.md").data.models
+    examples = sorted((HERE / "examples").glob("*"))
+    launch(build_page([open_classifier(name) for name in names], grad_cam, overlay, examples))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""`resnet50 demo`, and the same page as a Space: in a browser, beside transformers' own pipeline."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import gradio as gr
+import pytest
+import torch
+from browser import open_browser, watched
+from conftest import TINY, as_if_trained, write_image
+from hub_server import HubServer
+from transformers import pipeline
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.cli import main
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from modeling_resnet50.hub.spaces import gradio_space
+from modeling_resnet50.hub.spaces.writing import write_gradio_space
+
+
+NAMES = ["ant", "bee", "cat", "dog", "<b>eel</b>", "fox", "gnu"]
+
+
+def write_model(folder: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    labels = {"id2label": dict(enumerate(NAMES)), "label2id": {name: i for i, name in enumerate(NAMES)}}
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **labels)))
+    torch.nn.init.normal_(model.fc.weight, std=0.3)  # so that no two classes are as likely
+    processor = image_processor(64, 0.875, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    save_model_and_processor(folder, model, processor)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return [write_model(root / "first", 1), write_model(root / "second", 2)]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(3):
+        write_image(folder / f"{number}.jpg", seed=number, size=(150, 100))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as browser:
+        yield browser
+
+
+def expected(model: Path, picture: Path) -> list[tuple[str, float]]:
+    classify = pipeline("image-classification", str(model), device="cpu")
+    return [(answer["label"], answer["score"]) for answer in classify(str(picture), top_k=5)]
+
+
+def shown(page, position: int) -> list[tuple[str, float]]:
+    """The bars of a model."""
+    label = page.get_by_test_id("block-label").filter(has_text="first" if position == 0 else "second").first
+    bars = label.locator("xpath=ancestor::*[contains(@class, 'block')][1]").locator(".confidence-set")
+    bars.first.wait_for()
+    rows = [text.rsplit("\n", 1) for text in bars.all_inner_texts()]
+    return [(name.strip(), float(share.strip().rstrip("%")) / 100) for name, share in rows]
+
+
+def assert_agree(answers: list[tuple[str, float]], reference: list[tuple[str, float]]) -> None:
+    assert [name for name, _ in answers] == [name for name, _ in reference]
+    assert [score for _, score in answers] == pytest.approx([score for _, score in reference], abs=0.0051)  # rounded
+
+
+def free_port() -> int:
+    with socket.socket() as any_socket:
+        any_socket.bind(("127.0.0.1", 0))
+        return any_socket.getsockname()[1]
+
+
+@pytest.fixture
+def demo(monkeypatch):
+    """Run `resnet50 demo` until the test is over; returns its address. No other machine may be asked for."""
+    ready, over, asked_for, port = threading.Event(), threading.Event(), [], free_port()
+    look_up = socket.getaddrinfo
+
+    def look_up_here(host, *arguments, **options):
+        if host not in ("127.0.0.1", "localhost", None):
+            asked_for.append(host)
+        return look_up(host, *arguments, **options)
+
+    def block_thread(self):
+        ready.set()
+        over.wait()
+        self.close(verbose=False)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_here)
+    monkeypatch.setattr(gr.Blocks, "block_thread", block_thread)
+    thread = None
+
+    def start(*arguments) -> str:
+        nonlocal thread
+        command = ["demo", *map(str, arguments), "--port", str(port)]
+        thread = threading.Thread(target=main, args=(command,), daemon=True)
+        thread.start()
+        assert ready.wait(120)
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    over.set()
+    thread.join(30)
+    assert asked_for == []
+
+
+def test_two_models_answer_as_the_pipeline_does_and_nobody_else_is_asked(demo, models, pictures, browser, capsys):
+    address = demo(*models, "--examples", pictures)
+    assert capsys.readouterr().out.startswith(f"{address}/ asks ")
+    with watched(browser) as page:
+        page.goto(address)
+        page.locator("input[type=file]").first.set_input_files(pictures / "1.jpg")
+        for position, model in enumerate(models):
+            assert_agree(shown(page, position), expected(model, pictures / "1.jpg"))
+        # where the model looked: for the likeliest class, and then for the one that is chosen
+        likeliest, second = [name for name, _ in shown(page, 0)[:2]]
+        page.get_by_text(f"sees: {likeliest}").first.wait_for()
+        page.locator(".confidence-set").nth(1).click()
+        page.get_by_text(f"sees: {second}").first.wait_for()
+        # an example
+        page.reload()
+        page.locator("button.gallery-item").nth(2).click()
+        assert_agree(shown(page, 1), expected(models[1], pictures / "2.jpg"))
+
+
+def test_the_camera_is_asked(demo, models, browser):
+    address = demo(models[0])
+    with watched(browser) as page:
+        page.goto(address)
+        page.get_by_label("Capture from camera").click()
+        page.get_by_text("Click to Access Webcam").click()
+        page.get_by_label("capture photo").click()
+        assert sum(score for _, score in shown(page, 0)) > 0.5
+
+
+def test_a_space_runs_in_a_fresh_folder_without_this_package(models, pictures, browser, tmp_path):
+    """With the model from the Hub, and the code that came with it."""
+    space, elsewhere = tmp_path / "space", tmp_path / "elsewhere"
+    space.mkdir()
+    write_gradio_space(space, "Ask the net", ["ann/first"], [])
+    elsewhere.mkdir()
+    (elsewhere / "modeling_resnet50.py").write_text("raise ImportError('not installed here')")
+    port = free_port()
+    with HubServer() as hub:
+        hub.add_folder("ann/first", models[0])
+        environment = {**os.environ, **hub.environment(tmp_path / "home"), "PYTHONPATH": str(elsewhere),
+                       "GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"}  # fmt: skip
+        command = [sys.executable, "app.py"]
+        with subprocess.Popen(command, cwd=space, env=environment, stdout=subprocess.PIPE, text=True) as app:
+            try:
+                assert any("Running on local URL" in line for line in app.stdout)
+                with watched(browser) as page:
+                    page.goto(f"http://127.0.0.1:{port}")
+                    page.locator("input[type=file]").first.set_input_files(pictures / "0.jpg")
+                    assert_agree(shown(page, 0), expected(models[0], pictures / "0.jpg"))
+            finally:
+                app.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing/there"], "cannot load the model nothing/there"),
+        (["MODEL", "--examples", "EMPTY"], "no images there"),
+        (["MODEL", "--port", "PORT"], "cannot listen on 127.0.0.1"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_a_line(arguments, message, models, tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = {"MODEL": str(models[0]), "EMPTY": str(tmp_path), "PORT": str(taken.getsockname()[1])}
+        with pytest.raises(SystemExit) as exit_:
+            main(["demo", *(words.get(argument, argument) for argument in arguments)])
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_without_gradio_it_is_said_how_to_get_it(models, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, f"{gradio_space.__name__}.app", raising=False)
+    monkeypatch.delattr(gradio_space, "app", raising=False)
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(SystemExit):
+        main(["demo", str(models[0])])
+    assert "a demo needs more packages (gradio): pip install 'modeling-resnet50[demo]'" in capsys.readouterr().err

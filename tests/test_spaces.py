@@ -1,0 +1,276 @@
+"""Spaces: what is written and sent, and the page that runs a model in the browser, beside the model in Python."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from browser import node_modules, open_browser, served, watched
+from conftest import PROJECT, write_image
+from hub_server import HubServer
+from huggingface_hub import SpaceCard, constants
+from packaging.requirements import Requirement
+from PIL import Image
+from test_demo import NAMES, write_model
+from torchvision.transforms.functional import center_crop
+
+from modeling_resnet50.cli import main
+from modeling_resnet50.data.transforms import decode_image, evaluation_transform, normalize
+from modeling_resnet50.hub.classifiers import open_classifier
+from modeling_resnet50.hub.spaces.examples import folder_examples, own_examples, save_examples
+from modeling_resnet50.hub.spaces.writing import GRADIO_VERSION, TRANSFORMERS_JS_VERSION
+
+
+PAGES = PROJECT / "modeling_resnet50" / "hub" / "spaces"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("models") / "first", 1)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(3):
+        write_image(folder / f"{number}.jpg", seed=number, size=(300, 200))
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """For this process too, which has read its environment."""
+    with HubServer() as server:
+        for name, value in server.environment(tmp_path / "home", "hf_ann").items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield server
+
+
+# In the browser
+
+
+@pytest.fixture(scope="module")
+def static_space(model, pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("space") / "ask"
+    examples, javascript = ["--examples", str(pictures)], ["--transformers-js", str(node_modules())]
+    main(["publish", str(model), "--static-space", str(folder), "--to", "ann/first", *examples, *javascript])
+    with served(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser, static_space):
+    """On a phone, in the dark."""
+    with watched(browser, viewport={"width": 360, "height": 740}, color_scheme="dark") as page:
+        page.goto(static_space)
+        yield page
+
+
+def answers(page) -> dict[str, float]:
+    page.locator("#answers li").first.wait_for()
+    bars = "bars => bars.map(bar => [bar.querySelector('.label').innerText, Number(bar.dataset.score)])"
+    return dict(page.locator("#answers li").evaluate_all(bars))
+
+
+@torch.no_grad()
+def expected(model: Path, picture: Path) -> dict[str, float]:
+    """By the library's own evaluation."""
+    classifier = open_classifier(str(model))
+    mean, std = torch.tensor(classifier.processor.image_mean), torch.tensor(classifier.processor.image_std)
+    pixels = evaluation_transform(73, 64, "bilinear")(decode_image(picture.read_bytes()))
+    logits = classifier.model(normalize(pixels, mean[:, None, None], std[:, None, None])[None]).logits[0]
+    probabilities, labels = logits.softmax(-1).topk(5)
+    return dict(zip([NAMES[label] for label in labels], probabilities.tolist()))
+
+
+def assert_agree(found: dict[str, float], reference: dict[str, float]) -> None:
+    assert list(found) == list(reference)
+    assert found == pytest.approx(reference, abs=2e-3)  # it computes in half precision
+
+
+def test_the_browser_answers_as_python_does_and_no_other_server_is_asked(page, model, pictures):
+    page.set_input_files("#file", pictures / "1.jpg")
+    assert_agree(answers(page), expected(model, pictures / "1.jpg"))  # 109 × 73 pixels before the crop
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.reload()
+    page.get_by_alt_text("Example 02.jpg").click()
+    # an example has been written anew, which changes grey levels by a few
+    assert answers(page) == pytest.approx(expected(model, pictures / "2.jpg"), abs=0.02)
+
+
+def test_it_says_what_it_downloads_and_what_runs_it(page):
+    page.locator("#status", has_text="The first picture fetches the model (under 1 MB)").wait_for()
+    assert "about 28 MB" in page.inner_text("#status")
+    assert "Runs on the processor (WASM)" in page.inner_text("#footer")
+    assert page.locator("#footer a").first.get_attribute("href") == "https://huggingface.co/ann/first"
+
+
+def test_a_picture_may_be_dropped_pasted_or_taken_and_anything_else_is_refused(page, pictures, model):
+    content = list((pictures / "0.jpg").read_bytes())
+    transfer = page.evaluate_handle(
+        """content => { const transfer = new DataTransfer();
+        transfer.items.add(new File([new Uint8Array(content)], "0.jpg", {type: "image/jpeg"})); return transfer }""",
+        content,
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    assert_agree(answers(page), expected(model, pictures / "0.jpg"))
+    page.set_input_files("#file", {"name": "no.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"})
+    page.locator("#status.wrong", has_text="this is no picture that the browser can read").wait_for()
+    assert page.locator("#answers li").count() == 0
+    page.evaluate("files => dispatchEvent(Object.assign(new Event('paste'), {clipboardData: files}))", transfer)
+    assert_agree(answers(page), expected(model, pictures / "0.jpg"))
+    page.click("#camera")
+    page.click("#shutter")
+    page.locator("#video").wait_for(state="hidden")
+    assert len(answers(page)) == 5
+
+
+@pytest.mark.parametrize("resample", [2, 3])
+def test_pictures_are_resized_to_the_pixels_that_pillow_gives(page, resample):
+    noise = np.random.default_rng(0).integers(0, 256, (67, 101, 3), dtype=np.uint8)
+    rgba = np.dstack([noise, np.full((67, 101), 255, np.uint8)])
+    for size in ((48, 32), (101, 40), (150, 100)):  # (width, height): smaller, along one side, larger
+        found = page.evaluate(
+            """async ([pixels, width, height, resample]) => { const { resize } = await import("./pixels.js");
+            const picture = new ImageData(new Uint8ClampedArray(pixels), 101, 67);
+            return Array.from(resize(picture, width, height, resample).data) }""",
+            [rgba.ravel().tolist(), *size, resample],
+        )
+        pixels = np.array(found, np.uint8).reshape(size[1], size[0], 4)[:, :, :3]
+        np.testing.assert_array_equal(pixels, np.asarray(Image.fromarray(noise).resize(size, resample)))
+
+
+def test_pictures_are_cropped_where_torchvision_does(page):
+    for margin in range(6):
+        rows = torch.arange(10 + margin).repeat(10, 1)
+        found = page.evaluate(
+            """async ([rows, width]) => { const { centerCrop } = await import("./pixels.js");
+            const data = new Uint8ClampedArray(rows.flatMap((level) => [level, 0, 0, 255]));
+            return centerCrop({ data, width, height: 10 }, 10, 10).data[0] }""",
+            [rows.ravel().tolist(), 10 + margin],
+        )
+        assert found == center_crop(rows[None], [10, 10])[0, 0, 0]
+
+
+# Written and sent
+
+
+def test_a_space_arrives_whole_and_again_without_what_is_gone(hub, model, pictures, capsys):
+    publish = ["publish", str(model), "--space", "ann/ask"]
+    main([*publish, "--examples", str(pictures), "--dry-run"])
+    assert "ann/ask, branch main (would be made)" in capsys.readouterr().out
+    assert hub.repos == {}
+    main([*publish, "--examples", str(pictures)])
+    space = hub.repos["spaces/ann/ask"]
+    assert space.sdk == "gradio"
+    assert f"{hub.url}/spaces/ann/ask/tree/main" in capsys.readouterr().out
+    carried = {f"models/{model.parent.name}-first/{name}" for name in (
+        "config.json", "model.safetensors", "preprocessor_config.json", "modeling_resnet50.py",
+        "configuration_resnet50.py")}  # fmt: skip
+    examples = {f"examples/0{number}.jpg" for number in range(3)}
+    page = {"README.md", "app.py", "grad_cam.py", "requirements.txt", ".gitattributes"}
+    assert set(space.files) == carried | examples | page
+    card = SpaceCard(space.files["README.md"].decode()).data.to_dict()
+    assert card["sdk"] == "gradio"
+    assert (card["sdk_version"], card["app_file"], card["license"]) == (GRADIO_VERSION, "app.py", "apache-2.0")
+    assert "models" not in card  # they are in the Space itself
+    main([*publish, "--to", "ann/net", "--dry-run"])
+    assert re.search(r"- examples/00.jpg", capsys.readouterr().out)
+    main([*publish, "--to", "ann/net"])
+    assert set(space.files) == page
+    card = SpaceCard(space.files["README.md"].decode()).data.to_dict()
+    assert card["models"] == card["preload_from_hub"] == ["ann/net"]
+
+
+def test_a_static_space_arrives_and_takes_transformers_js_by_its_exact_version(hub, model):
+    main(["publish", str(model), "--static-space", "ann/ask", "--private", "--fp32"])
+    space = hub.repos["spaces/ann/ask"]
+    assert (space.sdk, space.private) == ("static", True)
+    card = SpaceCard(space.files["README.md"].decode()).data.to_dict()
+    assert (card["sdk"], card["app_file"]) == ("static", "index.html")
+    page = {"README.md", "index.html", "app.js", "pixels.js", "style.css", "settings.json", ".gitattributes"}
+    model_files = {f"model/{name}" for name in ("config.json", "preprocessor_config.json", "onnx/model.onnx")}
+    assert set(space.files) == page | model_files
+    settings = json.loads(space.files["settings.json"])
+    assert settings["transformers_js"].endswith(f"/@huggingface/transformers@{TRANSFORMERS_JS_VERSION}")
+    assert (settings["runtime_folder"], settings["dtype"]) == (None, "fp32")
+
+
+def test_a_space_asks_for_what_this_library_does():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    ours = {
+        Requirement(line).name: Requirement(line)
+        for line in project["dependencies"] + project["optional-dependencies"]["demo"]
+    }
+    wanted = [Requirement(line) for line in (PAGES / "gradio_space" / "requirements.txt").read_text().splitlines()]
+    assert [(r.name, r.specifier) for r in wanted] == [(r.name, ours[r.name].specifier) for r in wanted]
+    assert GRADIO_VERSION in ours["gradio"].specifier
+
+
+# Examples
+
+
+def test_examples_tell_nothing_but_their_pixels_and_stand_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x8825] = 6, {2: (52.0, 31.0, 12.0)}  # turned, and a place
+    Image.new("RGB", (1200, 800), "red").save(tmp_path / "photo.jpg", exif=exif)
+    (path,) = save_examples(folder_examples(tmp_path), tmp_path / "examples")
+    with Image.open(path) as example:
+        assert example.size == (341, 512)
+        assert not example.getexif()
+
+
+def test_many_examples_are_spread_over_the_folder(tmp_path):
+    for number in range(30):
+        Image.new("L", (1, 1), number).save(tmp_path / f"{number:02d}.png")
+    levels = [picture.getpixel((0, 0))[0] for picture in folder_examples(tmp_path)]
+    assert levels == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27]
+
+
+@pytest.mark.parametrize(("public", "count"), [(True, 0), (False, 3)])
+def test_only_at_home_a_runs_own_data_are_examples(public, count, image_folder, tmp_path):
+    (tmp_path / "run" / "best").mkdir(parents=True)
+    fields = ("dataset_config_name", "image_column_name", "label_column_name", "validation_split_name")
+    recipe = {"dataset_name": str(image_folder), **dict.fromkeys(fields)}
+    (tmp_path / "run" / "recipe.yaml").write_text(json.dumps(recipe))
+    assert len(own_examples(str(tmp_path / "run" / "best"), public)) == count
+
+
+def test_a_model_of_digits_has_digits_as_examples(tmp_path):
+    recipe = {"dataset_name": "digits", "dataset_config_name": None, "validation_split_name": None}
+    columns = {"image_column_name": None, "label_column_name": None}
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe | columns))
+    assert [picture.size for picture in own_examples(str(tmp_path), public=True)] == [(32, 32)] * 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--space", "ask"], "ask is not a Space: give user/ask, or a folder as ./ask"),
+        (["--space", "a b/c"], "a b/c is not a Space"),
+        (["--space", "TAKEN"], "is there already"),
+        (["--space", "NEW", "--examples", "TAKEN"], "no images there"),
+        (["--space", "NEW", "--compare", "ann/net"], "all on the Hub, or all in folders"),
+        (["--static-space", "NEW", "--compare", "ann/net"], "--compare goes with --space"),
+        (["--static-space", "NEW", "--transformers-js", "TAKEN"], "has no package.json: run `npm install @hugging"),
+    ],
+)
+def test_what_makes_no_space_is_said_in_a_line_and_leaves_nothing(arguments, message, model, tmp_path, capsys):
+    (tmp_path / "taken").mkdir()
+    words = {"TAKEN": str(tmp_path / "taken"), "NEW": str(tmp_path / "new")}
+    with pytest.raises(SystemExit) as exit_:
+        main(["publish", str(model), *(words.get(argument, argument) for argument in arguments)])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
