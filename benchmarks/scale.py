@@ -66,7 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
             write_rows(Path(folder, "data"), rows)
             for round_ in range(options.rounds):
                 for loader in LOADERS if round_ % 2 else reversed(LOADERS):  # nobody is always first
-                    runs.append({"rows": rows, "loader": loader} | run(loader, Path(folder), options.workers, round_))
+                    found = run(loader, Path(folder), options.workers, is_first=round_ == 0)
+                    runs.append({"rows": rows, "loader": loader} | found)
                     print(runs[-1], file=sys.stderr, flush=True)
     record = {**machine(), "workers": options.workers, "batch": BATCH, "rounds": options.rounds, "runs": runs}
     RESULTS.mkdir(exist_ok=True)
@@ -107,16 +108,16 @@ def write_rows(folder: Path, rows: int) -> None:
             pq.write_table(table, path, row_group_size=1000, use_dictionary=False)
 
 
-def run(loader: str, folder: Path, workers: int, round_: int) -> dict[str, float]:
-    """`measure` in a fresh process; in the first round a second time too, as only that finds what the first made."""
-    command = [sys.executable, "-W", "ignore", __file__, "--workers", str(workers), "--measure", loader, str(folder / "data")]
-    environment = {**os.environ, "HF_DATASETS_CACHE": str(folder / loader), "HF_HUB_OFFLINE": "1"}
-    environment["PYTHONPATH"] = str(PROJECT)
-    first = json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
-    if round_ > 0:
-        return first
-    later = json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
-    return later | {"first_start_seconds": first["start_seconds"]}
+def run(loader: str, folder: Path, workers: int, is_first: bool) -> dict[str, float]:
+    """`measure` in a fresh process; the first one also makes what the later ones find in datasets' cache."""
+    command = [sys.executable, __file__, "--workers", str(workers), "--measure", loader, str(folder / "data")]
+    settings = {"HF_DATASETS_CACHE": folder / loader, "HF_HUB_OFFLINE": 1, "PYTHONPATH": PROJECT}
+    # More workers than cores are no mistake here.
+    environment = os.environ | {name: str(value) for name, value in settings.items()} | {"PYTHONWARNINGS": "ignore"}
+    found = json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+    if is_first:
+        found["first_start_seconds"] = found.pop("start_seconds")
+    return found
 
 
 def measure(loader: str, folder: str, workers: int) -> dict[str, float]:

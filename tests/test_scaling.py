@@ -153,3 +153,13 @@ def test_stragglers_are_what_the_slowest_of_normal_times_is():
     computing = 256 / 2470 / 0.84
     deviations = math.sqrt(2 * math.log(256)) - math.sqrt(2 * math.log(8))
     assert point.losses["stragglers"] == pytest.approx(0.06 * computing * deviations)
+
+
+def test_the_documentation_shows_these_figures():
+    page = (PROJECT / "docs" / "multi-node.md").read_text()
+    for rate, network, local, speedups in PUBLISHED.values():
+        cluster = Cluster(rate, 8, network)
+        one_node = scaled(PLAN, cluster, 8, 8 * local).images_per_second
+        for num_gpus, speedup in speedups.items():
+            ours = scaled(PLAN, cluster, num_gpus, num_gpus * local).images_per_second / one_node
+            assert f"| {num_gpus} | {speedup:.2f} | {ours:.2f} |" in page

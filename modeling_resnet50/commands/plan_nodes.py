@@ -10,6 +10,7 @@ from ..plan import Plan, complaints, duration
 from ..scaling import (
     IMAGE_BYTES,
     IMAGES_PER_CORE,
+    LARGE_BATCH,
     NUM_GPUS,
     Cluster,
     Scaled,
@@ -98,6 +99,11 @@ def draw_scaling(plan: Plan, cluster: Cluster, name: str, path: Path) -> None:
     speed.plot(NUM_GPUS, [n * rate for n in NUM_GPUS], ":", color="grey", label="as many single GPUs")
     for (way, points), style in zip(ways.items(), ("o-", "s-")):
         speed.plot([p.num_gpus for p in points], [p.images_per_second for p in points], style, label=way)
+    large = [p for p in points if p.total_batch_size > LARGE_BATCH]
+    speed.plot(
+        [p.num_gpus for p in large], [p.images_per_second for p in large], "s", color="tab:orange", mfc="white",
+        label=f"…to more than {LARGE_BATCH:,} images a step",
+    )  # fmt: skip
     speed.set_xscale("log", base=2)
     speed.set_yscale("log")
     speed.set(xlabel="GPUs", ylabel="images per second", xticks=NUM_GPUS, xticklabels=NUM_GPUS)
