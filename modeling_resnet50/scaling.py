@@ -29,7 +29,8 @@ _JITTER = 0.06
 # (NVIDIA, DeepLearningExamples, inference latency in mixed precision); backward is taken to be launched as fast.
 _LAUNCH = 2 * 13e-3  # seconds, for each forward and backward pass
 
-# ImageNet's images as they are, and packed at short side 256; decoded and cropped on one core: benchmarks/README.md.
+# ImageNet's images as they are, and packed at short side 256 and quality 90. The rates are of one core, decoding and
+# cropping 400 of them; benchmarks/README.md has the data path beside others.
 IMAGE_BYTES = {"raw": 110e3, "packed": 31e3}
 IMAGES_PER_CORE = {"raw": 629.0, "packed": 1408.0}  # per second
 

@@ -70,8 +70,8 @@ def test_strong_scaling_keeps_the_recipes_batch_and_ends_at_one_image_a_gpu():
     points = strong_scaling(make_plan(Recipe(gradient_accumulation_steps=2), PLAN.data), A100)
     assert {point.total_batch_size for point in points} == {256}
     assert [point.num_gpus for point in points] == [1, 2, 4, 8, 16, 32, 64, 128]
-    assert max(points, key=lambda point: point.images_per_second).num_gpus <= 8  # 52 ms to launch two passes
     assert points[-1].limit == "launching"
+    assert points[-1].seconds > 2 * 26e-3  # each pass has kernels to launch
 
 
 def test_larger_images_take_as_much_longer():
