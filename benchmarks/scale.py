@@ -46,7 +46,7 @@ MEASURES = {  # name in the record: title, unit, format
     "state_seconds": ("keeping the place in the epoch", "ms", ".2f"),
     "state_bytes": ("…on the disk", "bytes", ".0f"),
     "worker_megabytes": ("memory that a worker adds", "MB", ".0f"),
-    "total_megabytes": ("memory of all processes", "MB", ".0f"),
+    "total_megabytes": ("memory of all processes, pages of the data file included", "MB", ".0f"),
 }
 
 
@@ -266,7 +266,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
         panel.grid(alpha=0.3)
     panels = figure.axes
     panels[0].axhline(ALLOWED_MEMORY, linestyle=":", color="grey", label="allowed")
-    panels[0].legend()
+    panels[0].set_ylim(0, 1.1 * ALLOWED_MEMORY)
+    panels[0].legend(loc="center left")
     for panel in panels[2:]:
         panel.set_xlabel("rows")
     figure.savefig(path, dpi=120)
