@@ -46,7 +46,7 @@ MEASURES = {  # name in the record: title, unit, format
     "state_seconds": ("keeping the place in the epoch", "ms", ".2f"),
     "state_bytes": ("…on the disk", "bytes", ".0f"),
     "worker_megabytes": ("memory that a worker adds", "MB", ".0f"),
-    "total_megabytes": ("memory of all processes, pages of the data file included", "MB", ".0f"),
+    "total_megabytes": ("memory of all, with the pages of the data", "MB", ".0f"),
 }
 
 
