@@ -55,6 +55,7 @@ class Plan:
         steps_per_epoch, total_steps: of the optimizer.
         lr_at: learning rate of an optimizer step.
         image_sizes: of the training images, for each epoch, in pixels.
+        image_cost: operations for a training image, of those of 224 pixels through a ResNet-50; mean over all epochs.
         parameters: trainable numbers.
         forward_flops: for one image at `image_size`; a multiplication and an addition are two.
         total_flops: of all training; backward counts twice the forward pass.
@@ -74,6 +75,7 @@ class Plan:
     total_steps: int
     lr_at: Callable[[int], float]
     image_sizes: list[int]
+    image_cost: float
     parameters: int
     forward_flops: int
     total_flops: float
@@ -143,6 +145,7 @@ def make_plan(recipe: Recipe, data: DataSize, num_processes: int = 1) -> Plan:
         total_steps=steps_per_epoch * recipe.num_train_epochs,
         lr_at=learning_rate_schedule(recipe, steps_per_epoch),
         image_sizes=image_sizes,
+        image_cost=train_flops / (3 * reference * images_per_epoch * recipe.num_train_epochs),
         parameters=parameters,
         forward_flops=flops[recipe.image_size],
         total_flops=train_flops,
@@ -165,6 +168,13 @@ def kept_checkpoints(recipe: Recipe) -> list[int]:
     return [
         epoch for i, epoch in enumerate(saved, 1) if len(saved) - i < recipe.keep_last or (also and epoch % also == 0)
     ]
+
+
+def duration(hours: float) -> str:
+    """In words."""
+    if hours < 1:
+        return f"{60 * hours:.1f} minutes"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def complaints(plan: Plan) -> list[str]:

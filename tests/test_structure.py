@@ -24,8 +24,9 @@ ALLOWED = {
     "evaluation": {"data", "web_page"},
     "hub": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "training", "evaluation"},
     "plan": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "training"},
+    "scaling": {"plan"},
     "commands": {"modeling_resnet50", "recipe", "recipe_file", "data", "prepare", "training", "evaluation", "hub"}
-    | {"plan"},
+    | {"plan", "scaling"},
     "cli": {"commands"},
 }
 

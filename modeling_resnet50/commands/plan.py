@@ -17,9 +17,12 @@ from ..plan import (
     Plan,
     complaints,
     data_size_of,
+    duration,
     make_plan,
 )
 from ..recipe_file import parse_recipe
+from ..scaling import Cluster
+from .plan_nodes import draw_scaling, show_scaling
 
 
 _POINTS = 2000  # of a curve
@@ -30,10 +33,21 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "Steps, learning rate, memory, time and disk of a recipe, worked out without data or GPU, and complaints "
         "about what looks wrong. Fields of the recipe can be given too: --total_train_batch_size 512."
     )
-    command.epilog = "example: resnet50 plan recipes/rsb_a2.yaml --num_processes 8"
+    command.epilog = (
+        "examples: resnet50 plan recipes/rsb_a2.yaml --num_processes 8; resnet50 plan recipes/nvidia_90.yaml --nodes 4"
+    )
     command.allow_abbrev = False  # what is not an option here is a field of the recipe
     command.add_argument("recipe", help="a recipe's YAML file")
-    command.add_argument("--num_processes", type=int, default=8, help="devices that share the work (default 8)")
+    command.add_argument("--num_processes", type=int, help="devices that share the work (default 8)")
+    command.add_argument("--nodes", type=int, help="instead: how it scales over nodes, up to 1024 GPUs")
+    command.add_argument("--gpus_per_node", type=int, default=8, help="with --nodes (default 8)")
+    command.add_argument("--network", type=float, default=400, help="with --nodes: Gbit/s of a node (default 400)")
+    command.add_argument(
+        "--device",
+        choices=list(IMAGES_PER_SECOND),
+        default="A100",
+        help="with --nodes (default A100)",
+    )
     command.add_argument("--num_train_images", type=int, help="default: known for the usual data sets")
     command.add_argument("--num_validation_images", type=int, help="default: known, or a tenth of the training images")
     command.add_argument("--num_labels", type=int, help="default: known for the usual data sets")
@@ -45,10 +59,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    if options.num_processes < 1:
-        raise UserError("--num_processes must be at least 1")
-    if options.images_per_second is not None and options.images_per_second <= 0:
-        raise UserError("--images_per_second must be positive")
+    for name in ("num_processes", "nodes", "gpus_per_node"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise UserError(f"--{name} must be at least 1")
+    for name in ("images_per_second", "network"):
+        if getattr(options, name) is not None and not getattr(options, name) > 0:
+            raise UserError(f"--{name} must be positive")
+    if options.nodes and options.num_processes:
+        raise UserError("--num_processes is --nodes times --gpus_per_node: give --nodes or --num_processes")
     recipe = parse_recipe(["--config", options.recipe, *options.passed_on])
     known = data_size_of(recipe)
     if known is None and (options.num_train_images is None or options.num_labels is None):
@@ -58,12 +76,21 @@ def _plan(options: argparse.Namespace) -> None:
     data = DataSize(
         train_images, options.num_validation_images or validation_images, options.num_labels or known.labels
     )
-    plan = make_plan(recipe, data, options.num_processes)
     name = Path(options.recipe).stem
-    picture = options.picture or Path(f"plan-{name}.png")
-    with replaced_file(picture) as unfinished:
-        draw(plan, name, unfinished)
-    show(plan, options.images_per_second)
+    if options.nodes:
+        plan = make_plan(recipe, data, options.nodes * options.gpus_per_node)
+        rate = options.images_per_second or IMAGES_PER_SECOND[options.device]
+        cluster = Cluster(rate, options.gpus_per_node, options.network)
+        picture = options.picture or Path(f"plan-{name}-nodes.png")
+        show_scaling(plan, cluster, "GPUs" if options.images_per_second else options.device)
+        with replaced_file(picture) as unfinished:
+            draw_scaling(plan, cluster, name, unfinished)
+    else:
+        plan = make_plan(recipe, data, options.num_processes or 8)
+        picture = options.picture or Path(f"plan-{name}.png")
+        with replaced_file(picture) as unfinished:
+            draw(plan, name, unfinished)
+        show(plan, options.images_per_second)
     print(f"\ncurves: {picture}")
 
 
@@ -93,7 +120,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         "disk": f"{plan.disk / 1e9:.1f} GB; a checkpoint {plan.checkpoint_size / 1e6:.0f} MB, "
         f"a model {plan.model_size / 1e6:.0f} MB",
         "time": " · ".join(
-            f"{_duration(plan.hours(rate))} on {plan.num_processes} × {device}" for device, rate in rates.items()
+            f"{duration(plan.hours(rate))} on {plan.num_processes} × {device}" for device, rate in rates.items()
         ),
     }
     for title, text in rows.items():
@@ -139,9 +166,3 @@ def draw(plan: Plan, name: str, path: Path) -> None:
 def _steps(plan: Plan, most: int) -> list[int]:
     """All of them, or so many, evenly spread."""
     return np.unique(np.linspace(0, plan.total_steps - 1, most).astype(int)).tolist()
-
-
-def _duration(hours: float) -> str:
-    if hours < 1:
-        return f"{60 * hours:.1f} minutes"
-    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,7 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") i
 _HAS_CHILDREN = hasattr(signal, "SIGCHLD")
 _LAUNCHERS = ("accelerate", "torchrun", "accelerate.commands.launch", "torch.distributed.run")
 _LAUNCHER_GONE = 10_000  # above all signals' numbers
+_SECONDS_TO_ANSWER = 10.0  # for the machine of the first process
 
 
 class TrainingStopped(SystemExit):
@@ -121,6 +123,15 @@ class Supervisor:
                 self._write_status("stopped", error.reason)
         elif isinstance(error, KeyboardInterrupt):
             self._write_status("stopped", "at once, by a second Ctrl-C: what came after the last checkpoint is lost")
+        elif self._store is not None and _connection_broke(error):
+            others = [rank for rank in range(self.num_processes) if rank != self.rank]
+            who = self._name(others) if len(others) == 1 else f"one of the {len(others)} others"
+            reason = (
+                f"the connection to {who} broke: it, its machine or the network has failed ({_in_one_line(error)})"
+            )
+            self._fail(reason)
+            print(f"[rank {self.rank}] error: {reason}", file=sys.stderr, flush=True)
+            raise SystemExit(1) from error
         elif error is not None:
             self._fail(_in_one_line(error))
         elif self.rank == 0:
@@ -198,11 +209,15 @@ class Supervisor:
         if self._store is None:
             return f"{waited}: this process hangs after {self._batches} batches"
         try:
-            before = self._beats()
+            # In a thread of its own: of a machine that is cut off, the store's client waits for ever.
+            asking = ThreadPoolExecutor(1)
+            before = asking.submit(self._beats).result(_SECONDS_TO_ANSWER)
             time.sleep(3 * interval)
-            after = self._beats()
+            after = asking.submit(self._beats).result(_SECONDS_TO_ANSWER)
         except dist.DistError:
             return f"{waited}: the launcher or the first process has ended"
+        except TimeoutError:
+            return f"{waited}: the machine of {self._name([0])} does not answer: it or the network is down"
         dead = [rank for rank in range(self.num_processes) if before[rank][0] == after[rank][0] and rank != self.rank]
         if dead:
             return f"{waited}: {self._name(dead)} died or is frozen, without a sign of life"
@@ -259,6 +274,11 @@ def _launcher() -> int | None:
         if parent is not None and any(Path(word).name in _LAUNCHERS for word in parent.cmdline()):
             return parent.pid
     return None
+
+
+def _connection_broke(error: BaseException | None) -> bool:
+    """Between processes. Gloo has no exception of its own."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
 def _in_one_line(error: BaseException) -> str:
