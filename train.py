@@ -40,6 +40,7 @@ from modeling_resnet50.training.numerics import NumericsGuard, is_finite
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import Agreed, Supervisor, TrainingStopped
+from modeling_resnet50.training.tracking import Tracker
 
 
 def main() -> None:
@@ -61,9 +62,10 @@ def main() -> None:
         datasets.disable_progress_bars()
 
     progress = Progress()
-    with publisher, Supervisor(accelerator, run, recipe, progress) as supervisor:
+    tracker = Tracker(accelerator, recipe, run, progress, console.print)
+    with publisher, tracker, Supervisor(accelerator, run, recipe, progress) as supervisor:
         try:
-            train(recipe, run, checkpoint, accelerator, console, progress, supervisor, publisher)
+            train(recipe, run, checkpoint, accelerator, console, tracker, progress, supervisor, publisher)
         except TrainingStopped as stopped:
             console.print(
                 f"stopped ({stopped.reason}). Go on by the same command with --resume_from_checkpoint latest"
@@ -80,6 +82,7 @@ def train(
     checkpoint: Path | None,
     accelerator: Accelerator,
     console: TrainingConsole,
+    tracker: Tracker,
     progress: Progress,
     supervisor: Supervisor,
     publisher: Publisher,
@@ -109,7 +112,8 @@ def train(
     criterion = Criterion(recipe, teacher)
     model, optimizer = accelerator.prepare(model, optimizer)
     plain_model = accelerator.unwrap_model(model)
-    lr_at = learning_rate_schedule(recipe, len(sampler) // recipe.gradient_accumulation_steps)
+    steps_per_epoch = len(sampler) // recipe.gradient_accumulation_steps
+    lr_at = learning_rate_schedule(recipe, steps_per_epoch)
 
     # The run folder: a new run, or back to where the old one stood
     state = TrainingState(accelerator, model, optimizer, average, progress)
@@ -128,17 +132,8 @@ def train(
         run.add_session(environment, first_epoch=progress.epoch + 1)
     accelerator.wait_for_everyone()
     supervisor.run_begins()
-    accelerator.init_trackers("resnet50", config=recipe.flat_dict())
-    console.print(
-        f"{recipe.dataset_name}: {data.num_train_images:,} training and {data.num_validation_images:,} validation "
-        f"images, {len(data.label_names)} classes\n"
-        f"{accelerator.num_processes} process(es) on {accelerator.device.type}, "
-        f"precision {accelerator.mixed_precision}, "
-        f"{recipe.total_train_batch_size} images per step = {accelerator.num_processes} process(es) × "
-        f"{recipe.gradient_accumulation_steps} accumulation step(s) × "
-        f"{recipe.local_batch_size(accelerator.num_processes)}\n"
-        f"run folder {run.path}"
-    )
+    tracker.begin(data.label_names, resumed=checkpoint is not None)
+    console.start(recipe, run, environment, plain_model, steps_per_epoch)
 
     def save(folder: Path, model: torch.nn.Module, epoch: int, prefix: str = "") -> None:
         save_model(folder, model, recipe, run.history(), run.sessions(), epoch, prefix)
@@ -155,7 +150,7 @@ def train(
         if recipe.freeze_batch_norm:
             freeze_batch_norm(model)
         with console.epoch(epoch, len(sampler), sampler.batches_done):
-            for batch in data.train_loader:
+            for batch in tracker.batches(data.train_loader, metrics):
                 with accelerator.accumulate(model):
                     learning_rate = lr_at(progress.step)
                     set_learning_rate(optimizer, learning_rate)
@@ -169,6 +164,7 @@ def train(
                         agreed = supervisor.agree(trouble=trouble is not None, checkpoint=checkpoints.is_wanted())
                         if agreed.trouble:
                             break
+                        tracker.before_step(plain_model)
                         if recipe.max_grad_norm is not None:
                             accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
                     optimizer.step()
@@ -180,6 +176,7 @@ def train(
                         progress.step += 1
                         if average is not None:
                             average.after_step(plain_model, progress.step, epoch)
+                        tracker.step(metrics, learning_rate)
                     progress.images = sampler.images_after(batch["number"])
                     due = recipe.checkpoint_is_due(progress.images, epoch, sampler.images_per_epoch)
                     if due or agreed.checkpoint or agreed.stop:
@@ -242,7 +239,7 @@ def train(
                     save(folder, candidates[better], epoch, better)
                 publisher.best_is_new()
             console.row(row, is_best)
-        accelerator.log(row, step=progress.step)
+        tracker.epoch(row)
         if epoch % recipe.checkpoint_every_epochs == 0 or epoch == recipe.num_train_epochs:
             # First what is published: whoever is killed in between does this epoch again, and nothing is missed.
             publisher.checkpoint(epoch, partial(save, model=plain_model, epoch=epoch))
@@ -263,12 +260,7 @@ def train(
         if epoch < progress.epoch and run.best.exists():  # or it stayed in another folder, with the run's first part
             renew_card(run.best, plain_model, recipe, run.history(), run.sessions(), epoch, prefix)
         publisher.final_is_there()
-        console.print(
-            f"\nBest {recipe.metric_for_best_model}: {abs(run.best_score(recipe)):.4f}. Load that model with\n\n"
-            "import modeling_resnet50\n"
-            "from transformers import AutoModelForImageClassification\n"
-            f'model = AutoModelForImageClassification.from_pretrained("{run.best}")'
-        )
+        console.finish(recipe, run)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ METRICS = [
     "bad_images", "val_loss", "val_top1", "val_top5", "learning_rate", "skipped_steps", "left_out_steps",
     "seconds",
 ]  # fmt: skip
-CLOCKED = ("images_per_second", "seconds")
+CLOCKED = ("images_per_second", "data_wait", "seconds")
 
 
 def weights_of(folder):

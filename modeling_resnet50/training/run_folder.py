@@ -5,11 +5,13 @@ The folder of a run, and getting back into it.
     environment.json           for each start of the run: machine, versions, commit
     status.json                running, stopped, failed or finished; since when, at which step, and why
     nonfinite.jsonl            if numbers went wrong: when, where, with which images
+    first_batch.png            the first training batch, as the network sees it
+    training_curves.png        loss, top-1, learning rate and images per second, after each epoch
     best/  final/              a model each, for `from_pretrained`
     final_average/             if the recipe averages weights
     checkpoints/epoch-0010/    full training state after 10 epochs, with a manifest by which damage is found
     checkpoints/epoch-0010-batch-000120/    …and 120 total batches of the next
-    logs/                      of trackers
+    logs/                      of trackers; trackers.json says which runs of theirs are this one
     hub/                       what is to be published, and what has been
 """
 
@@ -46,6 +48,8 @@ class RunFolder:
         self.environment_file = self.path / "environment.json"
         self.status_file = self.path / "status.json"
         self.nonfinite_file = self.path / "nonfinite.jsonl"
+        self.first_batch = self.path / "first_batch.png"
+        self.training_curves = self.path / "training_curves.png"
         self.best = self.path / "best"
         self.final = self.path / "final"
         self.final_average = self.path / "final_average"
@@ -56,6 +60,7 @@ class RunFolder:
     @property
     def _owned(self) -> list[Path]:
         files = [self.recipe_file, self.metrics_file, self.environment_file, self.status_file, self.nonfinite_file]
+        files += [self.first_batch, self.training_curves]
         return [*files, self.best, self.final, self.final_average, self.checkpoints, self.logs, self.hub]
 
     def check_free(self, recipe: Recipe) -> None:
