@@ -41,7 +41,7 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
     return Accelerator(
         mixed_precision=recipe.mixed_precision,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
-        log_with=recipe.trackers,
+        log_with=recipe.trackers or None,
         project_config=ProjectConfiguration(recipe.output_dir, logging_dir=f"{recipe.output_dir}/logs"),
     )
 

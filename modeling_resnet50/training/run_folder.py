@@ -155,9 +155,21 @@ class RunFolder:
             file.write(json.dumps(row) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
+        """
+        The rows of metrics.jsonl, one for each epoch that is over.
+
+        Raises:
+            UserError: a line is not JSON.
+        """
         if not self.metrics_file.exists():
             return []
-        return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
+        rows = []
+        for number, line in enumerate(self.metrics_file.read_text().splitlines(), 1):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise UserError(f"{self.metrics_file} is damaged: line {number} is not whole ({error})") from error
+        return rows
 
     def seconds(self) -> float:
         """Spent on training and validation in the epochs that are over, whichever start of the run they were in."""
@@ -207,7 +219,14 @@ def open_run(path: Path) -> tuple[RunFolder, Recipe]:
         fields = yaml.safe_load((path / "recipe.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path} is not the folder of a run: no readable recipe.yaml in it") from error
-    recipe = Recipe(**{**fields, "output_dir": str(path)})
+    if (path / "config.json").exists():
+        raise UserError(f"{path} is a model, not the folder of a run: give the folder above it")
+    try:
+        recipe = Recipe(**{**fields, "output_dir": str(path)})
+    except TypeError as error:
+        raise UserError(
+            f"{path} is not the folder of a run: its recipe.yaml is of another version ({error})"
+        ) from error
     return RunFolder(recipe), recipe
 
 

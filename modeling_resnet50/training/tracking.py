@@ -113,7 +113,6 @@ class Tracker:
         known = json.loads(file.read_text()) if resumed and file.exists() else {}
         name = self.run.path.name
         ids = {tracker: f"{name}-{secrets.token_hex(3)}" for tracker in self.recipe.trackers} | known
-        self.run.logs.mkdir(parents=True, exist_ok=True)
         arguments = {
             # Whatever an earlier start told after the checkpoint happens again.
             "tensorboard": {"purge_step": self.progress.step + 1} if "tensorboard" in known else {},
@@ -122,6 +121,7 @@ class Tracker:
             "mlflow": {"run_id": known.get("mlflow"), "run_name": name},
         }
         try:
+            self.run.logs.mkdir(parents=True, exist_ok=True)
             self.accelerator.init_trackers(PROJECT, init_kwargs=arguments)
             for tracker in self.accelerator.trackers:
                 if tracker.name not in known:
