@@ -91,6 +91,15 @@ def test_the_line_within_an_epoch_tells_the_time_that_is_left_of_it_and_of_the_r
     assert "loss 2.500 top-1 12.5% lr 1.0e-01 640 images/s data wait 25%" in text
     if not shown.terminal:  # a line a minute
         assert shown.text().count("epoch 2/3") == 30 * 4 // 60
+    if shown.terminal:
+        shown.console.console.width = 80
+        with shown.console.epoch(2, num_batches=100):
+            shown.clock.now += 4
+            shown.console.advance(metrics, learning_rate=0.1)
+            text = shown.console._bar.tasks[0].fields["metrics"]
+        assert "loss 2.500" in text
+        assert "of the run" in text
+        assert len(text) <= 80 - len("epoch 2/3  1/100 ")
     shown.clock.now += 60  # of validation, which the next epochs will have too
     shown.console.row(ROW, is_best=True)
     with shown.console.epoch(3, num_batches=100):
@@ -108,6 +117,16 @@ def test_a_row_speaks_of_waiting_for_data_only_where_it_matters(shown):
     _, best, waiting = plain(shown.text()).splitlines()
     assert best.endswith("900.0  best")
     assert waiting.endswith("900.0  data wait 40%")
+
+
+def test_a_narrow_terminal_shows_fewer_columns_and_a_file_all(shown):
+    shown.console.console.width = 80
+    shown.console.row(ROW, is_best=True)
+    header, row = plain(shown.text()).splitlines()
+    assert len(header) + len("  best") == len(row)
+    assert (len(row) <= 80) == shown.terminal
+    assert all(title in header for title in ("epoch", "lr", "train loss", "val loss", "val top-1"))
+    assert ("val top-5" in header) != shown.terminal
 
 
 def test_other_processes_are_silent(capsys):

@@ -124,7 +124,7 @@ def _show(summaries: list[RunSummary], differing: dict[str, list[Any]]) -> None:
     highest = max(result["val_top1"] or 0.0 for result in results)
     table = Table(Column(""), *(Column(escape(each.name), justify="right") for each in summaries), box=None)
     for name, values in differing.items():
-        table.add_row(name, *(escape("–" if value is None else str(value)) for value in values))
+        table.add_row(name, *(escape(_text(value)) for value in values))
     if not differing:
         table.add_row("recipe", *("the same" for _ in summaries))
     table.add_section()
@@ -140,6 +140,12 @@ def _show(summaries: list[RunSummary], differing: dict[str, list[Any]]) -> None:
     table.add_row("images/s", *(f"{each['images_per_second']:,.0f}" for each in results))
     table.add_row("devices", *(escape(each.devices) for each in summaries))
     Console(highlight=False).print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "–" if value is None else str(value)
 
 
 def _percent(share: float | None) -> str:

@@ -4,7 +4,7 @@ to do with the result. Only the main process speaks.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,16 +23,19 @@ MUCH_WAITING = 0.1  # share of the time; what is less is not worth a word
 
 _COLUMNS = {
     "epoch": ("epoch", "{:>5}"),
-    "step": ("step", "{:>8}"),
-    "learning_rate": ("lr", "{:>9.2e}"),
+    "step": ("step", "{:>7}"),
+    "learning_rate": ("lr", "{:>8.2e}"),
     "train_loss": ("train loss", "{:>10.4f}"),
     "train_top1": ("train top-1", "{:>10.2f}%"),
-    "val_loss": ("val loss", "{:>9.4f}"),
-    "val_top1": ("val top-1", "{:>9.2f}%"),
-    "val_top5": ("val top-5", "{:>9.2f}%"),
-    "average_val_top1": ("average's", "{:>9.2f}%"),
-    "images_per_second": ("images/s", "{:>9.1f}"),
+    "val_loss": ("val loss", "{:>8.4f}"),
+    "val_top1": ("val top-1", "{:>8.2f}%"),
+    "val_top5": ("val top-5", "{:>8.2f}%"),
+    "average_val_top1": ("average's", "{:>8.2f}%"),
+    "images_per_second": ("images/s", "{:>8.1f}"),
 }
+_LEAST_MISSED = ("val_top5", "images_per_second", "step")  # on a narrow terminal
+_SHORTEST_BAR = 6  # characters
+_BEST = "  best"
 # How to look at what trackers were told; wandb says so itself.
 _VIEWERS = {
     "tensorboard": "tensorboard --logdir {logs}",
@@ -160,15 +163,23 @@ class TrainingConsole:
             return
         self._shown_at = now
         loss, top1, images_per_second = metrics.read()
-        text = f"loss {loss:.3f} top-1 {top1:.1%} lr {learning_rate:.1e} {images_per_second:.0f} images/s"
-        if metrics.data_wait() >= MUCH_WAITING:
-            text += f" data wait {metrics.data_wait():.0%}"
         epoch_left, run_left = self._seconds_left(metrics)
-        text += f"  {_clock(epoch_left)} left, {_clock(run_left)} of the run"
-        if self._bar is not None:
-            self._bar.update(self._task, metrics=text)
-        else:
-            self.print(f"epoch {self._epoch}/{self.num_epochs}  {self._batches_done}/{self._num_batches}  {text}")
+        parts = {
+            "loss": f"loss {loss:.3f}",
+            "top1": f"top-1 {top1:.1%}",
+            "learning_rate": f"lr {learning_rate:.1e}",
+            "speed": f"{images_per_second:.0f} images/s",
+            "wait": f"data wait {metrics.data_wait():.0%}" if metrics.data_wait() >= MUCH_WAITING else "",
+            "left": f" {_clock(epoch_left)} left, {_clock(run_left)} of the run",
+        }
+        place = f"epoch {self._epoch}/{self.num_epochs} ", f" {self._batches_done}/{self._num_batches} "
+        if self._bar is None:
+            self.print(" ".join([*place, *filter(None, parts.values())]))
+            return
+        for least_missed in ("learning_rate", "top1", "wait", "speed"):
+            if len(" ".join([*place, *parts.values()])) + _SHORTEST_BAR > self.console.width:
+                del parts[least_missed]
+        self._bar.update(self._task, metrics=" ".join(filter(None, parts.values())))
 
     def _seconds_left(self, metrics: TrainMetrics) -> tuple[float, float]:
         """Of training in this epoch; and of the run, with validation as long as the last one was."""
@@ -182,20 +193,33 @@ class TrainingConsole:
         """One line of the table; the header comes before the first."""
         if self._trained_until is not None:
             self._seconds_beside = time.monotonic() - self._trained_until
-        shown = {name: 100 * value if "_top" in name else value for name, value in metrics.items()}
-        columns = {name: column for name, column in _COLUMNS.items() if name != "average_val_top1" or self.averages}
-        cells = [(title, form.format(shown[name]) if name in shown else "") for name, (title, form) in columns.items()]
+        columns = self._columns()
         if not self._header_shown:
             self._header_shown = True
-            header = "  ".join(title.rjust(len(cell)) for title, cell in cells)
-            self.console.print(Text(header, "bold cyan"))
-        remarks = [f"data wait {metrics['data_wait']:.0%}"] if metrics["data_wait"] >= MUCH_WAITING else []
-        remarks += [f"{metrics['bad_images']} unreadable images replaced"] if metrics["bad_images"] else []
-        remarks += [f"{metrics['skipped_steps']} steps skipped"] if metrics["skipped_steps"] else []
-        remarks += [f"{metrics['left_out_steps']} steps left out"] if metrics["left_out_steps"] else []
-        remarks += ["best"] if is_best else []
-        line = "  ".join([*(cell.rjust(len(title)) for title, cell in cells), *remarks])
+            self.console.print(Text(_join(columns.values(), [title for title, _ in columns.values()]), "bold cyan"))
+        shown = {name: 100 * value if "_top" in name else value for name, value in metrics.items()}
+        cells = [form.format(shown[name]) if name in shown else "" for name, (_, form) in columns.items()]
+        remarks = [f"  data wait {metrics['data_wait']:.0%}"] if metrics["data_wait"] >= MUCH_WAITING else []
+        remarks += [f"  {metrics['bad_images']} unreadable images replaced"] if metrics["bad_images"] else []
+        remarks += [f"  {metrics['skipped_steps']} steps skipped"] if metrics["skipped_steps"] else []
+        remarks += [f"  {metrics['left_out_steps']} steps left out"] if metrics["left_out_steps"] else []
+        remarks += [_BEST] if is_best else []
+        line = _join(columns.values(), cells) + "".join(remarks)
         self.console.print(Text(line, "bold green" if is_best else ""))
+
+    def _columns(self) -> dict[str, tuple[str, str]]:
+        """Those that there are, and that fit: a file takes any width."""
+        columns = {name: column for name, column in _COLUMNS.items() if name != "average_val_top1" or self.averages}
+        for name in _LEAST_MISSED:
+            width = len(_join(columns.values(), [title for title, _ in columns.values()]) + _BEST)
+            if self.console.is_terminal and width > self.console.width:
+                del columns[name]
+        return columns
+
+
+def _join(columns: Iterable[tuple[str, str]], cells: list[str]) -> str:
+    """Cells as wide as their titles and their numbers need."""
+    return "  ".join(cell.rjust(max(len(title), len(form.format(0)))) for (title, form), cell in zip(columns, cells))
 
 
 def _clock(seconds: float) -> str:

@@ -92,7 +92,7 @@ def _four_axes(legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
     inches = 6.25 + 0.25 * legend_rows
     figure = Figure(figsize=(10, inches))  # no pyplot, which would want a display
     top = 1 - (0.3125 + 0.25 * legend_rows) / inches
-    figure.subplots_adjust(left=0.06, right=0.98, bottom=0.5 / inches, top=top, wspace=0.15, hspace=0.15)
+    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.5 / inches, top=top, wspace=0.17, hspace=0.15)
     axes = list(figure.subplots(2, 2, sharex=True).flat)
     loss, top1, learning_rate, speed = axes
     loss.set_title("loss")
