@@ -263,7 +263,7 @@ class Recipe:
     )
     allow_recipe_change: bool = _field(False, "Resume although fields that decide the result have changed.")
     report_to: list[str] | str = _field(
-        "none",
+        ["none"],
         "Trackers, one or several, by the names Accelerate has for them: tensorboard, trackio, wandb, mlflow, …; or "
         "none.",
     )
