@@ -41,6 +41,7 @@ from modeling_resnet50.training.optimization import create_optimizer, learning_r
 from modeling_resnet50.training.profiling import ProfiledSteps
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import Agreed, Supervisor, TrainingStopped
+from modeling_resnet50.training.tracking import Tracker
 
 
 def main() -> None:
@@ -62,10 +63,11 @@ def main() -> None:
         datasets.disable_progress_bars()
 
     progress = Progress()
+    tracker = Tracker(accelerator, recipe, run, progress, console.print)
     profiler = ProfiledSteps(recipe, run, accelerator, progress, console.print)
-    with publisher, Supervisor(accelerator, run, recipe, progress) as supervisor, profiler:
+    with publisher, tracker, Supervisor(accelerator, run, recipe, progress) as supervisor, profiler:
         try:
-            train(recipe, run, checkpoint, accelerator, console, progress, supervisor, publisher, profiler)
+            train(recipe, run, checkpoint, accelerator, console, tracker, progress, supervisor, publisher, profiler)
         except TrainingStopped as stopped:
             console.print(
                 f"stopped ({stopped.reason}). Go on by the same command with --resume_from_checkpoint latest"
@@ -82,6 +84,7 @@ def train(
     checkpoint: Path | None,
     accelerator: Accelerator,
     console: TrainingConsole,
+    tracker: Tracker,
     progress: Progress,
     supervisor: Supervisor,
     publisher: Publisher,
@@ -112,7 +115,8 @@ def train(
     criterion = Criterion(recipe, teacher)
     model, optimizer = accelerator.prepare(model, optimizer)
     plain_model = accelerator.unwrap_model(model)
-    lr_at = learning_rate_schedule(recipe, len(sampler) // recipe.gradient_accumulation_steps)
+    steps_per_epoch = len(sampler) // recipe.gradient_accumulation_steps
+    lr_at = learning_rate_schedule(recipe, steps_per_epoch)
 
     # The run folder: a new run, or back to where the old one stood
     state = TrainingState(accelerator, model, optimizer, average, progress)
@@ -131,17 +135,8 @@ def train(
         run.add_session(environment, first_epoch=progress.epoch + 1)
     accelerator.wait_for_everyone()
     supervisor.run_begins()
-    accelerator.init_trackers("resnet50", config=recipe.flat_dict())
-    console.print(
-        f"{recipe.dataset_name}: {data.num_train_images:,} training and {data.num_validation_images:,} validation "
-        f"images, {len(data.label_names)} classes\n"
-        f"{accelerator.num_processes} process(es) on {accelerator.device.type}, "
-        f"precision {accelerator.mixed_precision}, "
-        f"{recipe.total_train_batch_size} images per step = {accelerator.num_processes} process(es) × "
-        f"{recipe.gradient_accumulation_steps} accumulation step(s) × "
-        f"{recipe.local_batch_size(accelerator.num_processes)}\n"
-        f"run folder {run.path}"
-    )
+    tracker.begin(data.label_names, resumed=checkpoint is not None)
+    console.start(recipe, run, environment, plain_model, steps_per_epoch)
 
     def save(folder: Path, model: torch.nn.Module, epoch: int, prefix: str = "") -> None:
         save_model(folder, model, recipe, run.history(), run.sessions(), epoch, prefix)
@@ -159,7 +154,7 @@ def train(
         if recipe.freeze_batch_norm:
             freeze_batch_norm(model)
         with console.epoch(epoch, len(sampler), sampler.batches_done):
-            for batch in data.train_loader:
+            for batch in tracker.batches(data.train_loader, metrics):
                 with accelerator.accumulate(model):
                     learning_rate = lr_at(progress.step)
                     set_learning_rate(optimizer, learning_rate)
@@ -173,6 +168,7 @@ def train(
                         agreed = supervisor.agree(trouble=trouble is not None, checkpoint=checkpoints.is_wanted())
                         if agreed.trouble:
                             break
+                        tracker.before_step(plain_model)
                         if recipe.max_grad_norm is not None:
                             accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
                     optimizer.step()
@@ -184,6 +180,7 @@ def train(
                         progress.step += 1
                         if average is not None:
                             average.after_step(plain_model, progress.step, epoch)
+                        tracker.step(metrics, learning_rate)
                     progress.images = sampler.images_after(batch["number"])
                     due = recipe.checkpoint_is_due(progress.images, epoch, sampler.images_per_epoch)
                     if due or agreed.checkpoint or agreed.stop:
@@ -247,7 +244,7 @@ def train(
                     save(folder, candidates[better], epoch, better)
                 publisher.best_is_new()
             console.row(row, is_best)
-        accelerator.log(row, step=progress.step)
+        tracker.epoch(row)
         if epoch % recipe.checkpoint_every_epochs == 0 or epoch == recipe.num_train_epochs:
             # First what is published: whoever is killed in between does this epoch again, and nothing is missed.
             publisher.checkpoint(epoch, partial(save, model=plain_model, epoch=epoch))
@@ -268,12 +265,7 @@ def train(
         if epoch < progress.epoch and run.best.exists():  # or it stayed in another folder, with the run's first part
             renew_card(run.best, plain_model, recipe, run.history(), run.sessions(), epoch, prefix)
         publisher.final_is_there()
-        console.print(
-            f"\nBest {recipe.metric_for_best_model}: {abs(run.best_score(recipe)):.4f}. Load that model with\n\n"
-            "import modeling_resnet50\n"
-            "from transformers import AutoModelForImageClassification\n"
-            f'model = AutoModelForImageClassification.from_pretrained("{run.best}")'
-        )
+        console.finish(recipe, run)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from .errors import user_errors_exit_cleanly
 # What each is for, and its module, which is imported only if it is the one: some take seconds.
 COMMANDS = {
     "plan": ("what a recipe would take and do, before a week of GPUs goes into it", "plan"),
+    "compare": ("several runs: their curves, how their recipes differ, and what came of it", "compare"),
     "prepare": ("a data set onto this disk, whole and verified", "prepare"),
     "evaluate": ("how good one or several models are, and how sure that is", "evaluate"),
     "predict": ("what a model sees in images", "predict"),

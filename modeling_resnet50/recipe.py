@@ -29,7 +29,7 @@ _AT_LEAST_1 = (
     "image_size", "eval_image_size", "image_size_start", "num_train_epochs", "total_train_batch_size",
     "per_device_eval_batch_size", "gradient_accumulation_steps", "checkpoint_every_epochs", "augmentation_repeats",
     "rand_augment_num_ops", "mixup_group_size", "ema_every_steps", "keep_last", "keep_every_epochs",
-    "checkpoint_every_steps", "max_skipped_steps",
+    "checkpoint_every_steps", "max_skipped_steps", "logging_steps",
 )  # fmt: skip
 _AT_LEAST_0 = (
     "learning_rate", "min_learning_rate", "weight_decay", "max_grad_norm", "warmup_epochs", "warmup_start_factor",
@@ -49,7 +49,7 @@ _PRIVATE = (
 _INDIFFERENT = (
     "dataloader_num_workers", "gradient_accumulation_steps", "gradient_checkpointing", "per_device_eval_batch_size",
     "checkpoint_every_epochs", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_last", "keep_every_epochs",
-    "report_to", "on_nonfinite", "max_skipped_steps", "loss_spike_factor",
+    "report_to", "logging_steps", "on_nonfinite", "max_skipped_steps", "loss_spike_factor",
     "watchdog_minutes", "mixed_precision", "max_bad_images", "jpeg_decoder",
 )  # fmt: skip
 
@@ -276,7 +276,12 @@ class Recipe:
         "Profile these optimizer steps of the run, counted from 1, as in 10-20: a trace, and where the time goes, in "
         "profile/ of the run folder.",
     )
-    report_to: str = _field("none", "Tracker, by the name Accelerate has for it: tensorboard, wandb, … or none.")
+    report_to: list[str] | str = _field(
+        ["none"],
+        "Trackers, one or several, by the names Accelerate has for them: tensorboard, trackio, wandb, mlflow, …; or "
+        "none.",
+    )
+    logging_steps: int = _field(50, "Tell the trackers every so many optimizer steps, besides after each epoch.")
     push_to_hub: bool = _field(False, "Publish the model at hub_model_id, while training goes on.")
     hub_model_id: str | None = _field(None, "Repository to push to, as user/name.")
     hub_strategy: Literal["end", "best", "every_checkpoint", "all_checkpoints"] = _field(
@@ -384,6 +389,12 @@ class Recipe:
     def mixes(self) -> bool:
         """Whether images of a batch are mixed with each other, so that targets are soft."""
         return self.mixup_alpha > 0 or self.cutmix_alpha > 0
+
+    @property
+    def trackers(self) -> list[str]:
+        """The names in `report_to`; none for `none`."""
+        names = [self.report_to] if isinstance(self.report_to, str) else self.report_to
+        return [] if names == ["none"] else list(dict.fromkeys(names))
 
     @property
     def averages(self) -> bool:

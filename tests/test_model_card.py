@@ -32,10 +32,10 @@ from modeling_resnet50.hub.footprint import estimate_footprint
 from modeling_resnet50.hub.markdown import one_line
 from modeling_resnet50.hub.model_card import accuracy_interval, eval_results, model_card
 from modeling_resnet50.hub.model_folder import renew_card, save_model
-from modeling_resnet50.hub.training_curves import draw_training_curves
 from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training import metrics
+from modeling_resnet50.training.curves import draw_training_curves
 from modeling_resnet50.training.environment import _git_commit, describe_environment
 
 

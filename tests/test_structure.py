@@ -63,3 +63,8 @@ def test_nothing_imports_train_py():
 def test_files_that_travel_to_the_hub_import_no_folder_of_the_package(name):
     # transformers copies a modeling file with its `from .x import y` siblings and nothing else.
     assert package_imports(PACKAGE / f"{name}.py") <= {"configuration_resnet50"}
+
+
+def test_nothing_draws_with_pyplot_which_wants_a_display_and_keeps_every_figure():
+    for path in [*PACKAGE.rglob("*.py"), PROJECT / "train.py"]:
+        assert "pyplot" not in path.read_text().replace("no pyplot", ""), path

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,10 +23,10 @@ from modeling_resnet50.training.optimization import create_optimizer, learning_r
 
 METRICS = [
     "epoch", "step", "train_loss", "train_top1", "images_per_second",
-    "bad_images", "val_loss", "val_top1", "val_top5", "learning_rate", "skipped_steps", "left_out_steps",
+    "data_wait", "bad_images", "val_loss", "val_top1", "val_top5", "learning_rate", "skipped_steps", "left_out_steps",
     "seconds",
 ]  # fmt: skip
-CLOCKED = ("images_per_second", "seconds")
+CLOCKED = ("images_per_second", "data_wait", "seconds")
 
 
 def weights_of(folder):
@@ -99,6 +100,7 @@ def finished_run(image_folder, tmp_path, train):
 def test_a_run_leaves_all_it_promises(finished_run):
     assert {p.name for p in finished_run.iterdir()} == {
         "recipe.yaml", "metrics.jsonl", "environment.json", "status.json", "best", "final", "checkpoints",
+        "first_batch.png", "training_curves.png",
     }  # fmt: skip
     assert {p.name for p in (finished_run / "checkpoints").iterdir()} == {"epoch-0001", "epoch-0002"}
     promised = {
@@ -222,12 +224,9 @@ def test_output_is_a_readable_table_when_piped(image_folder, tmp_path):
     assert run_python(["-c", program]).stdout.strip() == "ResNet50ForImageClassification"
 
 
-def test_tensorboard_holds_the_metrics(image_folder, tmp_path, train):
+def tensorboard_of(run: Path):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    train(tiny_arguments(image_folder, tmp_path / "run", report_to="tensorboard"))
-    logs = event_accumulator.EventAccumulator(str(tmp_path / "run" / "logs" / "resnet50")).Reload()
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [event.value for event in logs.Scalars("val_loss")] == pytest.approx([row["val_loss"] for row in rows])
+    return event_accumulator.EventAccumulator(str(run / "logs" / "resnet50")).Reload()
 
 
 # Accumulation and several processes
@@ -250,11 +249,20 @@ def parameters_of(folder):
 
 
 def test_two_ranks_end_with_the_weights_of_one_process_that_accumulates_the_same_halves(image_folder, tmp_path, train):
-    run_two_ranks(tiny_arguments(image_folder, tmp_path / "two"))
-    train(tiny_arguments(image_folder, tmp_path / "one", gradient_accumulation_steps=2))
+    watch = {"report_to": "tensorboard", "logging_steps": 1}
+    run_two_ranks(tiny_arguments(image_folder, tmp_path / "two", **watch))
+    train(tiny_arguments(image_folder, tmp_path / "one", gradient_accumulation_steps=2, **watch))
     assert_same_weights(
         parameters_of(tmp_path / "two" / "final"), parameters_of(tmp_path / "one" / "final"), rtol=1e-4, atol=1e-6
     )
+    # What the tracker is told of a step is the mean over the processes, and told once.
+    for name in ("loss", "top1", "grad_norm"):
+        two, one = (
+            [(event.step, event.value) for event in tensorboard_of(tmp_path / run).Scalars(f"train/{name}")]
+            for run in ("two", "one")
+        )
+        assert [step for step, _ in two] == [1, 2, 3, 4, 5, 6]
+        assert [value for _, value in two] == pytest.approx([value for _, value in one], rel=1e-3)
 
 
 MIXED_AND_AVERAGED = {"mixup_alpha": 0.4, "cutmix_alpha": 1.0, "ema_decay": 0.7}

@@ -15,8 +15,8 @@ from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
 from ..files import replaced_folder
 from ..recipe import Recipe
+from ..training.curves import draw_training_curves
 from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, eval_results, model_card
-from .training_curves import draw_training_curves
 
 
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # by PIL's numbers, which transformers uses

@@ -1,34 +1,51 @@
-"""What a run shows on the terminal: a live bar within an epoch, a table row after it. Only the main process speaks."""
+"""
+What a run shows on the terminal: what is about to happen, a live bar within an epoch, a table row after it, and what
+to do with the result. Only the main process speaks.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+from torch import nn
 
+from ..recipe import Recipe
 from .metrics import TrainMetrics
+from .run_folder import RunFolder
 
 
 SECONDS_BETWEEN_LINES = 60  # within an epoch, when the output goes to a file
+MUCH_WAITING = 0.1  # share of the time; what is less is not worth a word
 
 _COLUMNS = {
     "epoch": ("epoch", "{:>5}"),
-    "step": ("step", "{:>8}"),
-    "learning_rate": ("lr", "{:>9.2e}"),
+    "step": ("step", "{:>7}"),
+    "learning_rate": ("lr", "{:>8.2e}"),
     "train_loss": ("train loss", "{:>10.4f}"),
     "train_top1": ("train top-1", "{:>10.2f}%"),
-    "val_loss": ("val loss", "{:>9.4f}"),
-    "val_top1": ("val top-1", "{:>9.2f}%"),
-    "val_top5": ("val top-5", "{:>9.2f}%"),
-    "average_val_top1": ("average's", "{:>9.2f}%"),
-    "images_per_second": ("images/s", "{:>9.1f}"),
+    "val_loss": ("val loss", "{:>8.4f}"),
+    "val_top1": ("val top-1", "{:>8.2f}%"),
+    "val_top5": ("val top-5", "{:>8.2f}%"),
+    "average_val_top1": ("average's", "{:>8.2f}%"),
+    "images_per_second": ("images/s", "{:>8.1f}"),
+}
+_LEAST_MISSED = ("val_top5", "images_per_second", "step")  # on a narrow terminal
+_SHORTEST_BAR = 6  # characters
+_BEST = "  best"
+# How to look at what trackers were told; wandb says so itself.
+_VIEWERS = {
+    "tensorboard": "tensorboard --logdir {logs}",
+    "trackio": "trackio show --project resnet50",
+    "mlflow": "mlflow ui",
 }
 
 
 class TrainingConsole:
-    """Progress of a run: bars on a terminal, plain lines where the output is piped to a file."""
+    """Progress of a run: bars on a terminal, plain lines where the output is piped to a file or in a notebook."""
 
     def __init__(self, is_main_process: bool, num_epochs: int, averages: bool = False):
         self.console = Console(quiet=not is_main_process, highlight=False, soft_wrap=True)
@@ -36,9 +53,78 @@ class TrainingConsole:
         self.averages = averages
         self._header_shown = False
         self._bar: Progress | None = None
+        self._trained_until: float | None = None
+        self._seconds_beside = 0.0  # of the last epoch: validation, saving
 
     def print(self, text: str = "") -> None:
         self.console.print(text, markup=False)
+
+    def start(
+        self, recipe: Recipe, run: RunFolder, environment: dict[str, Any], model: nn.Module, steps_per_epoch: int
+    ) -> None:
+        """
+        What is about to happen, on one screen.
+
+        Args:
+            environment: as `describe_environment` gives it.
+            model: unwrapped.
+            steps_per_epoch: of the optimizer.
+        """
+        processes = environment["num_processes"]
+        devices = " + ".join(f"{count} × {name}" for name, count in environment["devices"].items())
+        policy = "" if recipe.auto_augment == "none" else f", {recipe.auto_augment}"
+        mixing = "".join(f", {name}" for name in ("mixup", "cutmix") if getattr(recipe, f"{name}_alpha"))
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        viewers = [_VIEWERS.get(name, name).format(logs=run.logs) for name in recipe.trackers]
+        self._lines(
+            {
+                "recipe": f"{recipe.num_train_epochs} epochs, {recipe.optim}, learning rate {recipe.learning_rate:g} "
+                f"({recipe.lr_scheduler_type}, {recipe.warmup_epochs:g} warm-up epochs), {recipe.loss}, "
+                f"seed {recipe.seed}",
+                "data": f"{recipe.dataset_name}: {environment['num_train_images']:,} training and "
+                f"{environment['num_validation_images']:,} validation images, {model.config.num_labels:,} classes",
+                "images": f"{recipe.image_size} pixels in training{policy}{mixing}, "
+                f"{recipe.eval_image_size or recipe.image_size} in validation",
+                "model": f"{type(model).__name__}, {parameters:,} parameters, "
+                + (f"from {recipe.model_name_or_path}" if recipe.model_name_or_path else "from scratch"),
+                "devices": f"{processes} process(es) on {environment['device_type']}, {devices}, "
+                f"precision {environment['mixed_precision']}",
+                "batch": f"{recipe.total_train_batch_size:,} images per step = {processes} process(es) × "
+                f"{recipe.gradient_accumulation_steps} accumulation step(s) × {recipe.local_batch_size(processes)}",
+                "steps": f"{steps_per_epoch:,} an epoch × {recipe.num_train_epochs} epochs = "
+                f"{steps_per_epoch * recipe.num_train_epochs:,}",
+                "run folder": str(run.path),
+                **({"watch it": " · ".join(viewers)} if viewers else {}),
+            }
+        )
+        self.print()
+
+    def finish(self, recipe: Recipe, run: RunFolder) -> None:
+        """How it ended, and what can be done with it."""
+        history = run.history()
+        score, epoch, prefix = recipe.best_of(history)
+        averaged = ", averaged weights" if prefix else ""
+        publish = f"resnet50 publish {run.path}" + ("" if recipe.hub_model_id else " --to user/name")
+        self.print()
+        self._lines(
+            {
+                "finished": f"{len(history)} epochs, {history[-1]['step']:,} steps, {_duration(run.seconds())}",
+                "best": f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {epoch}{averaged}: {run.best}",
+                "curves": str(run.training_curves),
+                "evaluate": f"resnet50 evaluate {run.best} --dataset {recipe.dataset_name}",
+                "publish": publish + (" sends what is not there yet" if recipe.push_to_hub else ""),
+                "load": "",
+            }
+        )
+        self.print(
+            "\nimport modeling_resnet50\n"
+            "from transformers import AutoModelForImageClassification\n"
+            f'model = AutoModelForImageClassification.from_pretrained("{run.best}")'
+        )
+
+    def _lines(self, lines: dict[str, str]) -> None:
+        for title, text in lines.items():
+            self.console.print(Text.assemble((f"{title:<12}", "bold cyan"), text))
 
     @contextmanager
     def epoch(self, epoch: int, num_batches: int, done: int = 0) -> Iterator[None]:
@@ -47,10 +133,9 @@ class TrainingConsole:
         self._shown_at = time.monotonic()
         if self.console.is_terminal and not self.console.quiet:
             self._bar = Progress(
-                TextColumn("epoch {task.fields[epoch]}/{task.fields[num_epochs]}"),
+                TextColumn("epoch {task.fields[epoch]}/{task.fields[num_epochs]}", style="bold cyan"),
                 BarColumn(bar_width=None),  # what the numbers leave of the line
                 TextColumn("{task.completed}/{task.total}"),
-                TimeRemainingColumn(),
                 TextColumn("{task.fields[metrics]}"),
                 console=self.console,
                 expand=True,
@@ -63,6 +148,7 @@ class TrainingConsole:
         try:
             yield
         finally:
+            self._trained_until = time.monotonic()
             if self._bar is not None:
                 self._bar.stop()
                 self._bar = None
@@ -77,24 +163,73 @@ class TrainingConsole:
             return
         self._shown_at = now
         loss, top1, images_per_second = metrics.read()
-        text = f"loss {loss:.3f} top-1 {top1:.1%} lr {learning_rate:.1e} {images_per_second:.0f} images/s"
-        if self._bar is not None:
-            self._bar.update(self._task, metrics=text)
-        else:
-            pace = metrics.seconds() / (self._batches_done - self._start)
-            left = pace * (self._num_batches - self._batches_done)
-            self.print(f"epoch {self._epoch}  {self._batches_done}/{self._num_batches}  {text}  {left:.0f} s left")
+        epoch_left, run_left = self._seconds_left(metrics)
+        parts = {
+            "loss": f"loss {loss:.3f}",
+            "top1": f"top-1 {top1:.1%}",
+            "learning_rate": f"lr {learning_rate:.1e}",
+            "speed": f"{images_per_second:.0f} images/s",
+            "wait": f"data wait {metrics.data_wait():.0%}" if metrics.data_wait() >= MUCH_WAITING else "",
+            "left": f" {_clock(epoch_left)} left, {_clock(run_left)} of the run",
+        }
+        place = f"epoch {self._epoch}/{self.num_epochs} ", f" {self._batches_done}/{self._num_batches} "
+        if self._bar is None:
+            self.print(" ".join([*place, *filter(None, parts.values())]))
+            return
+        for least_missed in ("learning_rate", "top1", "wait", "speed"):
+            if len(" ".join([*place, *parts.values()])) + _SHORTEST_BAR > self.console.width:
+                del parts[least_missed]
+        self._bar.update(self._task, metrics=" ".join(filter(None, parts.values())))
+
+    def _seconds_left(self, metrics: TrainMetrics) -> tuple[float, float]:
+        """Of training in this epoch; and of the run, with validation as long as the last one was."""
+        pace = metrics.seconds() / (self._batches_done - self._start)
+        epoch_left = pace * (self._num_batches - self._batches_done)
+        epochs_after = self.num_epochs - self._epoch
+        run_left = epoch_left + epochs_after * pace * self._num_batches + (epochs_after + 1) * self._seconds_beside
+        return epoch_left, run_left
 
     def row(self, metrics: dict[str, Any], is_best: bool) -> None:
         """One line of the table; the header comes before the first."""
-        shown = {name: 100 * value if "_top" in name else value for name, value in metrics.items()}
-        columns = {name: column for name, column in _COLUMNS.items() if name != "average_val_top1" or self.averages}
-        cells = [(title, form.format(shown[name]) if name in shown else "") for name, (title, form) in columns.items()]
+        if self._trained_until is not None:
+            self._seconds_beside = time.monotonic() - self._trained_until
+        columns = self._columns()
         if not self._header_shown:
             self._header_shown = True
-            self.print("  ".join(title.rjust(len(cell)) for title, cell in cells))
-        remarks = [f"{metrics['bad_images']} unreadable images replaced"] if metrics["bad_images"] else []
-        remarks += [f"{metrics['skipped_steps']} steps skipped"] if metrics["skipped_steps"] else []
-        remarks += [f"{metrics['left_out_steps']} steps left out"] if metrics["left_out_steps"] else []
-        remarks += ["best"] if is_best else []
-        self.print("  ".join([*(cell.rjust(len(title)) for title, cell in cells), *remarks]))
+            self.console.print(Text(_join(columns.values(), [title for title, _ in columns.values()]), "bold cyan"))
+        shown = {name: 100 * value if "_top" in name else value for name, value in metrics.items()}
+        cells = [form.format(shown[name]) if name in shown else "" for name, (_, form) in columns.items()]
+        remarks = [f"  data wait {metrics['data_wait']:.0%}"] if metrics["data_wait"] >= MUCH_WAITING else []
+        remarks += [f"  {metrics['bad_images']} unreadable images replaced"] if metrics["bad_images"] else []
+        remarks += [f"  {metrics['skipped_steps']} steps skipped"] if metrics["skipped_steps"] else []
+        remarks += [f"  {metrics['left_out_steps']} steps left out"] if metrics["left_out_steps"] else []
+        remarks += [_BEST] if is_best else []
+        line = _join(columns.values(), cells) + "".join(remarks)
+        self.console.print(Text(line, "bold green" if is_best else ""))
+
+    def _columns(self) -> dict[str, tuple[str, str]]:
+        """Those that there are, and that fit: a file takes any width."""
+        columns = {name: column for name, column in _COLUMNS.items() if name != "average_val_top1" or self.averages}
+        for name in _LEAST_MISSED:
+            width = len(_join(columns.values(), [title for title, _ in columns.values()]) + _BEST)
+            if self.console.is_terminal and width > self.console.width:
+                del columns[name]
+        return columns
+
+
+def _join(columns: Iterable[tuple[str, str]], cells: list[str]) -> str:
+    """Cells as wide as their titles and their numbers need."""
+    return "  ".join(cell.rjust(max(len(title), len(form.format(0)))) for (title, form), cell in zip(columns, cells))
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03, or 2:03 where there are no hours."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

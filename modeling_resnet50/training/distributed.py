@@ -5,7 +5,6 @@ import os
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
 from accelerate.utils import (
     DDPCommunicationHookType,
     DistributedDataParallelKwargs,
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..recipe import Recipe
+from .tracking import check_trackers
 
 
 def create_accelerator(recipe: Recipe) -> Accelerator:
@@ -38,12 +38,7 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
     precision = recipe.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision == "fp16" and on_cpu:
         raise UserError("mixed_precision fp16 needs a GPU: on this machine use --mixed_precision bf16 or no")
-    trackers = [str(tracker) for tracker in get_available_trackers()]
-    if recipe.report_to not in ("none", *trackers):
-        raise UserError(
-            f"report_to {recipe.report_to}: no such tracker is installed (pip install {recipe.report_to}); "
-            f"there are: {', '.join(['none', *sorted(trackers)])}"
-        )
+    check_trackers(recipe.trackers)
     if on_cpu:
         # `accelerate launch` leaves each CPU process one thread (OMP_NUM_THREADS=1): give it its share of the cores.
         torch.set_num_threads(_cores_per_process())
@@ -51,7 +46,7 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
     return Accelerator(
         mixed_precision=recipe.mixed_precision,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
-        log_with=None if recipe.report_to == "none" else recipe.report_to,
+        log_with=recipe.trackers or None,
         project_config=ProjectConfiguration(recipe.output_dir, logging_dir=f"{recipe.output_dir}/logs"),
         kwargs_handlers=[
             DistributedDataParallelKwargs(

@@ -20,7 +20,9 @@ class TrainMetrics:
         self.images_before = 0  # of an earlier start of this epoch
         self.bad_images = self.bad_images_before = 0
         self.seconds_before = 0.0
-        self.started_at = time.perf_counter()
+        self.seconds_waited = 0.0  # for data, since this start of the epoch
+        self.started_at = self._told_at = time.perf_counter()
+        self._told = self._totals()
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, bad_images: int = 0) -> None:
         """
@@ -41,6 +43,32 @@ class TrainMetrics:
         """Loss, top-1 and images per second so far; this process's loss and top-1, all processes' speed."""
         loss, images, correct = self.sums.tolist()
         return loss / max(images, 1), correct / self.images, self._images_per_second()
+
+    def since_last(self) -> dict[str, float]:
+        """
+        What was measured since the last call, or this start of the epoch, over all processes, which all call it. It
+        waits for the device.
+
+        Returns:
+            `loss` and `top1`, means; `images_per_second`; and `data_wait`, the share of time spent waiting for data.
+        """
+        now, totals = time.perf_counter(), self._totals()
+        difference = self.accelerator.reduce(totals - self._told, "sum").tolist()
+        seconds, self._told_at, self._told = now - self._told_at, now, totals
+        loss, images_with_loss, correct, images, waited = difference
+        return {
+            "loss": loss / max(images_with_loss, 1),
+            "top1": correct / images,
+            "images_per_second": images / seconds,
+            "data_wait": waited / seconds / self.accelerator.num_processes,
+        }
+
+    def _totals(self) -> Tensor:
+        return torch.cat([self.sums, self.sums.new_tensor([self.images, self.seconds_waited])])
+
+    def data_wait(self) -> float:
+        """Share of the time since this start of the epoch in which this process waited for data."""
+        return self.seconds_waited / self.seconds()
 
     def seconds(self) -> float:
         """Since this start of the epoch."""
@@ -74,14 +102,16 @@ class TrainMetrics:
         self.images = self.images_before = int(state["images"])
         self.bad_images = self.bad_images_before = int(state["bad_images"])
         self.seconds_before = max(state["seconds"] for state in states)
+        self._told = self._totals()
 
     def compute(self) -> dict[str, float]:
         """Over all processes; call it on each of them, once, at the end of the epoch."""
-        loss, images, correct = self.accelerator.reduce(self.sums, "sum").tolist()
-        replaced = self.accelerator.reduce(torch.tensor(self.bad_images, device=self.accelerator.device), "sum").item()
+        more = self.sums.new_tensor([self.bad_images, self.data_wait()])
+        loss, images, correct, replaced, waited = self.accelerator.reduce(torch.cat([self.sums, more]), "sum").tolist()
         return {
             "train_loss": loss / max(images, 1),
             "train_top1": correct / (self.images * self.accelerator.num_processes),
             "images_per_second": round(self._images_per_second(), 1),
-            "bad_images": replaced,
+            "data_wait": round(waited / self.accelerator.num_processes, 3),
+            "bad_images": int(replaced),
         }

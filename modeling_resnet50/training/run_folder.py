@@ -5,11 +5,13 @@ The folder of a run, and getting back into it.
     environment.json           for each start of the run: machine, versions, commit
     status.json                running, stopped, failed or finished; since when, at which step, and why
     nonfinite.jsonl            if numbers went wrong: when, where, with which images
+    first_batch.png            the first training batch, as the network sees it
+    training_curves.png        loss, top-1, learning rate and images per second, after each epoch
     best/  final/              a model each, for `from_pretrained`
     final_average/             if the recipe averages weights
     checkpoints/epoch-0010/    full training state after 10 epochs, with a manifest by which damage is found
     checkpoints/epoch-0010-batch-000120/    …and 120 total batches of the next
-    logs/                      of trackers
+    logs/                      of trackers; trackers.json says which runs of theirs are this one
     profile/                   if steps were profiled: a trace, and where their time went
     hub/                       what is to be published, and what has been
 """
@@ -47,6 +49,8 @@ class RunFolder:
         self.environment_file = self.path / "environment.json"
         self.status_file = self.path / "status.json"
         self.nonfinite_file = self.path / "nonfinite.jsonl"
+        self.first_batch = self.path / "first_batch.png"
+        self.training_curves = self.path / "training_curves.png"
         self.best = self.path / "best"
         self.final = self.path / "final"
         self.final_average = self.path / "final_average"
@@ -58,8 +62,8 @@ class RunFolder:
     @property
     def _owned(self) -> list[Path]:
         files = [self.recipe_file, self.metrics_file, self.environment_file, self.status_file, self.nonfinite_file]
-        models = [self.best, self.final, self.final_average]
-        return [*files, *models, self.checkpoints, self.logs, self.profile, self.hub]
+        files += [self.first_batch, self.training_curves]
+        return [*files, self.best, self.final, self.final_average, self.checkpoints, self.logs, self.profile, self.hub]
 
     def check_free(self, recipe: Recipe) -> None:
         """
@@ -153,9 +157,21 @@ class RunFolder:
             file.write(json.dumps(row) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
+        """
+        The rows of metrics.jsonl, one for each epoch that is over.
+
+        Raises:
+            UserError: a line is not JSON.
+        """
         if not self.metrics_file.exists():
             return []
-        return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
+        rows = []
+        for number, line in enumerate(self.metrics_file.read_text().splitlines(), 1):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise UserError(f"{self.metrics_file} is damaged: line {number} is not whole ({error})") from error
+        return rows
 
     def seconds(self) -> float:
         """Spent on training and validation in the epochs that are over, whichever start of the run they were in."""
@@ -210,7 +226,14 @@ def open_run(path: Path) -> tuple[RunFolder, Recipe]:
         fields = yaml.safe_load((path / "recipe.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path} is not the folder of a run: no readable recipe.yaml in it") from error
-    recipe = Recipe(**{**fields, "output_dir": str(path)})
+    if (path / "config.json").exists():
+        raise UserError(f"{path} is a model, not the folder of a run: give the folder above it")
+    try:
+        recipe = Recipe(**{**fields, "output_dir": str(path)})
+    except TypeError as error:
+        raise UserError(
+            f"{path} is not the folder of a run: its recipe.yaml is of another version ({error})"
+        ) from error
     return RunFolder(recipe), recipe
 
 

@@ -1,0 +1,152 @@
+"""`resnet50 compare`: several runs in one picture and one table: how their recipes differ, and what came of it."""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+from rich.text import Text
+
+from ..errors import UserError
+from ..files import replaced_file
+from ..recipe import Recipe
+from ..training.curves import Course, draw_comparison
+from ..training.run_folder import open_run
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Several runs side by side: their curves in one picture, the fields of the recipe in which they differ, and "
+        "their results. Runs that still train are compared as they stand."
+    )
+    command.epilog = "example: resnet50 compare runs/imagenet1k runs/rsb_a3"
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    command.add_argument(
+        "--output", type=Path, metavar="PNG", help="where the picture goes (default comparison.png; with --json none)"
+    )
+    command.add_argument("--json", action="store_true", help="a line of JSON for each run instead of the table")
+    command.set_defaults(run=_compare)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """
+    What a run folder says about its run.
+
+    Attributes:
+        name: of its folder, or its path where several have the same name.
+        status: by `status.json`.
+        history: rows of metrics.jsonl; there is one at least.
+        best_epoch, prefix: of the best weights, by `metric_for_best_model`, as `Recipe.best_of` gives them.
+        devices: of its last start: "8 × NVIDIA H100 80GB HBM3".
+    """
+
+    name: str
+    folder: Path
+    recipe: Recipe
+    status: str
+    history: list[dict[str, Any]]
+    best_epoch: int
+    prefix: str
+    devices: str
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Of the best weights: top-1, top-5 and loss; and of the run: epochs, hours, and images per second."""
+        best = next((row for row in self.history if row["epoch"] == self.best_epoch), {})
+        return {
+            "val_top1": best.get(f"{self.prefix}val_top1"),
+            "val_top5": best.get(f"{self.prefix}val_top5"),
+            "val_loss": best.get(f"{self.prefix}val_loss"),
+            "best_epoch": self.best_epoch,
+            "averaged": bool(self.prefix),
+            "epochs": len(self.history),
+            "hours": self.history[-1]["seconds"] / 3600,
+            "images_per_second": median(row["images_per_second"] for row in self.history),
+        }
+
+
+def summarize(folders: list[Path]) -> list[RunSummary]:
+    """
+    Raises:
+        UserError: a folder is not that of a run, or of one that has finished no epoch.
+    """
+    summaries = []
+    for folder in folders:
+        run, recipe = open_run(folder)
+        history = run.history()
+        if not history:
+            raise UserError(f"{folder}: no epoch of this run is over yet, so there is nothing to compare")
+        _, best_epoch, prefix = recipe.best_of(history)
+        name = folder.resolve().name
+        if [other.resolve().name for other in folders].count(name) > 1:
+            name = str(folder)
+        devices = run.sessions()[-1]["devices"] if run.sessions() else {}
+        told = " + ".join(f"{count} × {device}" for device, count in devices.items())
+        status = run.status().get("status", "unknown")
+        summaries.append(RunSummary(name, folder, recipe, status, history, best_epoch, prefix, told))
+    return summaries
+
+
+def differences(recipes: list[Recipe]) -> dict[str, list[Any]]:
+    """The fields in which they are not all the same, with the value of each, in the order of the recipe."""
+    settings = [recipe.public_dict() for recipe in recipes]
+    columns = {name: [each[name] for each in settings] for name in settings[0]}
+    return {name: values for name, values in columns.items() if any(value != values[0] for value in values)}
+
+
+def _compare(options: argparse.Namespace) -> None:
+    summaries = summarize(options.runs)
+    picture = options.output or (None if options.json else Path("comparison.png"))
+    if picture is not None:
+        courses = {each.name: Course(each.history, each.best_epoch, each.prefix) for each in summaries}
+        with replaced_file(picture) as unfinished:
+            draw_comparison(courses, unfinished)
+    differing = differences([each.recipe for each in summaries])
+    if options.json:
+        for place, each in enumerate(summaries):
+            print(json.dumps({
+                "name": each.name, "folder": str(each.folder), "status": each.status, "devices": each.devices,
+                **each.results, "differences": {name: values[place] for name, values in differing.items()},
+            }))  # fmt: skip
+    else:
+        _show(summaries, differing)
+        print(f"\ncurves: {picture}")
+
+
+def _show(summaries: list[RunSummary], differing: dict[str, list[Any]]) -> None:
+    results = [each.results for each in summaries]
+    highest = max(result["val_top1"] or 0.0 for result in results)
+    table = Table(Column(""), *(Column(escape(each.name), justify="right") for each in summaries), box=None)
+    for name, values in differing.items():
+        table.add_row(name, *(escape(_text(value)) for value in values))
+    if not differing:
+        table.add_row("recipe", *("the same" for _ in summaries))
+    table.add_section()
+    styles = ["bold green" if result["val_top1"] == highest else "" for result in results]
+    table.add_row("best top-1", *(Text(_percent(each["val_top1"]), style) for each, style in zip(results, styles)))
+    table.add_row("its top-5", *(_percent(each["val_top5"]) for each in results))
+    table.add_row(
+        "its epoch", *(f"{each['best_epoch']}{' (average)' if each['averaged'] else ''}" for each in results)
+    )
+    table.add_row("epochs", *(f"{len(each.history)} of {each.recipe.num_train_epochs}" for each in summaries))
+    table.add_row("status", *(each.status for each in summaries))
+    table.add_row("hours", *(f"{each['hours']:.2f}" for each in results))
+    table.add_row("images/s", *(f"{each['images_per_second']:,.0f}" for each in results))
+    table.add_row("devices", *(escape(each.devices) for each in summaries))
+    Console(highlight=False).print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "–" if value is None else str(value)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2%}"
