@@ -22,7 +22,7 @@ from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.files import replaced_folder
 from modeling_resnet50.hub.model_folder import renew_card, save_model
 from modeling_resnet50.hub.pretrained import load_teacher, starting_model
-from modeling_resnet50.hub.publishing import EXIT_CODE_NOT_PUBLISHED, Publisher, fetch_backup
+from modeling_resnet50.hub.publishing import Publisher, fetch_backup
 from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training.averaging import create_average, freeze_batch_norm, recalibrate_batch_norm
@@ -40,6 +40,7 @@ from modeling_resnet50.training.numerics import NumericsGuard, is_finite
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import Agreed, Supervisor, TrainingStopped
+from resnet50_cli.exit_codes import ExitCode
 
 
 def main() -> None:
@@ -71,7 +72,7 @@ def main() -> None:
             raise
     accelerator.end_training()
     if not publisher.everything_is_sent:
-        sys.exit(EXIT_CODE_NOT_PUBLISHED)
+        sys.exit(ExitCode.NOT_PUBLISHED)
 
 
 def train(

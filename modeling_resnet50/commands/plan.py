@@ -1,13 +1,16 @@
 """`resnet50 plan`: what a recipe will do and take, on one screen and in one picture."""
 
 import argparse
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
 from ..errors import UserError
+from ..evaluation.results import to_json
 from ..files import replaced_file
 from ..plan import (
     IMAGES_PER_SECOND,
@@ -25,26 +28,8 @@ from ..recipe_file import parse_recipe
 _POINTS = 2000  # of a curve
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.description = (
-        "Steps, learning rate, memory, time and disk of a recipe, worked out without data or GPU, and complaints "
-        "about what looks wrong. Fields of the recipe can be given too: --total_train_batch_size 512."
-    )
-    command.epilog = "example: resnet50 plan recipes/rsb_a2.yaml --num_processes 8"
-    command.allow_abbrev = False  # what is not an option here is a field of the recipe
-    command.add_argument("recipe", help="a recipe's YAML file")
-    command.add_argument("--num_processes", type=int, default=8, help="devices that share the work (default 8)")
-    command.add_argument("--num_train_images", type=int, help="default: known for the usual data sets")
-    command.add_argument("--num_validation_images", type=int, help="default: known, or a tenth of the training images")
-    command.add_argument("--num_labels", type=int, help="default: known for the usual data sets")
-    command.add_argument(
-        "--images_per_second", type=float, help="measured on one device, at 224 pixels: for a time of your own"
-    )
-    command.add_argument("--picture", type=Path, help="PNG of the curves (default plan-NAME.png)")
-    command.set_defaults(run=_plan, passes_on=True)
-
-
-def _plan(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Plan a recipe, on the terminal and as a picture."""
     if options.num_processes < 1:
         raise UserError("--num_processes must be at least 1")
     if options.images_per_second is not None and options.images_per_second <= 0:
@@ -63,8 +48,28 @@ def _plan(options: argparse.Namespace) -> None:
     picture = options.picture or Path(f"plan-{name}.png")
     with replaced_file(picture) as unfinished:
         draw(plan, name, unfinished)
+    if options.json:
+        print(to_json({**as_numbers(plan, options.images_per_second), "picture": str(picture)}))
+        return
     show(plan, options.images_per_second)
     print(f"\ncurves: {picture}")
+
+
+def as_numbers(plan: Plan, images_per_second: float | None = None) -> dict[str, Any]:
+    """For programs: the plan's attributes under their names (sizes and memory in bytes), hours, and complaints."""
+    shown = {field.name: getattr(plan, field.name) for field in fields(plan)}
+    del shown["recipe"], shown["lr_at"]
+    return {
+        **shown,
+        "data": asdict(plan.data),
+        "memory": plan.memory,
+        "hours": {device: plan.hours(rate) for device, rate in _rates(images_per_second).items()},
+        "complaints": complaints(plan),
+    }
+
+
+def _rates(images_per_second: float | None) -> dict[str, float]:
+    return {"given": images_per_second} if images_per_second else IMAGES_PER_SECOND
 
 
 def show(plan: Plan, images_per_second: float | None = None, console: Console | None = None) -> None:
@@ -75,7 +80,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
     peak = int(max(_steps(plan, 50 * _POINTS), key=plan.lr_at))
     sizes = sorted(set(plan.image_sizes))
     eval_size = recipe.eval_image_size or recipe.image_size
-    rates = {"given": images_per_second} if images_per_second else IMAGES_PER_SECOND
+    rates = _rates(images_per_second)
     rows = {
         "data": f"{data.train_images:,} training and {data.validation_images:,} validation images, "
         f"{data.labels:,} classes; {data.train_images - used:,} images of each epoch left out",

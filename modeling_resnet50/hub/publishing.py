@@ -21,7 +21,6 @@ from . import upload
 from .upload import FAREWELL, Item, enqueue, explain_failures, files_of, in_a_process, state_of, waiting
 
 
-EXIT_CODE_NOT_PUBLISHED = 69  # sysexits' EX_UNAVAILABLE: trained, but the Hub was out of reach
 SECONDS_FOR_THE_FIRST_ANSWER = 60.0
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 

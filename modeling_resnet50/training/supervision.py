@@ -23,6 +23,8 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from resnet50_cli.exit_codes import ExitCode
+
 from ..errors import UserError
 from ..files import replaced_file
 from ..recipe import Recipe
@@ -31,7 +33,6 @@ from .distributed import store_of_this_start
 from .run_folder import RunFolder
 
 
-EXIT_CODE_STOPPED = 75  # sysexits' EX_TEMPFAIL: nothing is wrong, try again
 SECONDS_BETWEEN_BEATS = 5.0
 SECONDS_BETWEEN_STATUSES = 60.0
 # torchrun passes Ctrl-C on to processes that a terminal has already told: within so long it is the same one.
@@ -46,7 +47,7 @@ class TrainingStopped(SystemExit):
     """A checkpoint stands, and the run can be resumed. Uncaught, it ends the process with exit code 75."""
 
     def __init__(self, reason: str):
-        super().__init__(EXIT_CODE_STOPPED)
+        super().__init__(ExitCode.STOPPED)
         self.reason = reason
 
 
@@ -221,7 +222,7 @@ class Supervisor:
     def _end(self, reason: str) -> None:
         self._fail(reason)
         print(f"[rank {self.rank}] error: {reason}", file=sys.stderr, flush=True)
-        os._exit(1)  # the main thread waits inside a library and hears nothing
+        os._exit(ExitCode.FAILED)  # the main thread waits inside a library and hears nothing
 
     # Status
 
