@@ -21,7 +21,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.epilog = "example: resnet50 prepare tiny-imagenet --to data/tiny-imagenet"
     command.usage = "resnet50 prepare WHAT …"
-    data_sets = command.add_subparsers(required=True, metavar="WHAT", dest="what", title="what")
+    data_sets = command.add_subparsers(
+        required=True, metavar="WHAT", dest="what", title="what", prog="resnet50 prepare"
+    )
     _add_tiny_imagenet(data_sets)
     _add_imagenet(data_sets)
     _add_folder(data_sets)
