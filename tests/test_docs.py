@@ -5,6 +5,7 @@ import re
 import shlex
 from dataclasses import MISSING, fields
 
+import pytest
 from conftest import PROJECT
 
 from modeling_resnet50.recipe import Recipe
