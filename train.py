@@ -141,7 +141,7 @@ def train(
         f"run folder {run.path}"
     )
 
-    def save(folder: Path, model: torch.nn.Module, epoch: int, prefix: str = "") -> None:
+    def save(folder: Path, model: transformers.PreTrainedModel, epoch: int, prefix: str = "") -> None:
         save_model(folder, model, recipe, run.history(), run.sessions(), epoch, prefix)
 
     while progress.epoch < recipe.num_train_epochs:
@@ -215,7 +215,7 @@ def train(
                     recalibrate_batch_norm(
                         average.module, data.train_loader, recipe.batch_norm_recalibration_steps, accelerator
                     )
-        results = {}
+        results: dict[str, float] = {}
         for prefix, candidate in candidates.items():
             broadcast_buffers(candidate)
             validated = evaluate_model(candidate, data.validation_loader, accelerator, flip=recipe.eval_flip)
@@ -235,7 +235,7 @@ def train(
         if accelerator.is_main_process:
             row["seconds"] = run.seconds() + metrics.seconds_of_epoch()
             scores = {prefix: recipe.score(row, prefix) for prefix in candidates}
-            better = max(scores, key=scores.get)
+            better = max(scores, key=scores.__getitem__)
             is_best = scores[better] > run.best_score(recipe) and is_finite(candidates[better])
             run.log(row)
             if is_best:

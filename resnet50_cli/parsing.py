@@ -54,7 +54,9 @@ class _HelpFormatter(argparse.HelpFormatter):
 class Version(argparse.Action):
     """The version, looked up only if it is asked for."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> NoReturn:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: str | None = None
+    ) -> NoReturn:
         print(f"resnet50 {importlib.metadata.version('modeling-resnet50')}")
         parser.exit()
 
@@ -62,7 +64,9 @@ class Version(argparse.Action):
 class PrintCompletion(argparse.Action):
     """A shell's completion script. It holds all names itself: completing starts no Python."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> NoReturn:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: str | None = None
+    ) -> NoReturn:
         try:
             import shtab
         except ImportError:
@@ -72,7 +76,7 @@ class PrintCompletion(argparse.Action):
         parser.exit()
 
 
-def _complete_files(parser: argparse.ArgumentParser, how: dict[str, str]) -> None:
+def _complete_files(parser: argparse.ArgumentParser, how: Any) -> None:
     """What is free text is a path as often as not."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):

@@ -147,6 +147,7 @@ def _predict(
 ) -> Predictions:
     class_map, label_names = class_map_of(classifier.label_names, dataset.features["label"].names)
     share = {"process_index": accelerator.process_index, "num_processes": accelerator.num_processes}
+    sampler: StreamedEvaluationSampler | EvaluationSampler
     if isinstance(dataset, StreamedSplit):
         sampler = StreamedEvaluationSampler(
             dataset.row_group_sizes, options.batch_size, num_workers=options.num_workers, **share
@@ -154,7 +155,7 @@ def _predict(
     else:
         sampler = EvaluationSampler(len(dataset), options.batch_size, **share)
     loader = make_loader(dataset, sampler, classifier.processor, accelerator.device, options.num_workers)
-    model = classifier.model.to(accelerator.device, memory_format=torch.channels_last)
+    model = classifier.model.to(accelerator.device).to(memory_format=torch.channels_last)
     if options.torch_compile:
         model.compile()
     shown = accelerator.is_main_process and sys.stderr.isatty()

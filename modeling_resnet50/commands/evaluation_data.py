@@ -96,4 +96,4 @@ def set_protocol(processor: BitImageProcessor, options: argparse.Namespace) -> N
     processor.size = {"shortest_edge": resize_size}
     processor.crop_size = {"height": image_size, "width": image_size}
     if options.interpolation is not None:
-        processor.resample = PIL_NUMBERS[options.interpolation]
+        processor.resample = PIL_NUMBERS[options.interpolation]  # type: ignore[assignment]  # saved as a number

@@ -38,10 +38,12 @@ def run(options: argparse.Namespace) -> None:
     known = data_size_of(recipe)
     if known is None and (options.num_train_images is None or options.num_labels is None):
         raise UserError(f"how large {recipe.dataset_name} is, is not known here: --num_train_images N --num_labels K")
-    train_images = options.num_train_images or known.train_images
+    train_images = options.num_train_images or known.train_images  # type: ignore[union-attr]  # as just seen
     validation_images = known.validation_images if known else train_images // 10
     data = DataSize(
-        train_images, options.num_validation_images or validation_images, options.num_labels or known.labels
+        train_images,
+        options.num_validation_images or validation_images,
+        options.num_labels or known.labels,  # type: ignore[union-attr]  # as just seen
     )
     plan = make_plan(recipe, data, options.num_processes)
     name = Path(options.recipe).stem

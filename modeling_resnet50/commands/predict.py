@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     classifier = open_classifier(options.model, options.trust_remote_code)
     set_protocol(classifier.processor, options)
     device = PartialState().device
-    model = classifier.model.to(device, memory_format=torch.channels_last)
+    model = classifier.model.to(device).to(memory_format=torch.channels_last)
     transform = evaluation_transform(*protocol(classifier.processor))
     mean, std = (
         torch.tensor(values, device=device).view(3, 1, 1)

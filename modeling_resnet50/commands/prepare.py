@@ -35,7 +35,7 @@ def _tiny_imagenet(options: argparse.Namespace) -> None:
             archive = _given(known, options.archives)
             _verify(archive, known, steps)
         else:
-            require_space(options.to, 2 * known.size, "downloading and extracting Tiny-ImageNet", options.to)
+            require_space(options.to, 2 * (known.size or 0), "downloading and extracting Tiny-ImageNet", options.to)
             archive = _by_http(known, options.url or known.url, options.to / "archives", steps)
         extract_tiny_imagenet(archive, options.to, steps)
     _check_and_pack(options, options.to, steps)
@@ -48,7 +48,9 @@ def _imagenet(options: argparse.Namespace) -> None:
     else:
         files = IMAGENET_1K
         if not all((options.to / split).is_dir() for split in ("train", "val")):
-            size = files.train.size + files.val.size  # images hardly shrink in an archive: as much again, extracted
+            size = (files.train.size or 0) + (
+                files.val.size or 0
+            )  # images hardly shrink in an archive: as much again, extracted
             needed, purpose = (
                 (2 * size, "downloading and extracting") if options.archives is None else (size, "extracting")
             )
@@ -143,7 +145,8 @@ def _given(known: KnownFile, folder: Path) -> Path:
     return folder / known.name
 
 
-def _by_http(known: KnownFile, url: str, folder: Path, steps: Steps) -> Path:
+def _by_http(known: KnownFile, url: str | None, folder: Path, steps: Steps) -> Path:
+    assert url is not None, "what has no address has an info-hash"
     with steps.bar("fetch", f"{known.name} from {url}") as on_progress:
         return download(url, folder / known.name, size=known.size, md5=known.md5, on_progress=on_progress)
 

@@ -95,10 +95,10 @@ def _show(item: Item, files: dict[str, Path], ours: set[str], as_json: bool) -> 
     if "remote" not in result:
         raise UserError(result.get("refused") or result.get("failure"))
     changes = compare(files, result["remote"] or {}, ours)
-    size = sum(files[name].stat().st_size for name in changes["added"] + changes["changed"])
+    to_send = sum(files[name].stat().st_size for name in changes["added"] + changes["changed"])
     if as_json:
         about = {"repo_id": item.repo_id, "revision": item.revision, "exists": result["remote"] is not None}
-        print(to_json({**about, **changes, "bytes": size}))
+        print(to_json({**about, **changes, "bytes": to_send}))
         return
     new = " (would be made)" if result["remote"] is None else ""
     print(f"{item.repo_id}, branch {item.revision}{new}")
@@ -107,7 +107,7 @@ def _show(item: Item, files: dict[str, Path], ours: set[str], as_json: bool) -> 
         size = f"{files[name].stat().st_size:>14,} bytes" if name in files else ""
         print(f"  {marks[name]} {name:40} {size}")
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in changes.items())
-    print(f"{counts}; {size:,} bytes to send. Nothing was sent.")
+    print(f"{counts}; {to_send:,} bytes to send. Nothing was sent.")
 
 
 def _remote(item: Item) -> dict[str, str] | None:

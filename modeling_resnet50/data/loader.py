@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -128,7 +128,10 @@ def _seed_generators(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-class DeviceLoader:
+SamplerType = TypeVar("SamplerType", bound=Sampler)
+
+
+class DeviceLoader(Generic[SamplerType]):
     """
     Iterates over normalised batches on the device.
 
@@ -157,7 +160,7 @@ class DeviceLoader:
     def __init__(
         self,
         batches: ImageBatches,
-        sampler: Sampler,
+        sampler: SamplerType,
         device: torch.device,
         image_mean: list[float],
         image_std: list[float],
@@ -188,7 +191,7 @@ class DeviceLoader:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         self.bad_images = []
         numbers = self.sampler.batch_numbers() if isinstance(self.sampler, EpochSampler) else range(len(self))
         for batch, number in zip(self.loader, numbers):
@@ -204,6 +207,7 @@ class DeviceLoader:
             pixels = normalize(batch["pixel_values"].to(self.device, non_blocking=True), self.mean, self.std)
             labels = targets = batch["labels"].to(self.device, non_blocking=True)
             if self.mixing is not None:
+                assert isinstance(self.sampler, EpochSampler)
                 pixels, targets = self.mixing(pixels, labels, self.sampler.epoch, number)
                 labels = targets.argmax(-1)
             yield {

@@ -85,7 +85,8 @@ class Supervisor:
         self._begun = False
         self._ended = threading.Event()
         self._batches = 0
-        self._group = self._store = None
+        self._group: Any = None
+        self._store: dist.Store | None = None
         if self.num_processes > 1:
             # Beside NCCL's, so that agreeing never waits for a GPU.
             self._group = dist.new_group(backend="gloo")
@@ -144,11 +145,11 @@ class Supervisor:
             values = torch.tensor(wishes)
             dist.all_reduce(values, dist.ReduceOp.MAX, group=self._group)
             wishes = values.tolist()
-        wish, checkpoint, trouble = wishes
+        wish, checkpoint_wanted, in_trouble = wishes
         stop = None
         if wish:
             stop = "the launcher has ended" if wish == _LAUNCHER_GONE else signal.Signals(wish).name
-        return Agreed(stop, bool(checkpoint), bool(trouble))
+        return Agreed(stop, bool(checkpoint_wanted), bool(in_trouble))
 
     # Signals
 
@@ -214,6 +215,7 @@ class Supervisor:
         return f"{waited}: all {self.num_processes} processes wait for each other after {fewest} batches"
 
     def _beats(self) -> list[tuple[int, int]]:
+        assert self._store is not None
         return [tuple(json.loads(self._store.get(str(rank)))) for rank in range(self.num_processes)]
 
     def _name(self, ranks: list[int]) -> str:
