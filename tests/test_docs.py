@@ -6,8 +6,10 @@ import shlex
 from dataclasses import MISSING, fields
 
 import pytest
+import yaml
 from conftest import PROJECT
 
+from modeling_resnet50 import __version__
 from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.recipe_file import parse_recipe
 from resnet50_cli import COMMANDS, create_parser
@@ -157,3 +159,9 @@ def test_recipe_of_ones_own_is_a_recipe(tmp_path):
     recipe = parse_recipe(["--config", str(path)])
     assert recipe.learning_rate == 0.01
     assert recipe.keep_last == 2
+
+
+def test_citation_is_of_this_version():
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert (citation["version"], citation["license"]) == (__version__, "Apache-2.0")
