@@ -22,7 +22,7 @@ from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.files import replaced_folder
 from modeling_resnet50.hub.model_folder import renew_card, save_model
 from modeling_resnet50.hub.pretrained import load_teacher, starting_model
-from modeling_resnet50.hub.publishing import EXIT_CODE_NOT_PUBLISHED, Publisher, fetch_backup
+from modeling_resnet50.hub.publishing import Publisher, fetch_backup
 from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training.averaging import create_average, freeze_batch_norm, recalibrate_batch_norm
@@ -42,6 +42,7 @@ from modeling_resnet50.training.profiling import ProfiledSteps
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import Agreed, Supervisor, TrainingStopped
 from modeling_resnet50.training.tracking import Tracker
+from resnet50_cli.exit_codes import ExitCode
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def main() -> None:
             raise
     accelerator.end_training()
     if not publisher.everything_is_sent:
-        sys.exit(EXIT_CODE_NOT_PUBLISHED)
+        sys.exit(ExitCode.NOT_PUBLISHED)
 
 
 def train(
@@ -138,7 +139,7 @@ def train(
     tracker.begin(data.label_names, resumed=checkpoint is not None)
     console.start(recipe, run, environment, plain_model, steps_per_epoch)
 
-    def save(folder: Path, model: torch.nn.Module, epoch: int, prefix: str = "") -> None:
+    def save(folder: Path, model: transformers.PreTrainedModel, epoch: int, prefix: str = "") -> None:
         save_model(folder, model, recipe, run.history(), run.sessions(), epoch, prefix)
 
     profiler.begin(guard, optimizer)
@@ -216,7 +217,7 @@ def train(
                     recalibrate_batch_norm(
                         average.module, data.train_loader, recipe.batch_norm_recalibration_steps, accelerator
                     )
-        results = {}
+        results: dict[str, float] = {}
         for prefix, candidate in candidates.items():
             broadcast_buffers(candidate)
             validated = evaluate_model(candidate, data.validation_loader, accelerator, flip=recipe.eval_flip)
@@ -236,7 +237,7 @@ def train(
         if accelerator.is_main_process:
             row["seconds"] = run.seconds() + metrics.seconds_of_epoch()
             scores = {prefix: recipe.score(row, prefix) for prefix in candidates}
-            better = max(scores, key=scores.get)
+            better = max(scores, key=scores.__getitem__)
             is_best = scores[better] > run.best_score(recipe) and is_finite(candidates[better])
             run.log(row)
             if is_best:

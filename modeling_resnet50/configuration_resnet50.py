@@ -107,7 +107,7 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
     zero_init_residual: bool = False
     pretrained_cfg: dict[str, Any] | None = None
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         for name in _DERIVED:
             kwargs.pop(name, None)
         if self.id2label is None:
@@ -173,7 +173,7 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
             },
         }
 
-    def validate_stages(self):
+    def validate_stages(self) -> None:
         """Every stage needs a width and at least one block, and a width must divide into the bottleneck's quarter."""
         if not self.depths or len(self.hidden_sizes) != len(self.depths):
             raise ValueError(
@@ -187,7 +187,7 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
         if self.stem_type == "deep" and self.embedding_size % 2:
             raise ValueError(f"the deep stem needs an even embedding_size, got {self.embedding_size}")
 
-    def validate_variant(self):
+    def validate_variant(self) -> None:
         """Values in their ranges, and no two options that contradict each other."""
         if self.hidden_act not in ACT2FN:
             raise ValueError(f"hidden_act {self.hidden_act!r} is not among {', '.join(ACT2FN)}")

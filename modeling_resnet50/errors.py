@@ -2,9 +2,13 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import NoReturn
+
+from resnet50_cli.exit_codes import ExitCode
 
 
 class UserError(ValueError):
@@ -13,14 +17,41 @@ class UserError(ValueError):
 
 @contextmanager
 def user_errors_exit_cleanly() -> Iterator[None]:
-    """Turn a `UserError` into one line on stderr and exit code 2. Any other exception keeps its traceback."""
+    """
+    Turn a `UserError` into one line on stderr and exit code 2. Any other exception keeps its traceback: what ends a
+    run of days must be in its log, and launchers report it.
+    """
     try:
         yield
     except UserError as error:
-        # Every rank speaks for itself: an unreadable image, say, is met by one rank only.
-        rank = f"[rank {os.environ['RANK']}] " if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
-        print(f"{rank}error: {error}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        _exit_with(f"error: {error}", ExitCode.USAGE)
+
+
+@contextmanager
+def errors_exit_cleanly(debug: bool = False) -> Iterator[None]:
+    """For commands that are soon run again: as above, and what is unexpected is one line too, with exit code 1.
+
+    Args:
+        debug: print the traceback first.
+    """
+    try:
+        with user_errors_exit_cleanly():
+            try:
+                yield
+            except Exception:
+                if debug:
+                    traceback.print_exc()
+                raise
+    except Exception as error:
+        more = "" if debug else "; run again with --debug for the traceback"
+        _exit_with(f"unexpected: {type(error).__name__}: {' '.join(str(error).split())}{more}", ExitCode.FAILED)
+
+
+def _exit_with(message: str, code: ExitCode) -> NoReturn:
+    # Every rank speaks for itself: an unreadable image, say, is met by one rank only.
+    rank = f"[rank {os.environ['RANK']}] " if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
+    print(f"{rank}{message}", file=sys.stderr, flush=True)
+    sys.exit(code)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

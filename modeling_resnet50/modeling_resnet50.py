@@ -6,9 +6,10 @@ Parameter names are torchvision's and timm's (`conv1.weight`, `layer1.0.conv1.we
 the base model: an inner `self.resnet50` would put a prefix before every name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,9 @@ from transformers.utils import can_return_tuple
 from .configuration_resnet50 import ResNet50Config
 
 
-def _convolution(config: ResNet50Config, in_channels: int, out_channels: int, kernel_size: int, **kwargs) -> nn.Conv2d:
+def _convolution(
+    config: ResNet50Config, in_channels: int, out_channels: int, kernel_size: int, **kwargs: Any
+) -> nn.Conv2d:
     """A convolution that keeps the size at stride 1. It has a bias only where it has taken a BatchNorm in."""
     padding = kernel_size // 2 * kwargs.get("dilation", 1)
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, bias=config.batch_norm_folded, **kwargs)
@@ -131,10 +134,25 @@ class ResNet50Block(GradientCheckpointingLayer):
         if stride != 1 or in_channels != out_channels:
             self.downsample = self._build_shortcut(config, in_channels, out_channels, stride, dilation)
 
+    def _build_branch(
+        self,
+        config: ResNet50Config,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        dilation: int,
+        first_dilation: int,
+    ) -> None:
+        raise NotImplementedError
+
+    def _branch(self, hidden_state: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def _build_shortcut(
         self, config: ResNet50Config, in_channels: int, out_channels: int, stride: int, dilation: int
     ) -> nn.Sequential:
         norm = _batch_norm(config, out_channels)
+        pool: nn.Module
         if not config.avg_down:
             return nn.Sequential(_convolution(config, in_channels, out_channels, 1, stride=stride), norm)
         if dilation > 1:  # no stride left, but timm pools all the same: over the pixel and its right and lower ones
@@ -153,7 +171,15 @@ class ResNet50Block(GradientCheckpointingLayer):
 class ResNet50Bottleneck(ResNet50Block):
     """1×1 convolution to reduce, 3×3 to process (and downsample: "v1.5"), 1×1 to restore."""
 
-    def _build_branch(self, config, in_channels, out_channels, stride, dilation, first_dilation):
+    def _build_branch(
+        self,
+        config: ResNet50Config,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        dilation: int,
+        first_dilation: int,
+    ) -> None:
         inner = out_channels // 4
         strides = (stride, 1) if config.downsample_in_bottleneck else (1, stride)
         self.conv1 = _convolution(config, in_channels, inner, 1, stride=strides[0])
@@ -164,7 +190,7 @@ class ResNet50Bottleneck(ResNet50Block):
         self.bn3 = _batch_norm(config, out_channels)
         # The block itself owns no parameter, and `_init_weights` never sees a module that owns none: the mark for
         # `zero_init_residual` has to sit on the BatchNorm.
-        self.bn3.ends_residual_branch = True
+        self.bn3.ends_residual_branch = True  # type: ignore[assignment]  # a mark, neither tensor nor module
 
     def _branch(self, hidden_state: Tensor) -> Tensor:
         hidden_state = self.activation(self.bn1(self.conv1(hidden_state)))
@@ -175,12 +201,20 @@ class ResNet50Bottleneck(ResNet50Block):
 class ResNet50BasicBlock(ResNet50Block):
     """Two 3×3 convolutions, the block of ResNet-18 and ResNet-34."""
 
-    def _build_branch(self, config, in_channels, out_channels, stride, dilation, first_dilation):
+    def _build_branch(
+        self,
+        config: ResNet50Config,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        dilation: int,
+        first_dilation: int,
+    ) -> None:
         self.conv1 = _convolution(config, in_channels, out_channels, 3, stride=stride, dilation=first_dilation)
         self.bn1 = _batch_norm(config, out_channels)
         self.conv2 = _convolution(config, out_channels, out_channels, 3, dilation=dilation)
         self.bn2 = _batch_norm(config, out_channels)
-        self.bn2.ends_residual_branch = True
+        self.bn2.ends_residual_branch = True  # type: ignore[assignment]  # as above
 
     def _branch(self, hidden_state: Tensor) -> Tensor:
         hidden_state = self.blur(self.activation(self.bn1(self.conv1(hidden_state))))
@@ -194,12 +228,12 @@ class ResNet50PreTrainedModel(PreTrainedModel):
     config_class = ResNet50Config
     base_model_prefix = ""  # flat names: base model and classifier share their keys
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ("image",)  # type: ignore[assignment]  # as transformers' own models have it
     supports_gradient_checkpointing = True
     _no_split_modules = ["ResNet50Bottleneck", "ResNet50BasicBlock"]
 
     @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
+    def _init_weights(self, module: nn.Module) -> None:
         # Convolutions: Kaiming fan-out (He et al. 2015). Linear: PyTorch's own default, uniform in ±1/sqrt(fan_in),
         # as torchvision and timm leave it. The `init` functions skip tensors that came from a checkpoint.
         if isinstance(module, nn.Conv2d):
@@ -212,15 +246,15 @@ class ResNet50PreTrainedModel(PreTrainedModel):
             starts_at_zero = self.config.zero_init_residual and getattr(module, "ends_residual_branch", False)
             init.constant_(module.weight, 0.0 if starts_at_zero else 1.0)
             init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+            for statistic in (module.running_mean, module.running_var, module.num_batches_tracked):
+                assert statistic is not None
+                (init.ones_ if statistic is module.running_var else init.zeros_)(statistic)
 
-    def _build_trunk(self, config: ResNet50Config):
+    def _build_trunk(self, config: ResNet50Config) -> None:
         """Stem, stages and pooling. Set on the model itself, not on a submodule, to keep the names flat."""
         channels, width = config.num_channels, config.embedding_size
         if config.stem_type == "deep":
-            self.conv1 = nn.Sequential(
+            self.conv1: nn.Module = nn.Sequential(
                 _convolution(config, channels, width // 2, 3, stride=2),
                 _batch_norm(config, width // 2),
                 _activation(config),
@@ -236,7 +270,7 @@ class ResNet50PreTrainedModel(PreTrainedModel):
         self.bn1 = _batch_norm(config, width)
         self.activation = _activation(config)
         if config.stem_type == "cifar":
-            self.maxpool = nn.Identity()
+            self.maxpool: nn.Module = nn.Identity()
         elif config.blur_pool:
             self.maxpool = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), ResNet50BlurPool(stride=2))
         else:
@@ -279,27 +313,29 @@ class ResNet50PreTrainedModel(PreTrainedModel):
             )
         keep_all = self.config.output_hidden_states if keep_all is None else keep_all
         hidden_state = self.maxpool(self.activation(self.bn1(self.conv1(pixel_values))))
-        hidden_states = (hidden_state,)
+        kept = [hidden_state] if keep_all else []
         for stage in range(len(self.config.depths)):
             hidden_state = getattr(self, f"layer{stage + 1}")(hidden_state)
-            hidden_states = (*hidden_states, hidden_state) if keep_all else None
-        return hidden_state, hidden_states
+            if keep_all:
+                kept.append(hidden_state)
+        return hidden_state, tuple(kept) if keep_all else None
 
-    def _set_gradient_checkpointing(
-        self, enable: bool = True, gradient_checkpointing_func: Callable = checkpoint, **kwargs
-    ):
+    def _set_gradient_checkpointing(  # type: ignore[override]  # the last argument is new in transformers 5.23
+        self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] = checkpoint, **kwargs: Any
+    ) -> None:
         super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
         # Checkpointing runs each block's forward twice; without these contexts BatchNorm would count the batch twice.
         for module in self.modules():
             if isinstance(module, ResNet50Block):
-                module._gradient_checkpointing_func = partial(
+                checkpointed: Any = module
+                checkpointed._gradient_checkpointing_func = partial(
                     gradient_checkpointing_func,
                     context_fn=lambda block=module: (nullcontext(), _buffers_put_aside(block)),
                 )
 
 
 @contextmanager
-def _buffers_put_aside(block: nn.Module):
+def _buffers_put_aside(block: nn.Module) -> Iterator[None]:
     """Within it, the block's BatchNorms update a copy of their running statistics, to be thrown away."""
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
     originals = [dict(norm.named_buffers()) for norm in norms]
@@ -332,7 +368,7 @@ class ResNet50Model(ResNet50PreTrainedModel):
 
     @can_return_tuple
     def forward(
-        self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs
+        self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs: Any
     ) -> BaseModelOutputWithPoolingAndNoAttention:
         last_hidden_state, hidden_states = self._run_trunk(pixel_values, output_hidden_states)
         return BaseModelOutputWithPoolingAndNoAttention(
@@ -358,7 +394,8 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
         super().__init__(config)
         self._build_trunk(config)
         num_features = config.hidden_sizes[-1] * (2 if config.global_pool == "catavgmax" else 1)
-        self.fc = nn.Linear(num_features, config.num_labels)
+        num_labels: Any = config.num_labels  # which transformers annotates as if it could be missing
+        self.fc = nn.Linear(num_features, num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -367,7 +404,7 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
         pixel_values: Tensor,
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> ImageClassifierOutputWithNoAttention:
         last_hidden_state, hidden_states = self._run_trunk(pixel_values, output_hidden_states)
         logits = self.fc(self.pool(last_hidden_state))
@@ -395,9 +432,10 @@ class ResNet50Backbone(BackboneMixin, ResNet50PreTrainedModel):
 
     @can_return_tuple
     @filter_output_hidden_states
-    def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
+    def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs: Any) -> BackboneOutput:
         _, hidden_states = self._run_trunk(pixel_values, keep_all=True)
-        feature_maps = tuple(
+        assert hidden_states is not None  # as they were asked for
+        feature_maps: Any = tuple(  # which transformers annotates as a tuple of one
             hidden_state for name, hidden_state in zip(self.stage_names, hidden_states) if name in self.out_features
         )
         return BackboneOutput(feature_maps=feature_maps, hidden_states=hidden_states)

@@ -160,7 +160,7 @@ class Recipe:
         "Weights to start from: a folder or an id on the Hub (of this library, timm or transformers), timm:NAME, or a "
         "file. The classifier is kept if the classes are the same, and new otherwise. Unset: from scratch.",
     )
-    config_overrides: dict | None = _field(
+    config_overrides: dict | None = _field(  # type: ignore[type-arg]  # the command line's parser knows the bare one
         None, "Fields of ResNet50Config that differ from its defaults, e.g. '{stem_type: cifar}'."
     )
     sync_batch_norm: bool = _field(False, "BatchNorm over the images of all processes instead of each one's own.")
@@ -178,7 +178,9 @@ class Recipe:
     optim: str = _field("sgd", "sgd, or any optimizer that timm creates, by name: lamb, lars, adamw, ….")
     momentum: float = _field(0.9, "Momentum of SGD and its kin.")
     nesterov: bool = _field(False, "Nesterov's momentum, for sgd.")
-    optim_args: dict | None = _field(None, "Further arguments of the optimizer, e.g. '{betas: [0.9, 0.99]}'.")
+    optim_args: dict | None = _field(  # type: ignore[type-arg]  # as above
+        None, "Further arguments of the optimizer, e.g. '{betas: [0.9, 0.99]}'."
+    )
     weight_decay: float = _field(1e-4, "L2 penalty, or decoupled decay where the optimizer has that.")
     weight_decay_on: Literal["all", "all_but_norm", "all_but_norm_and_bias"] = _field(
         "all", "Parameters that decay: all; without BatchNorm's; or also without the classifier's bias."
@@ -302,7 +304,7 @@ class Recipe:
     )
     hub_wait_minutes: float = _field(15.0, "At the end, wait so long for what the Hub has not yet taken.")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in _AT_LEAST_1:
             if getattr(self, name) is not None:
                 self._require(name, getattr(self, name) >= 1, "must be at least 1")
@@ -420,7 +422,7 @@ class Recipe:
         Raises:
             UserError: `config_overrides` has a field that the architecture does not have, or a value it cannot have.
         """
-        overrides = self.config_overrides or {}
+        overrides: dict[str, Any] = self.config_overrides or {}
         known = [f.name for f in fields(ResNet50Config) if f.name in ResNet50Config.__annotations__]
         for name in overrides:
             if name not in known:
@@ -428,7 +430,7 @@ class Recipe:
                     f"config_overrides: unknown field {name!r}{did_you_mean(name, known)} The architecture has: "
                     + ", ".join(known)
                 )
-        labels = {}
+        labels: dict[str, Any] = {}
         if label_names is not None:
             labels = {
                 "id2label": dict(enumerate(label_names)),

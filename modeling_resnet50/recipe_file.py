@@ -15,9 +15,10 @@ import re
 import sys
 import types
 import typing
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from huggingface_hub.errors import StrictDataclassFieldValidationError
@@ -27,7 +28,7 @@ from .errors import UserError, cause, did_you_mean
 from .recipe import Recipe
 
 
-_OPERATIONS = {
+_OPERATIONS: dict[type[ast.AST], Callable[..., float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -83,7 +84,7 @@ def parse_recipe(arguments: list[str] | None = None) -> Recipe:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _Parser(
-        Recipe,
+        Recipe,  # type: ignore[arg-type]  # to transformers, a dataclass is a type of its own
         description="Train a ResNet-50. Start it with `accelerate launch train.py …`, or with python for one process.",
         usage="train.py --config recipes/NAME.yaml [--FIELD VALUE ...]",
         allow_abbrev=False,
@@ -107,7 +108,7 @@ def _recipe(values: dict[str, Any]) -> Recipe:
     """Raises: UserError, for the first thing that is wrong with these fields."""
     numbers = {f.name: values.get(f.name, f.default) for f in fields(Recipe) if f.name in _KNOWN_NUMBERS}
     types_of = typing.get_type_hints(Recipe)
-    worked_out = {
+    worked_out: dict[str, Any] = {
         name: _calculate(name, value, numbers) if isinstance(value, str) and _accepts(types_of[name], float) else value
         for name, value in values.items()
     }
@@ -146,7 +147,7 @@ def _calculate(name: str, text: str, numbers: dict[str, float]) -> float:
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 as PyYAML reads it, but `1e-4` is a number, and a key given twice is an error."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
@@ -161,16 +162,16 @@ _Loader.add_implicit_resolver(
 
 class _Parser(HfArgumentParser):
     @staticmethod
-    def _parse_dataclass_field(parser, field):
+    def _parse_dataclass_field(parser: argparse.ArgumentParser, field: Field[Any]) -> None:
         # The parent strips `None` from the field's own type, which `strict` still needs.
         HfArgumentParser._parse_dataclass_field(parser, copy.copy(field))
-        action = parser._actions[-1]
+        action: Any = parser._actions[-1]
         if action.type is float and action.nargs is None:
             action.type = str  # a number or arithmetic, for `_calculate`
         elif action.type is dict:
             action.type = _mapping
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise UserError(message)
 
 

@@ -54,6 +54,12 @@ def test_imports_fall_one_way(path):
     assert imported <= ALLOWED[part], f"{part} imports {imported - ALLOWED[part]}"
 
 
+def test_of_the_command_line_the_package_knows_only_the_exit_codes():
+    for path in set(PACKAGE.rglob("*.py")) - {PACKAGE / "cli.py"}:
+        for module in re.findall(r"^\s*(?:from|import) (resnet50_cli\S*)", path.read_text(), re.MULTILINE):
+            assert module == "resnet50_cli.exit_codes", path
+
+
 def test_nothing_imports_train_py():
     for path in PACKAGE.rglob("*.py"):
         assert not re.search(r"^\s*(from|import) train\b", path.read_text(), re.MULTILINE)

@@ -19,20 +19,6 @@ from ..training.curves import Course, draw_comparison
 from ..training.run_folder import open_run
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.description = (
-        "Several runs side by side: their curves in one picture, the fields of the recipe in which they differ, and "
-        "their results. Runs that still train are compared as they stand."
-    )
-    command.epilog = "example: resnet50 compare runs/imagenet1k runs/rsb_a3"
-    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    command.add_argument(
-        "--output", type=Path, metavar="PNG", help="where the picture goes (default comparison.png; with --json none)"
-    )
-    command.add_argument("--json", action="store_true", help="a line of JSON for each run instead of the table")
-    command.set_defaults(run=_compare)
-
-
 @dataclass(frozen=True)
 class RunSummary:
     """
@@ -100,7 +86,8 @@ def differences(recipes: list[Recipe]) -> dict[str, list[Any]]:
     return {name: values for name, values in columns.items() if any(value != values[0] for value in values)}
 
 
-def _compare(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Compare runs, on the terminal and in a picture."""
     summaries = summarize(options.runs)
     picture = options.output or (None if options.json else Path("comparison.png"))
     if picture is not None:

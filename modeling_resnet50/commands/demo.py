@@ -14,28 +14,8 @@ from ..modeling_resnet50 import ResNet50ForImageClassification
 from .spaces import model_of
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.description = (
-        "Open a page on this machine: the top-5 of a picture, and where the model looked (Grad-CAM). It needs no "
-        "network, and is seen by nobody else. `resnet50 publish --space` puts the same page on the Hub."
-    )
-    command.epilog = "example: resnet50 demo runs/digits/best runs/digits/final"
-    command.add_argument("model", help="as for `resnet50 evaluate`, or the folder of a run")
-    command.add_argument("second", nargs="?", metavar="model2", help="another one, to compare")
-    command.add_argument(
-        "--examples",
-        type=Path,
-        metavar="FOLDER",
-        help="pictures to try; default: those of the model's folder or its data set, if they are on this disk",
-    )
-    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine)")
-    command.add_argument("--port", type=int, help="default: the first free one from 7860 on")
-    command.add_argument("--share", action="store_true", help="let Gradio's servers pass it on to the internet")
-    command.add_argument("--trust_remote_code", action="store_true", help="run the code that comes with other models")
-    command.set_defaults(run=_demo)
-
-
-def _demo(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Serve the page until Ctrl-C."""
     try:
         from ..hub.spaces.gradio_space import app
     except ImportError as error:

@@ -31,8 +31,6 @@ from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_
 from ..hub.classifiers import Classifier, open_classifier
 from ..hub.eval_results import protocol_in_words, write_eval_results
 from .evaluation_data import (
-    add_dataset_options,
-    add_protocol_options,
     class_map_of,
     load_split,
     make_loader,
@@ -46,48 +44,8 @@ from .evaluation_report import write_html_report
 _SHOWN = 5  # of the worst classes and confusions
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.description = (
-        "Top-1, top-5 and loss of models with 95 % intervals, each image once; calibration, the worst classes and "
-        "confusions; and whether one model is better than another. On several processes: "
-        "accelerate launch -m modeling_resnet50.cli evaluate …"
-    )
-    command.epilog = "example: resnet50 evaluate runs/digits/best --dataset digits --output evaluation"
-    command.add_argument(
-        "models",
-        nargs="+",
-        metavar="model",
-        help="a folder or an id on the Hub (of this library, transformers or timm), timm:NAME, a file of weights "
-        "under torchvision's names, or an exported ONNX file; several are compared",
-    )
-    add_dataset_options(command, required=False)
-    command.add_argument(
-        "--suite", choices=["robustness", *SUITES], help="test sets of ImageNet's classes: all that are there, or one"
-    )
-    command.add_argument("--suite_root", type=Path, metavar="DIR", help="where they lie, a folder for each")
-    command.add_argument("--streaming", action="store_true", help="read parquet shards where they are")
-    add_protocol_options(command)
-    command.add_argument(
-        "--mixed_precision", choices=["no", "bf16", "fp16"], help="default: accelerate's configuration"
-    )
-    command.add_argument("--torch_compile", action="store_true", help="compile the models first")
-    command.add_argument("--flip", action="store_true", help="mean of the logits of each image and its mirror image")
-    command.add_argument(
-        "--metrics",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="further modules of `evaluate`: names on the Hub, or folders",
-    )
-    command.add_argument("--trust_remote_code", action="store_true", help="run the code that comes with other models")
-    command.add_argument(
-        "--output", type=Path, metavar="DIR", help="write results.json, and the same as the Hub's model cards have it"
-    )
-    command.add_argument("--json", action="store_true", help="print a line of JSON for each model instead")
-    command.set_defaults(run=_evaluate)
-
-
-def _evaluate(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Judge models, on all processes."""
     if len(set(options.models)) < len(options.models):
         raise UserError("a model is given twice")
     if options.dataset is None and options.suite is None:
@@ -189,6 +147,7 @@ def _predict(
 ) -> Predictions:
     class_map, label_names = class_map_of(classifier.label_names, dataset.features["label"].names)
     share = {"process_index": accelerator.process_index, "num_processes": accelerator.num_processes}
+    sampler: StreamedEvaluationSampler | EvaluationSampler
     if isinstance(dataset, StreamedSplit):
         sampler = StreamedEvaluationSampler(
             dataset.row_group_sizes, options.batch_size, num_workers=options.num_workers, **share
@@ -196,7 +155,7 @@ def _predict(
     else:
         sampler = EvaluationSampler(len(dataset), options.batch_size, **share)
     loader = make_loader(dataset, sampler, classifier.processor, accelerator.device, options.num_workers)
-    model = classifier.model.to(accelerator.device, memory_format=torch.channels_last)
+    model = classifier.model.to(accelerator.device).to(memory_format=torch.channels_last)
     if options.torch_compile:
         model.compile()
     shown = accelerator.is_main_process and sys.stderr.isatty()

@@ -16,34 +16,6 @@ from ..errors import UserError
 from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS
 
 
-def add_dataset_options(command, required: bool) -> None:
-    command.add_argument(
-        "--dataset",
-        required=required,
-        help="a data set on the Hub, a folder of class folders or parquet files, or 'digits'",
-    )
-    command.add_argument("--dataset_config", help="configuration of the data set on the Hub")
-    command.add_argument("--split", help="default: the validation split, or the only one there is")
-    command.add_argument(
-        "--image_column_name", "--image_column", dest="image_column", help="default: the only image column"
-    )
-    command.add_argument(
-        "--label_column_name",
-        "--label_column",
-        dest="label_column",
-        help="default: the only class-label column, or 'label'",
-    )
-    command.add_argument("--batch_size", type=int, default=64, help="images per process at once (default 64)")
-    command.add_argument("--num_workers", type=int, default=2, help="processes that decode images (default 2)")
-
-
-def add_protocol_options(command) -> None:
-    group = command.add_argument_group("image preparation", "default: as the model's own processor has it")
-    group.add_argument("--image_size", type=int, help="side of the central square, in pixels")
-    group.add_argument("--crop_ratio", type=float, help="of that side to the short side before the crop, e.g. 0.875")
-    group.add_argument("--interpolation", choices=list(PIL_NUMBERS))
-
-
 def load_split(options: argparse.Namespace, split: str | None) -> datasets.Dataset:
     if options.batch_size < 1 or options.num_workers < 0:
         raise UserError("--batch_size must be at least 1 and --num_workers at least 0")
@@ -106,7 +78,7 @@ def protocol(processor: BitImageProcessor) -> tuple[int, int, str]:
 
 def set_protocol(processor: BitImageProcessor, options: argparse.Namespace) -> None:
     """
-    Change what the options of `add_protocol_options` say; of a new size, the ratio stays as it was.
+    Change what the options of image preparation say; of a new size, the ratio stays as it was.
 
     Raises:
         UserError: no such size or ratio.
@@ -124,4 +96,4 @@ def set_protocol(processor: BitImageProcessor, options: argparse.Namespace) -> N
     processor.size = {"shortest_edge": resize_size}
     processor.crop_size = {"height": image_size, "width": image_size}
     if options.interpolation is not None:
-        processor.resample = PIL_NUMBERS[options.interpolation]
+        processor.resample = PIL_NUMBERS[options.interpolation]  # type: ignore[assignment]  # saved as a number

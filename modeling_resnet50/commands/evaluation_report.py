@@ -29,6 +29,7 @@ def write_html_report(
     processor = classifier.processor
     transform = evaluation_transform(*protocol(processor))
     mean, std = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
+    device: Any = classifier.model.device
     has_maps = isinstance(classifier.model, ResNet50ForImageClassification | ResNetForImageClassification)
 
     def pixels(row: int) -> torch.Tensor:
@@ -38,7 +39,6 @@ def write_html_report(
         return PIL.Image.fromarray(pixels(row).permute(1, 2, 0).numpy())
 
     def cam(row: int, label: int) -> np.ndarray:
-        device = classifier.model.device
         pixel_values = normalize(pixels(row), mean, std)[None].to(device)
         return grad_cam(classifier.model, pixel_values, torch.tensor([label], device=device))[0].cpu().numpy()
 

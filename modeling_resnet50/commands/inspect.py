@@ -45,34 +45,8 @@ _EXPLAINED = 8
 _ENOUGH_IMAGES = 32  # of a batch, to show some
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.description = (
-        "Shapes, parameters, FLOPs and time of a network's stages; its first filters; training images as it gets "
-        "them; and where it looks (Grad-CAM): a table, one HTML page, and PNGs. Images come from a run's recipe, or "
-        "from --config, and its fields can be given too: --dataset_name FOLDER."
-    )
-    command.epilog = "example: resnet50 inspect runs/digits"
-    command.allow_abbrev = False  # what is not an option here is a field of the recipe
-    command.add_argument("model", help="folder of a run, whose best/ is taken; or a model as for `resnet50 evaluate`")
-    command.add_argument("--config", type=Path, metavar="RECIPE", help="whose images to show; default: the run's own")
-    command.add_argument("--samples", type=int, metavar="N", help=f"training images to show (default {_SAMPLES})")
-    command.add_argument("--epoch", type=int, default=1, help="they are seen in, counted from 1 (default 1)")
-    command.add_argument(
-        "--images", nargs="+", metavar="FILE", help="for Grad-CAM; default: some of the recipe's validation images"
-    )
-    command.add_argument(
-        "--image_size",
-        type=int,
-        help="in the table and for Grad-CAM, in pixels; default: as the model's processor says",
-    )
-    command.add_argument("--batch_size", type=int, default=1, help="images at once when time is taken (default 1)")
-    command.add_argument("--output", type=Path, metavar="DIR", help="for page and pictures (default inspection-NAME)")
-    command.add_argument("--trust_remote_code", action="store_true", help="run the code that comes with other models")
-    command.add_argument("--json", action="store_true", help="print a line of JSON instead of the table")
-    command.set_defaults(run=_inspect, passes_on=True, crop_ratio=None, interpolation=None)
-
-
-def _inspect(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Inspect a model, on the terminal and on a page."""
     # Everything that can be wrong is found before the work begins.
     if options.batch_size < 1:
         raise UserError("--batch_size must be at least 1")

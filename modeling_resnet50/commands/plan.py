@@ -1,13 +1,16 @@
 """`resnet50 plan`: what a recipe will do and take, on one screen and in one picture."""
 
 import argparse
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
 from ..errors import UserError
+from ..evaluation.results import to_json
 from ..files import replaced_file
 from ..plan import (
     IMAGES_PER_SECOND,
@@ -28,37 +31,8 @@ from .plan_nodes import draw_scaling, show_scaling
 _POINTS = 2000  # of a curve
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.description = (
-        "Steps, learning rate, memory, time and disk of a recipe, worked out without data or GPU, and complaints "
-        "about what looks wrong. Fields of the recipe can be given too: --total_train_batch_size 512."
-    )
-    command.epilog = (
-        "examples: resnet50 plan recipes/rsb_a2.yaml --num_processes 8; resnet50 plan recipes/nvidia_90.yaml --nodes 4"
-    )
-    command.allow_abbrev = False  # what is not an option here is a field of the recipe
-    command.add_argument("recipe", help="a recipe's YAML file")
-    command.add_argument("--num_processes", type=int, help="devices that share the work (default 8)")
-    command.add_argument("--nodes", type=int, help="instead: how it scales over nodes, up to 1024 GPUs")
-    command.add_argument("--gpus_per_node", type=int, default=8, help="with --nodes (default 8)")
-    command.add_argument("--network", type=float, default=400, help="with --nodes: Gbit/s of a node (default 400)")
-    command.add_argument(
-        "--device",
-        choices=list(IMAGES_PER_SECOND),
-        default="A100",
-        help="with --nodes (default A100)",
-    )
-    command.add_argument("--num_train_images", type=int, help="default: known for the usual data sets")
-    command.add_argument("--num_validation_images", type=int, help="default: known, or a tenth of the training images")
-    command.add_argument("--num_labels", type=int, help="default: known for the usual data sets")
-    command.add_argument(
-        "--images_per_second", type=float, help="measured on one device, at 224 pixels: for a time of your own"
-    )
-    command.add_argument("--picture", type=Path, help="PNG of the curves (default plan-NAME.png)")
-    command.set_defaults(run=_plan, passes_on=True)
-
-
-def _plan(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Plan a recipe, on the terminal and as a picture."""
     for name in ("num_processes", "nodes", "gpus_per_node"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UserError(f"--{name} must be at least 1")
@@ -71,10 +45,12 @@ def _plan(options: argparse.Namespace) -> None:
     known = data_size_of(recipe)
     if known is None and (options.num_train_images is None or options.num_labels is None):
         raise UserError(f"how large {recipe.dataset_name} is, is not known here: --num_train_images N --num_labels K")
-    train_images = options.num_train_images or known.train_images
+    train_images = options.num_train_images or known.train_images  # type: ignore[union-attr]  # as just seen
     validation_images = known.validation_images if known else train_images // 10
     data = DataSize(
-        train_images, options.num_validation_images or validation_images, options.num_labels or known.labels
+        train_images,
+        options.num_validation_images or validation_images,
+        options.num_labels or known.labels,  # type: ignore[union-attr]  # as just seen
     )
     name = Path(options.recipe).stem
     if options.nodes:
@@ -90,8 +66,28 @@ def _plan(options: argparse.Namespace) -> None:
         picture = options.picture or Path(f"plan-{name}.png")
         with replaced_file(picture) as unfinished:
             draw(plan, name, unfinished)
+        if options.json:
+            print(to_json({**as_numbers(plan, options.images_per_second), "picture": str(picture)}))
+            return
         show(plan, options.images_per_second)
     print(f"\ncurves: {picture}")
+
+
+def as_numbers(plan: Plan, images_per_second: float | None = None) -> dict[str, Any]:
+    """For programs: the plan's attributes under their names (sizes and memory in bytes), hours, and complaints."""
+    shown = {field.name: getattr(plan, field.name) for field in fields(plan)}
+    del shown["recipe"], shown["lr_at"]
+    return {
+        **shown,
+        "data": asdict(plan.data),
+        "memory": plan.memory,
+        "hours": {device: plan.hours(rate) for device, rate in _rates(images_per_second).items()},
+        "complaints": complaints(plan),
+    }
+
+
+def _rates(images_per_second: float | None) -> dict[str, float]:
+    return {"given": images_per_second} if images_per_second else IMAGES_PER_SECOND
 
 
 def show(plan: Plan, images_per_second: float | None = None, console: Console | None = None) -> None:
@@ -102,7 +98,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
     peak = int(max(_steps(plan, 50 * _POINTS), key=plan.lr_at))
     sizes = sorted(set(plan.image_sizes))
     eval_size = recipe.eval_image_size or recipe.image_size
-    rates = {"given": images_per_second} if images_per_second else IMAGES_PER_SECOND
+    rates = _rates(images_per_second)
     rows = {
         "data": f"{data.train_images:,} training and {data.validation_images:,} validation images, "
         f"{data.labels:,} classes; {data.train_images - used:,} images of each epoch left out",

@@ -9,41 +9,25 @@ import torch
 from accelerate import PartialState
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from resnet50_cli.exit_codes import ExitCode
+
 from ..data.transforms import UNREADABLE, decode_image, evaluation_transform, normalize
 from ..errors import UserError
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
-from .evaluation_data import add_protocol_options, protocol, set_protocol
-
-
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.description = "The most likely classes of images, with their probabilities."
-    command.epilog = "example: resnet50 predict user/name photos/ --topk 3"
-    command.add_argument("model", help="as for `resnet50 evaluate`")
-    command.add_argument(
-        "images",
-        nargs="+",
-        metavar="image",
-        help="a file; a folder, with all below it; a pattern such as 'photos/*.jpg'; or -, for paths from standard "
-        "input, one a line. One that cannot be read is named, the others go on, and the exit code is 1",
-    )
-    command.add_argument("--topk", type=int, default=5, help="classes to show (default 5)")
-    command.add_argument("--batch_size", type=int, default=32, help="images at once (default 32)")
-    add_protocol_options(command)
-    command.add_argument("--trust_remote_code", action="store_true", help="run the code that comes with other models")
-    command.add_argument("--json", action="store_true", help="print a line of JSON for each image")
-    command.set_defaults(run=_predict)
+from .evaluation_data import protocol, set_protocol
 
 
 @torch.inference_mode()
-def _predict(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Name what images show."""
     if options.topk < 1 or options.batch_size < 1:
         raise UserError("--topk and --batch_size must be at least 1")
     paths = [path for argument in options.images for path in _paths(argument)]
     classifier = open_classifier(options.model, options.trust_remote_code)
     set_protocol(classifier.processor, options)
     device = PartialState().device
-    model = classifier.model.to(device, memory_format=torch.channels_last)
+    model = classifier.model.to(device).to(memory_format=torch.channels_last)
     transform = evaluation_transform(*protocol(classifier.processor))
     mean, std = (
         torch.tensor(values, device=device).view(3, 1, 1)
@@ -72,7 +56,7 @@ def _predict(options: argparse.Namespace) -> None:
             answers = [(classifier.label_names[label], score) for label, score in zip(image_classes, image_scores)]
             _show(path, answers, options.json)
     if any_unreadable:
-        sys.exit(1)
+        sys.exit(ExitCode.FAILED)
 
 
 def _paths(argument: str) -> list[str]:

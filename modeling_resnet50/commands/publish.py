@@ -11,9 +11,12 @@ from filelock import Timeout
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
+from resnet50_cli.exit_codes import ExitCode
+
 from ..errors import UserError
+from ..evaluation.results import to_json
 from ..hub.model_folder import load_model, renew_card
-from ..hub.publishing import EXIT_CODE_NOT_PUBLISHED, model_files
+from ..hub.publishing import model_files
 from ..hub.upload import (
     EXIT_REFUSED,
     Item,
@@ -29,34 +32,14 @@ from ..hub.upload import (
 )
 from ..recipe import Recipe
 from ..training.run_folder import RunFolder, is_run, open_run
-from .spaces import add_space_options, write_space
+from .spaces import write_space
 
 
 _MARKS = {"added": "+", "changed": "~", "deleted": "-", "same": "="}
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.description = (
-        "Send a model to the Hub, or what a run could not send: only what differs, in one commit. Of a run, best/ is "
-        "sent. With --space or --static-space, send a page instead, on which visitors ask the model about pictures."
-    )
-    command.epilog = (
-        "examples: resnet50 publish runs/imagenet1k --to user/resnet50-imagenet1k --dry-run · "
-        "resnet50 publish runs/imagenet1k --space user/ask-resnet50"
-    )
-    command.add_argument("folder", type=Path, help="folder of a run, or of a model; for a Space also a model's id")
-    command.add_argument("--to", metavar="USER/NAME", help="repository; default: the run's hub_model_id")
-    command.add_argument("--revision", default="main", help="branch (default main)")
-    command.add_argument("--tag", help="put on the commit, e.g. v1.0")
-    command.add_argument("--message", default="Upload by resnet50 publish", help="of the commit")
-    command.add_argument("--private", action="store_true", default=None, help="if the repository has to be made")
-    command.add_argument("--minutes", type=float, default=15.0, help="to go on trying (default 15)")
-    command.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
-    add_space_options(command)
-    command.set_defaults(run=_publish)
-
-
-def _publish(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Send a run's best model, or a model's folder; or a Space that asks it."""
     with tempfile.TemporaryDirectory() as temporary:
         if options.space or options.static_space:
             space = write_space(options, Path(temporary))
@@ -83,11 +66,11 @@ def _deliver(
 ) -> None:
     """Send files by the queue in `folder`; or show what that would change."""
     if options.dry_run:
-        _show(item, files | growing, published(folder, item.repo_id))
+        _show(item, files | growing, published(folder, item.repo_id), options.json)
         return
     folder.mkdir(exist_ok=True)
     enqueue(folder, item, files, growing)
-    _send(folder, 60 * options.minutes)
+    _send(folder, 60 * options.minutes, options.json)
 
 
 def _renamed(run: RunFolder, recipe: Recipe, folder: Path) -> Path:
@@ -98,8 +81,8 @@ def _renamed(run: RunFolder, recipe: Recipe, folder: Path) -> Path:
     return folder
 
 
-def _send(folder: Path, seconds: float) -> None:
-    uploader = Uploader(folder, seconds, shown=True)
+def _send(folder: Path, seconds: float, as_json: bool) -> None:
+    uploader = Uploader(folder, seconds, shown=not as_json)
     uploader.nothing_more_comes()
     known = len(read_records(folder))
     try:
@@ -107,22 +90,30 @@ def _send(folder: Path, seconds: float) -> None:
     except Timeout as error:
         raise UserError(f"{folder} is being published by another process: wait for it, or stop it") from error
     for record in read_records(folder)[known:]:
+        if as_json:
+            print(to_json(record))
+            continue
         changes = f"{record['changes']} files changed" if record["changes"] else "was there already"
         print(f"{record['message']} → {record['url']} ({changes})")
     if code == EXIT_REFUSED:
         raise UserError(state_of(folder)["trouble"])
     if code:
         print(f"not yet published: {state_of(folder)['trouble']}", file=sys.stderr)
-        sys.exit(EXIT_CODE_NOT_PUBLISHED)
+        sys.exit(ExitCode.NOT_PUBLISHED)
 
 
-def _show(item: Item, files: dict[str, Path], ours: set[str]) -> None:
+def _show(item: Item, files: dict[str, Path], ours: set[str], as_json: bool) -> None:
     """The tree as it would be, and how it differs from what is there."""
     result = explain_failures(item.repo_id, lambda: {"remote": _remote(item)})
     if "remote" not in result:
         raise UserError(result.get("refused") or result.get("failure"))
     remote = result["remote"] or {}
     changes = compare(files, remote, ours_in(item, remote, ours))
+    to_send = sum(files[name].stat().st_size for name in changes["added"] + changes["changed"])
+    if as_json:
+        about = {"repo_id": item.repo_id, "revision": item.revision, "exists": result["remote"] is not None}
+        print(to_json({**about, **changes, "bytes": to_send}))
+        return
     new = " (would be made)" if result["remote"] is None else ""
     print(f"{item.repo_id}, branch {item.revision}{new}")
     marks = {name: _MARKS[kind] for kind, names in changes.items() for name in names}
@@ -130,8 +121,7 @@ def _show(item: Item, files: dict[str, Path], ours: set[str]) -> None:
         size = f"{files[name].stat().st_size:>14,} bytes" if name in files else ""
         print(f"  {marks[name]} {name:40} {size}")
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in changes.items())
-    size = sum(files[name].stat().st_size for name in changes["added"] + changes["changed"])
-    print(f"{counts}; {size:,} bytes to send. Nothing was sent.")
+    print(f"{counts}; {to_send:,} bytes to send. Nothing was sent.")
 
 
 def _remote(item: Item) -> dict[str, str] | None:

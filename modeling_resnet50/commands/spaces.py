@@ -16,34 +16,6 @@ from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..training.run_folder import is_run, open_run
 
 
-def add_space_options(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group(
-        "a page that asks the model",
-        "PLACE is a Space, user/name, or a folder to write, ./name. Where the model is on the Hub – by its id, --to "
-        "or the run's hub_model_id – the page takes it from there; else it carries it along.",
-    )
-    kinds = group.add_mutually_exclusive_group()
-    kinds.add_argument("--space", metavar="PLACE", help="run by a server, with Gradio: top-5 and Grad-CAM")
-    kinds.add_argument(
-        "--static-space",
-        "--static_space",
-        metavar="PLACE",
-        help="run in the visitor's browser, by transformers.js; needs pip install 'modeling-resnet50[onnx]'",
-    )
-    group.add_argument("--compare", metavar="MODEL", help="--space: a second model, beside the first")
-    group.add_argument("--examples", type=Path, metavar="FOLDER", help="pictures to try, shown to everybody")
-    group.add_argument(
-        "--fp32", action="store_true", help="--static-space: single precision instead of half, and twice the download"
-    )
-    group.add_argument(
-        "--transformers-js",
-        "--transformers_js",
-        type=Path,
-        metavar="NODE_MODULES",
-        help="--static-space: carry transformers.js along, from where npm has put it, instead of using a CDN",
-    )
-
-
 def write_space(options: argparse.Namespace, scratch: Path) -> tuple[Item, dict[str, Path]] | None:
     """
     The Space that is asked for.

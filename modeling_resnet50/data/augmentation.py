@@ -27,7 +27,7 @@ def image_size_at(recipe: Recipe, epoch: int) -> int:
     Args:
         epoch: counted from 1.
     """
-    if recipe.image_size_start is None:
+    if recipe.image_size_start is None or recipe.image_size_ramp is None:
         return recipe.image_size
     first, last = recipe.image_size_ramp
     before = epoch - 1

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -159,7 +159,10 @@ def _seed_generators(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-class DeviceLoader:
+SamplerType = TypeVar("SamplerType", bound=Sampler)
+
+
+class DeviceLoader(Generic[SamplerType]):
     """
     Iterates over normalised batches on the device.
 
@@ -188,7 +191,7 @@ class DeviceLoader:
     def __init__(
         self,
         batches: ImageBatches,
-        sampler: Sampler,
+        sampler: SamplerType,
         device: torch.device,
         image_mean: list[float],
         image_std: list[float],
@@ -219,7 +222,7 @@ class DeviceLoader:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         self.bad_images = []
         numbers = self.sampler.batch_numbers() if isinstance(self.sampler, EpochSampler) else range(len(self))
         for batch, number in zip(self.loader, numbers):
@@ -235,6 +238,7 @@ class DeviceLoader:
             pixels = normalize(batch["pixel_values"].to(self.device, non_blocking=True), self.mean, self.std)
             labels = targets = batch["labels"].to(self.device, non_blocking=True)
             if self.mixing is not None:
+                assert isinstance(self.sampler, EpochSampler)
                 pixels, targets = self.mixing(pixels, labels, self.sampler.epoch, number)
                 labels = targets.argmax(-1)
             yield {

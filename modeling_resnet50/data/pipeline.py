@@ -10,7 +10,7 @@ from ..recipe import Recipe
 from .augmentation import TrainingTransform
 from .loader import DeviceLoader, ImageBatches
 from .mixing import Mixing
-from .sampling import EvaluationSampler, TrainSampler
+from .sampling import EpochSampler, EvaluationSampler, TrainSampler
 from .sources import load_train_and_validation, open_streamed_train_and_validation
 from .streaming import StreamedEvaluationSampler, StreamedImageBatches, StreamSampler
 from .transforms import evaluation_resize_size, evaluation_transform, nvimgcodec_is_installed
@@ -28,7 +28,7 @@ class TrainingData:
         num_train_images, num_validation_images: in all.
     """
 
-    train_loader: DeviceLoader
+    train_loader: DeviceLoader[EpochSampler]
     validation_loader: DeviceLoader
     label_names: list[str]
     num_train_images: int
@@ -56,7 +56,7 @@ def load_training_data(
     batching = (recipe.total_train_batch_size, recipe.seed)
     if recipe.streaming:
         train_set, validation_set = open_streamed_train_and_validation(recipe)
-        train_sampler = StreamSampler(
+        train_sampler: EpochSampler = StreamSampler(
             train_set.row_group_sizes,
             *batching,
             shuffle_buffer=recipe.shuffle_buffer,
@@ -64,10 +64,10 @@ def load_training_data(
             num_streams=num_processes * max(1, num_workers),
             **share,
         )
-        eval_sampler = StreamedEvaluationSampler(
+        eval_sampler: StreamedEvaluationSampler | EvaluationSampler = StreamedEvaluationSampler(
             validation_set.row_group_sizes, eval_batch_size, num_workers=num_workers, **share
         )
-        images = StreamedImageBatches
+        images: type[ImageBatches] = StreamedImageBatches
     else:
         train_set, validation_set = load_train_and_validation(recipe)
         train_sampler = TrainSampler(

@@ -385,7 +385,9 @@ class StreamedImageBatches(ImageBatches):
         self.on_bad_image = on_bad_image
         self.jpeg_decoder = jpeg_decoder
 
-    def __getitems__(self, batch: StreamedBatch) -> dict[str, Tensor | list[str]] | UserError:
+    def __getitems__(  # type: ignore[override]  # the batches of another kind of sampler
+        self, batch: StreamedBatch
+    ) -> dict[str, Tensor | list[str]] | UserError:
         try:
             self.images.hold(batch.stream, batch.row_groups)
             return super().__getitems__([(batch.epoch, index) for index in batch.indices])

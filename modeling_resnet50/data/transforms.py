@@ -203,7 +203,7 @@ def _is_turned(data: bytes) -> bool:
 
 def _decode_by_pil(data: bytes) -> np.ndarray:
     with _quiet():
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
         image.load()
         orientation = _orientation(image)
     if image.mode in ("I", "F"):

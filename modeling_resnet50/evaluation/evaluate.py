@@ -16,7 +16,7 @@ from .predictions import Predictions
 
 @torch.inference_mode()
 def forward_batches(
-    model: nn.Module, loader: DeviceLoader, accelerator: Accelerator, flip: bool = False
+    model: nn.Module, loader: DeviceLoader[Any], accelerator: Accelerator, flip: bool = False
 ) -> Iterator[tuple[dict[str, Any], Tensor]]:
     """
     This process's batches, each with its logits, float32 `(batch, num_labels)`, on the device.
@@ -44,7 +44,7 @@ def forward_batches(
 
 @torch.inference_mode()
 def evaluate_model(
-    model: nn.Module, loader: DeviceLoader, accelerator: Accelerator, flip: bool = False
+    model: nn.Module, loader: DeviceLoader[Any], accelerator: Accelerator, flip: bool = False
 ) -> dict[str, float]:
     """
     Top-1, top-5 and loss over all images of all processes' loaders, each image exactly once.
@@ -55,28 +55,30 @@ def evaluate_model(
     Returns:
         `{"val_loss": nats, "val_top1": share, "val_top5": share}`, the same on every process.
     """
-    top_classes, labels, log_probabilities = [], [], []
+    top_classes: list[Tensor] = []
+    labels: list[Tensor] = []
+    log_probabilities: list[Tensor] = []
     for batch, logits in forward_batches(model, loader, accelerator, flip):
         target = batch["labels"]
         top_classes.append(logits.topk(min(5, logits.shape[-1])).indices)
         log_probabilities.append(logits.log_softmax(-1).gather(-1, target[:, None]).squeeze(-1).double())
         labels.append(target)
 
-    top_classes, labels, log_probabilities = (
+    all_top_classes, all_labels, all_log_probabilities = (
         _gather_ragged(torch.cat(parts), accelerator).cpu().numpy()
         for parts in (top_classes, labels, log_probabilities)
     )
     accuracy = TopKAccuracy(keep_in_memory=True)
-    accuracy.add_batch(predictions=top_classes, references=labels)
+    accuracy.add_batch(predictions=all_top_classes, references=all_labels)
     loss = CrossEntropy(keep_in_memory=True)
-    loss.add_batch(log_probabilities=log_probabilities, references=labels)
+    loss.add_batch(log_probabilities=all_log_probabilities, references=all_labels)
     results = {**accuracy.compute(), **loss.compute()}
     return {"val_loss": results["loss"], "val_top1": results["top1"], "val_top5": results["top5"]}
 
 
 def predict(
     model: nn.Module,
-    loader: DeviceLoader,
+    loader: DeviceLoader[Any],
     accelerator: Accelerator,
     label_names: list[str],
     class_map: Tensor | None = None,
@@ -95,7 +97,9 @@ def predict(
     Returns:
         The same on every process.
     """
-    logits, labels, indices = [], [], []
+    logits: list[Tensor] = []
+    labels: list[Tensor] = []
+    indices: list[int] = []
     for batch, batch_logits in forward_batches(model, loader, accelerator, flip):
         logits.append(batch_logits.cpu())
         labels.append(batch["labels"].cpu())
@@ -104,14 +108,14 @@ def predict(
     if not logits:  # more processes than images
         logits.append(torch.empty(0, len(label_names)))
         labels.append(torch.empty(0, dtype=torch.int64))
-    logits, labels, indices = (
+    all_logits, all_labels, all_indices = (
         _gather_ragged(values.to(accelerator.device), accelerator).cpu().numpy()
         for values in (torch.cat(logits), torch.cat(labels), torch.tensor(indices, dtype=torch.int64))
     )
-    order = np.argsort(indices)
-    assert np.array_equal(indices[order], np.arange(len(indices))), "an image was met twice, or not at all"
-    labels = labels[order]
-    return Predictions(logits[order], labels if class_map is None else class_map.numpy()[labels], label_names)
+    order = np.argsort(all_indices)
+    assert np.array_equal(all_indices[order], np.arange(len(order))), "an image was met twice, or not at all"
+    ours = all_labels[order]
+    return Predictions(all_logits[order], ours if class_map is None else class_map.numpy()[ours], label_names)
 
 
 def _gather_ragged(values: Tensor, accelerator: Accelerator) -> Tensor:

@@ -32,7 +32,7 @@ _PICTURES = 20
 _EXPLAINED = 12  # half of them right
 _SMALL, _LARGE = 96, 160  # pixels
 _GREY = "#888"  # to be read on white and on black
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _GREY),
     "svg.hashsalt": "the same figure, the same file",
 }
@@ -144,7 +144,8 @@ class _Pictures:
     """A row's thumbnail with what is written under it. Each is made once, however often it is shown."""
 
     def __init__(self, model: _Judged, images: Callable[[int], Image.Image]):
-        self.model, self.images, self.thumbnails = model, images, {}
+        self.model, self.images = model, images
+        self.thumbnails: dict[int, str] = {}
 
     def __call__(self, row: int) -> dict[str, Any]:
         row = int(row)
@@ -174,11 +175,11 @@ def _headline(named: dict[str, Predictions], models: dict[str, dict[str, Any]]) 
     numbers = {}
     for name, predictions in named.items():
         model = models.get(name, {})
-        metrics = {}
+        metrics: dict[str, Any] = {}
         for metric, value in (model.get("metrics") or {}).items():
             metrics |= value if isinstance(value, dict) else {metric: value}
         numbers[name] = {**metrics, **{key: model.get(key) for key in _COLUMNS}, "images": len(predictions.labels)}
-    columns = dict(_COLUMNS)
+    columns: dict[str, tuple[str, str | None]] = dict(_COLUMNS)
     for values in numbers.values():
         columns |= {key: (key, None) for key in values if key not in columns}
     columns = {key: column for key, column in columns.items() if any(n.get(key) is not None for n in numbers.values())}

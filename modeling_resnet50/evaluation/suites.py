@@ -74,8 +74,8 @@ def require_imagenet_classes(label_names: list[str]) -> None:
     in_place, elsewhere = 0, []
     for index, name in enumerate(label_names):
         number = _NO_NAME.fullmatch(name)
-        words = (name, re.split("[,:(]", name)[0])
-        known = set().union(*(classes_of_word.get(word.strip().lower().replace("_", " "), set()) for word in words))
+        wordings = (name, re.split("[,:(]", name)[0])
+        known = set().union(*(classes_of_word.get(word.strip().lower().replace("_", " "), set()) for word in wordings))
         known |= {int(number[1])} if number else set()
         in_place += index in known
         if known and index not in known:
@@ -186,7 +186,7 @@ class _Real(Suite):
                 f"{numbers.count(None):,} of these have not"
             )
         real_labels = list(RealLabelsImagenet([""] * 50_000).real_labels.values())
-        return dataset.add_column("real_labels", [real_labels[int(number[1]) - 1] for number in numbers])
+        return dataset.add_column("real_labels", [real_labels[int(number[1]) - 1] for number in numbers if number])
 
     def score(self, dataset: Dataset, predictions: Predictions) -> Scores:
         right = np.zeros(predictions.logits.shape, dtype=bool)
@@ -251,7 +251,7 @@ class _Corruptions(Suite):
         `mce`, the mean corruption error (1 = as bad as AlexNet), if all 75 parts are there; and for each corruption
         that is whole its corruption error `ce`, its mean `error`, and `errors` by severity.
         """
-        results = {}
+        results: Scores = {}
         for corruption, alexnet in ALEXNET_ERRORS.items():
             parts = [f"{corruption}/{severity}" for severity in _SEVERITIES]
             if all(part in scores for part in parts):
@@ -279,7 +279,7 @@ def _corruption_places() -> dict[str, tuple[str, ...]]:
     }
 
 
-_IMAGENET_PLACES = {"validation": ("imagenet", "imagenet-1k", "imagenet1k")}
+_IMAGENET_PLACES: dict[str, tuple[str, ...]] = {"validation": ("imagenet", "imagenet-1k", "imagenet1k")}
 
 # ReaL comes right after ImageNet-1K, whose predictions serve for both.
 SUITES: dict[str, Suite] = {
@@ -401,7 +401,7 @@ def judge_by(opened: Opened, predict: Callable[[Dataset, bool], Predictions]) ->
     for name, parts in opened.items():
         scores = {}
         for part, (place, dataset) in parts.items():
-            if place != predicted:
+            if predictions is None or place != predicted:
                 predicted, predictions = place, predict(dataset, SUITES[name].already_cropped)
                 _check(predictions, dataset)
             scores[part] = SUITES[name].score(dataset, predictions)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
@@ -78,5 +79,5 @@ class TimmClassifier(nn.Module):
         return SimpleNamespace(logits=self.model(pixel_values))
 
 
-def _names(model) -> list[str]:
+def _names(model: Any) -> list[str]:
     return [model.config.id2label[index] for index in range(model.config.num_labels)]

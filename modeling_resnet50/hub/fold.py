@@ -32,16 +32,21 @@ def fold_batch_norm(model: ResNet50ForImageClassification) -> ResNet50ForImageCl
         if isinstance(module, nn.Conv2d):
             convolution_name, convolution = name, module
         elif isinstance(module, nn.BatchNorm2d):
+            mean, variance = module.running_mean, module.running_var
+            assert convolution is not None
+            assert mean is not None
+            assert variance is not None
             weight, bias = fuse_conv_bn_weights(
                 convolution.weight,
                 convolution.bias,
-                module.running_mean,
-                module.running_var,
+                mean,
+                variance,
                 module.eps,
                 module.weight,
                 module.bias,
             )
             state |= {f"{convolution_name}.weight": weight.detach(), f"{convolution_name}.bias": bias.detach()}
-    folded = type(model)(config).to(model.device, model.dtype).eval()
+    folded = type(model)(config).eval()
+    nn.Module.to(folded, model.device, model.dtype)
     folded.load_state_dict(state)
     return folded

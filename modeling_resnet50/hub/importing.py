@@ -17,7 +17,7 @@ from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
 from ..data.class_names import imagenet_words
 from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
-from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model
+from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model, ResNet50PreTrainedModel
 from .model_folder import INTERPOLATIONS, image_processor, load_model, processor_of_sizes
 from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet, is_transformers_resnet, read_weights
 
@@ -115,7 +115,7 @@ def import_model(
 
     processor = found.processor
     if processor is None:
-        cfg = DEFAULT_PRETRAINED_CFG
+        cfg: dict[str, Any] = DEFAULT_PRETRAINED_CFG
         processor = image_processor(
             cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], cfg["mean"], cfg["std"]
         )
@@ -203,8 +203,13 @@ def timm_name(source: str) -> str | None:
     return f"hf-hub:{source}" if source.startswith("timm/") else None
 
 
-def open_timm(name: str, source: str) -> nn.Module:
-    """Raises: UserError, if timm cannot open it."""
+def open_timm(name: str, source: str) -> Any:
+    """
+    A module with timm's own attributes, in evaluation mode.
+
+    Raises:
+        UserError: timm cannot open it.
+    """
     try:
         return timm.create_model(name, pretrained=True).eval()
     except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
@@ -252,7 +257,8 @@ def _from_timm(name: str, source: str) -> Source:
     if names is not None:
         fields |= {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
     processor = timm_processor(model, source)
-    return Source(f"timm's {model.pretrained_cfg['architecture']}", state, fields, processor, model)
+    cfg: Any = model.pretrained_cfg
+    return Source(f"timm's {cfg['architecture']}", state, fields, processor, model)
 
 
 def timm_processor(model: nn.Module, source: str) -> BitImageProcessor:
@@ -278,7 +284,8 @@ def timm_label_names(model: nn.Module) -> list[str] | None:
 
 def _from_transformers(source: str) -> Source:
     try:
-        model, loading = ResNetForImageClassification.from_pretrained(source, output_loading_info=True)
+        opened: Any = ResNetForImageClassification.from_pretrained(source, output_loading_info=True)
+        model, loading = opened
         original = AutoImageProcessor.from_pretrained(source)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise UserError(f"transformers cannot open {source}: {' '.join(str(error).split())}") from error
@@ -331,7 +338,7 @@ def as_bit_processor(processor: Any, source: str) -> BitImageProcessor:
 
 
 @torch.inference_mode()
-def _compare(model: ResNet50ForImageClassification, reference: nn.Module, source: str) -> str:
+def _compare(model: ResNet50PreTrainedModel, reference: nn.Module, source: str) -> str:
     """Both on the same random images: the weights may fit and the architectures still differ."""
     generator = torch.Generator().manual_seed(0)
     pixel_values = torch.randn(2, model.config.num_channels, 224, 224, generator=generator)

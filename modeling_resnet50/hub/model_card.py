@@ -69,7 +69,7 @@ def model_card(
     row = next(row for row in history if row["epoch"] == epoch)
     session = session_of(epoch, sessions) or sessions[0]
     settings = recipe.public_dict()
-    config = model.config
+    config: Any = model.config  # whose class names transformers annotates as if they could be missing
     class_names = [config.id2label[index] for index in range(config.num_labels)]
     eval_size = recipe.eval_image_size or recipe.image_size
     best_score, _, _ = recipe.best_of(history)
@@ -233,7 +233,8 @@ def _hub_model(name_or_path: str | None) -> str | None:
     if name_or_path is None:
         return None
     if name_or_path.startswith("timm:"):
-        return get_pretrained_cfg(name_or_path.removeprefix("timm:")).hf_hub_id
+        known = get_pretrained_cfg(name_or_path.removeprefix("timm:"))
+        return None if known is None else known.hf_hub_id
     return name_or_path if "/" in name_or_path and _is_on_hub(name_or_path) else None
 
 

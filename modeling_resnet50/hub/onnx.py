@@ -8,7 +8,7 @@ Models as ONNX files, laid out as transformers.js and optimum look for them.
 import json
 import logging
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -106,7 +106,7 @@ def quantize_onnx(folder: Path, calibration_images: Iterable[np.ndarray]) -> Pat
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Images(CalibrationDataReader):
-        def __init__(self):
+        def __init__(self) -> None:
             self.batches = iter(calibration_images)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
@@ -224,6 +224,7 @@ def _to_onnx(network: nn.Module, num_channels: int) -> "onnx.ModelProto":
         )
     finally:
         logger.setLevel(level)
+    assert program is not None  # as `dynamo=True` gives one
     return program.model_proto
 
 
@@ -252,7 +253,7 @@ class _HalfLogits(LogitsOnly):
 
 
 @contextmanager
-def _needs_onnx():
+def _needs_onnx() -> Iterator[None]:
     try:
         yield
     except ImportError as error:

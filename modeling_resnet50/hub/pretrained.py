@@ -1,5 +1,7 @@
 """Weights that a training run starts from, or learns from."""
 
+from typing import Any
+
 from timm.data import resolve_model_data_config
 from torch import nn
 
@@ -23,16 +25,18 @@ def starting_model(recipe: Recipe, label_names: list[str]) -> ResNet50ForImageCl
     if recipe.model_name_or_path is None:
         return ResNet50ForImageClassification(recipe.model_config(label_names))
     source = recipe.model_name_or_path
-    wanted = {"num_labels": len(label_names), "config_overrides": recipe.config_overrides}
+    wanted: dict[str, Any] = {"num_labels": len(label_names), "config_overrides": recipe.config_overrides}
     imported = import_model(source, classifier="fit", **wanted)
     nameless = [f"LABEL_{index}" for index in range(len(label_names))]
-    if list(imported.model.config.id2label.values()) not in (label_names, nameless):
+    names = imported.model.config.id2label or {}
+    if list(names.values()) not in (label_names, nameless):
         imported = import_model(source, classifier="new", **wanted)
     for name in ("image_mean", "image_std"):
         theirs, ours = getattr(imported.processor, name), getattr(recipe, name)
         if any(abs(a - b) > 1e-3 for a, b in zip(theirs, ours)):
             raise UserError(f"{source} was trained with {name} {list(theirs)}, the recipe has {ours}: set it to that")
     model = imported.model
+    assert isinstance(model, ResNet50ForImageClassification), "with a classifier, which `drop` would not give"
     model.config.id2label = dict(enumerate(label_names))
     model.config.label2id = {name: index for index, name in enumerate(label_names)}
     return model

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from huggingface_hub import HfApi, snapshot_download
@@ -21,7 +22,6 @@ from . import upload
 from .upload import FAREWELL, Item, enqueue, explain_failures, files_of, in_a_process, state_of, waiting
 
 
-EXIT_CODE_NOT_PUBLISHED = 69  # sysexits' EX_UNAVAILABLE: trained, but the Hub was out of reach
 SECONDS_FOR_THE_FIRST_ANSWER = 60.0
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
@@ -42,6 +42,7 @@ class Publisher:
 
     def __init__(self, recipe: Recipe, run: RunFolder, is_main_process: bool, report: Callable[[str], None]):
         self.recipe, self.run, self.report = recipe, run, report
+        self.repo_id, self.backup_id = recipe.hub_model_id or "", recipe.hub_backup_id or ""
         self.pushes = recipe.push_to_hub and is_main_process
         self.backs_up = recipe.hub_backup_id is not None and is_main_process
         self.everything_is_sent = True
@@ -49,7 +50,7 @@ class Publisher:
         if recipe.hub_token is not None:  # by no argument: those are for all to see
             self._environment["HF_TOKEN"] = recipe.hub_token
         self._lock = threading.Lock()  # checkpoints are written by another thread
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._reported = ""
 
     def check_access(self) -> None:
@@ -60,9 +61,9 @@ class Publisher:
         Raises:
             UserError: not logged in, or not allowed to write there.
         """
-        repositories = {self.recipe.hub_model_id: self.recipe.hub_private_repo} if self.pushes else {}
+        repositories = {self.repo_id: self.recipe.hub_private_repo} if self.pushes else {}
         if self.backs_up:
-            repositories[self.recipe.hub_backup_id] = True
+            repositories[self.backup_id] = True
         for repo_id, private in repositories.items():
             arguments = ["--prepare", repo_id] + ([] if private is None else ["--private", str(private).lower()])
             with open(os.devnull, "w") as log:
@@ -75,7 +76,7 @@ class Publisher:
     def __enter__(self) -> "Publisher":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if not (self.pushes or self.backs_up):
             return
         if kind is not None:  # what waits is sent if that goes at once; the rest when the run is resumed
@@ -124,7 +125,7 @@ class Publisher:
             files = {f"checkpoints/{checkpoint.name}/{name}": path for name, path in files_of(checkpoint).items()}
             if self.run.best.exists():
                 files |= {f"best/{name}": path for name, path in files_of(self.run.best).items()}
-            self._put(Item(self.recipe.hub_backup_id, "main", f"Backup of {checkpoint.name}", private=True), files)
+            self._put(Item(self.backup_id, "main", f"Backup of {checkpoint.name}", private=True), files)
 
     def final_is_there(self) -> None:
         """To be called when training is done."""
@@ -152,7 +153,7 @@ class Publisher:
             self._put(item, model_files(self.run.best), self.run.tensorboard_files())
 
     def _item(self, message: str, revision: str = "main", tag: str | None = None) -> Item:
-        return Item(self.recipe.hub_model_id, revision, message, tag, self.recipe.hub_private_repo)
+        return Item(self.repo_id, revision, message, tag, self.recipe.hub_private_repo)
 
     def _put(self, item: Item, files: dict[str, Path], growing: dict[str, Path] = {}) -> None:  # noqa: B006
         with self._lock:
@@ -163,16 +164,18 @@ class Publisher:
 
     def _notify(self, line: bytes = b"new\n") -> None:
         for _ in range(2):
-            if self._process is None or self._process.poll() is not None:
-                self._start()
+            process = self._process
+            if process is None or process.poll() is not None:
+                process = self._process = self._start()
+            assert process.stdin is not None
             try:
-                self._process.stdin.write(line)
+                process.stdin.write(line)
                 return
             except BrokenPipeError:  # it ended just now
-                self._process.wait()
+                process.wait()
 
-    def _start(self) -> None:
-        self._process = subprocess.Popen(
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [
                 sys.executable,
                 "-P",
@@ -190,7 +193,7 @@ class Publisher:
         )
 
     def _close(self) -> None:
-        if self._process is not None:
+        if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
 
 

@@ -169,7 +169,9 @@ def send(item: Item, files: dict[str, Path], ours: set[str]) -> dict[str, Any]:
     head = _head(api, item, repo_id)
     remote = remote_files(api, repo_id, head, kind)
     changes = compare(files, remote, ours_in(item, remote, ours))
-    operations = [CommitOperationAdd(name, str(files[name])) for name in changes["added"] + changes["changed"]]
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
+        CommitOperationAdd(name, str(files[name])) for name in changes["added"] + changes["changed"]
+    ]
     operations += [CommitOperationDelete(name) for name in changes["deleted"]]
     if operations:
         # The parent is named: whoever else commits meanwhile, this commit is then refused, and made anew.
@@ -469,7 +471,7 @@ def in_a_process(arguments: list[str], time_limit: float, log: IO | None, enviro
         log: takes what the client says; None: it is shown.
     """
     command = [sys.executable, "-P", __file__, *arguments]
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": log}
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": log}
     try:
         done = subprocess.run(command, **pipes, timeout=time_limit, text=True, env=environment)
     except subprocess.TimeoutExpired:

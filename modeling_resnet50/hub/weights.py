@@ -57,8 +57,8 @@ def _unpickle(path: Path) -> Any:
             "on this machine. Ask its author for a safetensors file"
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is damaged, or was not written by torch.save: {reason}") from error
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} is damaged, or was not written by torch.save: {said}") from error
 
 
 def _state_dict_in(content: Any, path: Path) -> StateDict:

@@ -14,6 +14,7 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 from timm.data import ImageNetInfo, RealLabelsImagenet
 from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from ..data.class_names import imagenet_words
 from ..data.folders import standard_split_name
@@ -163,7 +164,7 @@ def inspect(name: str, split: Dataset, num_proc: int, count: Callable[[int], Non
     """Look at each image of a split."""
     # A DataLoader keeps the order, and its processes end with this one, even when it is killed.
     batches = DataLoader(_Inspected(split), batch_size=None, num_workers=num_proc if num_proc > 1 else 0)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for batch in batches:
         rows += batch
         count(len(batch))
@@ -179,7 +180,7 @@ def inspect(name: str, split: Dataset, num_proc: int, count: Callable[[int], Non
     )
 
 
-class _Inspected:
+class _Inspected(TorchDataset):
     """Batches of rows, seen one by one."""
 
     def __init__(self, split: Dataset):
@@ -197,7 +198,7 @@ class _Inspected:
 def _inspect(image: dict[str, Any], row: int) -> dict[str, Any]:
     name = PurePath(image["path"] or "").name
     wnid, number = _WNID.search(name), _VALIDATION_NUMBER.match(name)
-    seen = {
+    seen: dict[str, Any] = {
         "wnids": int(wnid[1]) if wnid else -1,
         "numbers": int(number[1]) if number else -1,
         "widths": 0, "heights": 0, "sizes": 0, "digest": 0, "odd": None, "error": None,
@@ -310,7 +311,7 @@ def _label_problems(table: SplitTable) -> list[str]:
     if known.any():
         wnids, labels = table.wnids[known], table.labels[known]
         named = [_WNID.fullmatch(name) for name in table.class_names]
-        ids = np.array([int(match[1]) for match in named]) if all(named) else np.unique(wnids)
+        ids = np.array([int(match[1]) for match in named if match]) if all(named) else np.unique(wnids)
         # Classes that are words come in the order of their sorted ids; that can be seen where all of them are there.
         wrong = ids[labels] != wnids if len(ids) == len(named) else np.zeros(0)
         if wrong.any():

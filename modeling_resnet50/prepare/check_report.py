@@ -75,7 +75,7 @@ def _contact_sheet(result: CheckResult) -> list[dict[str, Any]]:
     names = result.tables[0].class_names
     of_class = min(max(_PICTURES // (2 * len(names)), 1), _MOST_OF_A_CLASS)
     words = names_in_words(names)
-    sheet = [{"label": label, "name": word, "pictures": []} for label, word in enumerate(words)]
+    sheet: list[dict[str, Any]] = [{"label": label, "name": word, "pictures": []} for label, word in enumerate(words)]
     for table in result.tables:
         is_validation = table.name in VALIDATION_NAMES
         if table is not result.tables[0] and not is_validation:

@@ -30,13 +30,15 @@ def fetch_from_hub(repo_id: str, to: Path, steps: Steps, revision: str | None = 
     """
     try:
         info = HfApi().dataset_info(repo_id, revision=revision, files_metadata=True)
-        files = [f for f in info.siblings if f.rfilename.endswith(".parquet") and not _is_unlabelled(f.rfilename)]
+        files = [
+            f for f in info.siblings or [] if f.rfilename.endswith(".parquet") and not _is_unlabelled(f.rfilename)
+        ]
         if not files:
             raise UserError(f"{repo_id} has no parquet files at {revision or 'its newest revision'}")
-        missing = sum(f.size for f in files if not (to / f.rfilename).is_file())
+        missing = sum(f.size or 0 for f in files if not (to / f.rfilename).is_file())
         if missing:
             require_space(to, missing, f"downloading {repo_id}")
-        steps.say("fetch", f"{repo_id} at {info.sha[:12]}: {len(files)} files")
+        steps.say("fetch", f"{repo_id} at {(info.sha or '')[:12]}: {len(files)} files")
         snapshot_download(
             repo_id,
             repo_type="dataset",

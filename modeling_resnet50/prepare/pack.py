@@ -25,6 +25,7 @@ from huggingface_hub import DatasetCardData, HfApi
 from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
 from PIL import Image as PILImage
 from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from ..data.folders import standard_split_name
 from ..data.sources import image_and_label
@@ -225,7 +226,7 @@ def _packed_row_groups(plan, record: dict[str, Any], num_proc: int) -> Iterator[
     return iter(DataLoader(_RowGroups(groups, record), batch_size=None, num_workers=num_proc if num_proc > 1 else 0))
 
 
-class _RowGroups:
+class _RowGroups(TorchDataset):
     """The rows of each row group, ready to be written. An error is returned: raised, it would lose its type."""
 
     def __init__(self, groups: list[tuple[Dataset, np.ndarray]], record: dict[str, Any]):

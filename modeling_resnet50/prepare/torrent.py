@@ -195,11 +195,14 @@ class _Swarm:
         params.flags = lt.torrent_flags.upload_mode | lt.torrent_flags.default_dont_download
         with self._added(params) as handle:
             for status, _ in self._follow(handle):
-                if status.has_metadata:
-                    return handle.torrent_file()
+                metadata = handle.torrent_file()
+                if status.has_metadata and metadata is not None:
+                    return metadata
+        raise AssertionError("it is followed until there is metadata, or an error")
 
     def download(self, params: "lt.add_torrent_params", target: Path) -> None:
         """Download what is missing of the payload, and give it its name."""
+        assert params.ti is not None
         part, resume = _part_file(target), _resume_file(target)
         size = params.ti.total_size()
         _recall_pieces(params, part, resume)
@@ -276,7 +279,7 @@ class _Swarm:
             if idle_seconds > (settings.metadata_timeout if state == "metadata" else settings.stall_timeout):
                 raise UserError(self._why_stalled(status, state, idle_seconds))
 
-    def _await(self, kind: type) -> "lt.alert":
+    def _await(self, kind: type) -> Any:
         end = time.monotonic() + FLUSH_TIMEOUT
         while time.monotonic() < end:
             for alert in self._alerts(self.settings.progress_interval):
@@ -348,10 +351,10 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _disk_error(path, error.errno) from error
+        raise _disk_error(path, error.errno or errno.EIO) from error
 
 
-def _session_settings(settings: TorrentSettings) -> dict[str, Any]:
+def _session_settings(settings: TorrentSettings) -> Any:
     import libtorrent as lt
 
     values = {
@@ -406,7 +409,8 @@ def _address(peer: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UserError(f"peer {peer!r} must be host:port")
     try:
-        return socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0][4][:2]
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0][4]
+        return str(found[0]), int(found[1])
     except (OSError, UnicodeError) as error:  # a label of the name may be too long or empty
         raise UserError(f"peer {peer!r} cannot be found: {error}") from error
 
@@ -416,7 +420,7 @@ def _checked_name(ti: "lt.torrent_info", expected_name: str | None, expected_siz
 
     if ti.num_files() != 1:
         raise UserError(f"the torrent {ti.name()!r} holds {ti.num_files()} files: it must be one file")
-    info = lt.bdecode(ti.info_section())
+    info: Any = lt.bdecode(ti.info_section())
     name = info.get(b"name.utf-8", info[b"name"]).decode(errors="replace")
     # The engine takes separators and control characters out of names; one that it had to mend is not to be written to.
     if ti.layout().file_path(0) != name:
@@ -465,12 +469,14 @@ def _read_resume(resume: Path) -> "tuple[lt.add_torrent_params, int | None] | No
         params = lt.read_resume_data(data)
     except RuntimeError:  # cut off by a power failure: everything is found out anew
         return None
-    return (params, lt.bdecode(data).get(_PAYLOAD_TIME)) if params.ti else None
+    resumed: Any = lt.bdecode(data)
+    return (params, resumed.get(_PAYLOAD_TIME)) if params.ti else None
 
 
 def _read_metadata(resume: Path, info_hash: str) -> "lt.torrent_info | None":
     earlier = _read_resume(resume)
-    return earlier[0].ti if earlier and _info_hash(earlier[0].ti.info_hashes()) == info_hash else None
+    metadata = earlier[0].ti if earlier else None
+    return metadata if metadata and _info_hash(metadata.info_hashes()) == info_hash else None
 
 
 def _recall_pieces(params: "lt.add_torrent_params", part: Path, resume: Path) -> None:
@@ -479,6 +485,8 @@ def _recall_pieces(params: "lt.add_torrent_params", part: Path, resume: Path) ->
     if earlier is None or not part.exists():
         return
     before, payload_time = earlier
+    assert before.ti is not None
+    assert params.ti is not None
     info_hash = _info_hash(before.ti.info_hashes())
     if info_hash != _info_hash(params.ti.info_hashes()):
         raise UserError(f"{part} is of another torrent ({info_hash}): finish that one, or delete the file")
@@ -499,7 +507,7 @@ def _state(status: "lt.torrent_status") -> Literal["metadata", "checking", "down
 
 
 def _progress(status: "lt.torrent_status", state: Any, idle_seconds: float) -> TorrentProgress:
-    total = status.total_wanted if state != "metadata" else None
+    total = status.total_wanted if state != "metadata" else 0
     done = round(status.progress * total) if state == "checking" else status.total_done
     rate = status.download_payload_rate
     return TorrentProgress(

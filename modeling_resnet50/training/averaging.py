@@ -46,7 +46,10 @@ class WeightAverage:
 class ExponentialMovingAverage(WeightAverage):
     """timm's `ModelEmaV3`: parameters and BatchNorm's statistics, `average += (1 - decay) * (weights - average)`."""
 
+    average: ModelEmaV3
+
     def __init__(self, model: nn.Module, recipe: Recipe):
+        assert recipe.ema_decay is not None
         self.average = ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=recipe.ema_warmup)
         self.module = self.average.module
         self.every_steps, self.start_epoch = recipe.ema_every_steps, recipe.ema_start_epoch
@@ -72,7 +75,10 @@ class ExponentialMovingAverage(WeightAverage):
 class StochasticWeightAverage(WeightAverage):
     """Mean of the weights at the ends of epochs (Izmailov et al. 2018), by PyTorch's `AveragedModel`."""
 
+    average: AveragedModel
+
     def __init__(self, model: nn.Module, recipe: Recipe):
+        assert recipe.swa_start_epoch is not None
         self.average = AveragedModel(model)
         self.module = self.average.module.eval()
         self.start_epoch = recipe.swa_start_epoch - 1

@@ -186,7 +186,8 @@ class TrainingState:
 
 def _random_states(device: torch.device) -> dict[str, Any]:
     """Of this process's generators, in types that `torch.load(weights_only=True)` reads."""
-    kind, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state()  # a tuple, unless asked otherwise
+    kind, keys, *rest = state
     states = {"python": random.getstate(), "numpy": [kind, keys.tolist(), *rest], "torch": torch.get_rng_state()}
     if device.type != "cpu":
         states["device"] = torch.get_device_module(device).get_rng_state()

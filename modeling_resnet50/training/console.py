@@ -143,7 +143,7 @@ class TrainingConsole:
                 refresh_per_second=2,
             )
             self._bar.start()
-            fields = {"epoch": epoch, "num_epochs": self.num_epochs, "metrics": ""}
+            fields: dict[str, Any] = {"epoch": epoch, "num_epochs": self.num_epochs, "metrics": ""}
             self._task = self._bar.add_task("", total=num_batches, completed=done, **fields)
         try:
             yield

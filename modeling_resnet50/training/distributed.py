@@ -1,6 +1,7 @@
 """What a run needs from the machine, and what BatchNorm needs when several processes train one model."""
 
 import os
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -113,12 +114,16 @@ def broadcast_buffers(model: nn.Module) -> None:
         broadcast(buffer)
 
 
-def synchronize_batch_norm(model: nn.Module) -> nn.Module:
+ModelType = TypeVar("ModelType", bound=nn.Module)
+
+
+def synchronize_batch_norm(model: ModelType) -> ModelType:
     """BatchNorm over the images of all processes: `nn.SyncBatchNorm`, or on CPU, where that refuses, our own."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return model
     if next(model.parameters()).device.type != "cpu":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        converted: Any = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return converted
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = CPUSyncBatchNorm2d
@@ -143,11 +148,14 @@ class CPUSyncBatchNorm2d(nn.BatchNorm2d):
         if self.track_running_stats:
             with torch.no_grad():
                 count = num_processes * values.numel() / values.shape[1]
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(
-                    variance * count / (count - 1), self.momentum
-                )  # unbiased, as BatchNorm keeps it
-                self.num_batches_tracked.add_(1)
+                mean_so_far, variance_so_far, batches = self.running_mean, self.running_var, self.num_batches_tracked
+                assert mean_so_far is not None
+                assert variance_so_far is not None
+                assert batches is not None
+                assert self.momentum is not None, "a cumulative mean is not what BatchNorm is built with here"
+                mean_so_far.lerp_(mean, self.momentum)
+                variance_so_far.lerp_(variance * count / (count - 1), self.momentum)  # unbiased, as BatchNorm keeps it
+                batches.add_(1)
         scale = self.weight / torch.sqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
 

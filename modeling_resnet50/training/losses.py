@@ -1,5 +1,7 @@
 """What the network is trained to make small."""
 
+from typing import Any
+
 import torch
 from timm.loss import BinaryCrossEntropy
 from torch import Tensor, nn
@@ -65,9 +67,10 @@ class Teacher(nn.Module):
         UserError: it tells another number of classes apart.
     """
 
-    def __init__(
-        self, model: nn.Module, image_mean: list[float], image_std: list[float], recipe: Recipe, num_labels: int
-    ):
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: Any, image_mean: list[float], image_std: list[float], recipe: Recipe, num_labels: int):
         super().__init__()
         if model.config.num_labels != num_labels:
             raise UserError(

@@ -18,7 +18,7 @@ def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     Raises:
         UserError: no optimizer of that name, or arguments that it does not take.
     """
-    known = ["sgd", *list_optimizers()]
+    known = ["sgd", *map(str, list_optimizers())]
     if recipe.optim not in known:
         raise UserError(f"optim {recipe.optim}: no such optimizer{did_you_mean(recipe.optim, known)}")
     name = recipe.optim
@@ -39,7 +39,8 @@ def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
     """All trainable parameters, those that do not decay (`weight_decay_on`) in a group of their own."""
-    decaying, others = [], []
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for module in model.modules():
         is_norm = isinstance(module, nn.modules.batchnorm._NormBase)
         for name, parameter in module.named_parameters(recurse=False):

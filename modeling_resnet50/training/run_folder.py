@@ -42,6 +42,7 @@ class RunFolder:
     """
 
     def __init__(self, recipe: Recipe):
+        assert recipe.output_dir is not None, "parse_recipe gives one"
         self.path = Path(recipe.output_dir)
         self.restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
         self.recipe_file = self.path / "recipe.yaml"
@@ -105,7 +106,7 @@ class RunFolder:
 
     def newest_whole_checkpoint(self) -> tuple[Path | None, list[str]]:
         """The newest checkpoint without damage, if any, and what is wrong with those after it."""
-        passed_over = []
+        passed_over: list[str] = []
         for path in reversed(self._saved()):
             problem = damage(path)
             if problem is None:

@@ -24,6 +24,8 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from resnet50_cli.exit_codes import ExitCode
+
 from ..errors import UserError
 from ..files import replaced_file
 from ..recipe import Recipe
@@ -32,7 +34,6 @@ from .distributed import store_of_this_start
 from .run_folder import RunFolder
 
 
-EXIT_CODE_STOPPED = 75  # sysexits' EX_TEMPFAIL: nothing is wrong, try again
 SECONDS_BETWEEN_BEATS = 5.0
 SECONDS_BETWEEN_STATUSES = 60.0
 # torchrun passes Ctrl-C on to processes that a terminal has already told: within so long it is the same one.
@@ -48,7 +49,7 @@ class TrainingStopped(SystemExit):
     """A checkpoint stands, and the run can be resumed. Uncaught, it ends the process with exit code 75."""
 
     def __init__(self, reason: str):
-        super().__init__(EXIT_CODE_STOPPED)
+        super().__init__(ExitCode.STOPPED)
         self.reason = reason
 
 
@@ -86,7 +87,8 @@ class Supervisor:
         self._begun = False
         self._ended = threading.Event()
         self._batches = 0
-        self._group = self._store = None
+        self._group: Any = None
+        self._store: dist.Store | None = None
         if self.num_processes > 1:
             # Beside NCCL's, so that agreeing never waits for a GPU.
             self._group = dist.new_group(backend="gloo")
@@ -154,11 +156,11 @@ class Supervisor:
             values = torch.tensor(wishes)
             dist.all_reduce(values, dist.ReduceOp.MAX, group=self._group)
             wishes = values.tolist()
-        wish, checkpoint, trouble = wishes
+        wish, checkpoint_wanted, in_trouble = wishes
         stop = None
         if wish:
             stop = "the launcher has ended" if wish == _LAUNCHER_GONE else signal.Signals(wish).name
-        return Agreed(stop, bool(checkpoint), bool(trouble))
+        return Agreed(stop, bool(checkpoint_wanted), bool(in_trouble))
 
     # Signals
 
@@ -228,6 +230,7 @@ class Supervisor:
         return f"{waited}: all {self.num_processes} processes wait for each other after {fewest} batches"
 
     def _beats(self) -> list[tuple[int, int]]:
+        assert self._store is not None
         return [tuple(json.loads(self._store.get(str(rank)))) for rank in range(self.num_processes)]
 
     def _name(self, ranks: list[int]) -> str:
@@ -236,7 +239,7 @@ class Supervisor:
     def _end(self, reason: str) -> None:
         self._fail(reason)
         print(f"[rank {self.rank}] error: {reason}", file=sys.stderr, flush=True)
-        os._exit(1)  # the main thread waits inside a library and hears nothing
+        os._exit(ExitCode.FAILED)  # the main thread waits inside a library and hears nothing
 
     # Status
 

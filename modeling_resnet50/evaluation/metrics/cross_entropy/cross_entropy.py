@@ -1,5 +1,7 @@
 """Cross-entropy as an `evaluate` metric that needs no network: `evaluate.load("…/metrics/cross_entropy")`."""
 
+from typing import Any
+
 import datasets
 import evaluate
 import numpy as np
@@ -22,7 +24,7 @@ Example:
 
 
 class CrossEntropy(evaluate.Metric):
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation="",
@@ -32,5 +34,5 @@ class CrossEntropy(evaluate.Metric):
             ),
         )
 
-    def _compute(self, log_probabilities, references):
+    def _compute(self, log_probabilities: Any, references: Any) -> dict[str, float]:
         return {"loss": float(-np.mean(log_probabilities))}

@@ -3,6 +3,8 @@ Expected calibration error as an `evaluate` metric that needs no network:
 `evaluate.load("…/metrics/expected_calibration_error")`.
 """
 
+from typing import Any
+
 import datasets
 import evaluate
 import numpy as np
@@ -40,7 +42,7 @@ Example:
 
 
 class ExpectedCalibrationError(evaluate.Metric):
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
@@ -57,7 +59,7 @@ class ExpectedCalibrationError(evaluate.Metric):
             ],
         )
 
-    def _compute(self, predictions, references, confidences, num_bins=15):
+    def _compute(self, predictions: Any, references: Any, confidences: Any, num_bins: int = 15) -> dict[str, float]:
         predictions = np.asarray(predictions)
         if predictions.ndim == 2:
             predictions = predictions[:, 0]
@@ -65,7 +67,7 @@ class ExpectedCalibrationError(evaluate.Metric):
         return {"ece": calibration_error(bins)}
 
 
-def reliability_bins(confidences, correct, num_bins=15):
+def reliability_bins(confidences: np.ndarray, correct: np.ndarray, num_bins: int = 15) -> list[dict[str, Any]]:
     """
     A reliability diagram in numbers: for each bin, `low` < confidence <= `high`.
 
@@ -93,7 +95,7 @@ def reliability_bins(confidences, correct, num_bins=15):
     ]
 
 
-def calibration_error(bins):
+def calibration_error(bins: list[dict[str, Any]]) -> float:
     """Mean gap between confidence and accuracy, over the images of the bins that `reliability_bins` gives."""
     gaps = [row["images"] * abs(row["confidence"] - row["accuracy"]) for row in bins if row["images"]]
     return float(sum(gaps) / sum(row["images"] for row in bins))

@@ -1,5 +1,7 @@
 """ReaL accuracy as an `evaluate` metric that needs no network: `evaluate.load("…/metrics/real_accuracy")`."""
 
+from typing import Any
+
 import datasets
 import evaluate
 import numpy as np
@@ -35,7 +37,7 @@ Example:
 
 
 class RealAccuracy(evaluate.Metric):
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
@@ -45,6 +47,6 @@ class RealAccuracy(evaluate.Metric):
             ),
         )
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Any, references: Any) -> dict[str, Any]:
         hits = [prediction in right for prediction, right in zip(predictions, references) if len(right)]
         return {"real_accuracy": float(np.mean(hits)) if hits else float("nan"), "images": len(hits)}

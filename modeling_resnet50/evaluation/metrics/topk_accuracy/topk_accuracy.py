@@ -1,5 +1,7 @@
 """Top-k accuracy as an `evaluate` metric that needs no network: `evaluate.load("…/metrics/topk_accuracy")`."""
 
+from typing import Any
+
 import datasets
 import evaluate
 import numpy as np
@@ -24,7 +26,7 @@ Example:
 
 
 class TopKAccuracy(evaluate.Metric):
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation="",
@@ -35,7 +37,7 @@ class TopKAccuracy(evaluate.Metric):
             ],
         )
 
-    def _compute(self, predictions, references, k=(1, 5)):
+    def _compute(self, predictions: Any, references: Any, k: Any = (1, 5)) -> dict[str, float]:
         predictions = np.asarray(predictions)
         if predictions.ndim == 1:
             predictions, k = predictions[:, None], (1,)

@@ -1,0 +1,51 @@
+"""The options of `resnet50 evaluate`."""
+
+import argparse
+from pathlib import Path
+
+from .parsing import add_dataset_options, add_json_option, add_protocol_options
+
+
+# The library's names need its imports; a test compares.
+SUITES = [
+    "imagenet-1k",
+    "imagenet-real",
+    "imagenet-v2",
+    "imagenet-a",
+    "imagenet-r",
+    "imagenet-sketch",
+    "imagenet-c",
+    "objectnet",
+]
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add them to the command's parser."""
+    command.description = (
+        "Top-1, top-5 and loss with 95 % intervals, each image once; calibration, worst classes, confusions; which "
+        "model is better. On several processes: accelerate launch -m resnet50_cli evaluate …"
+    )
+    command.epilog = "example: resnet50 evaluate runs/digits/best --dataset digits --output report"
+    command.usage = "resnet50 evaluate MODEL [MODEL …] --dataset SOURCE [options]"
+    command.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="folder or id on the Hub (ours, transformers' or timm's), timm:NAME, weights under torchvision's names, "
+        "or an ONNX file; several are compared",
+    )
+    images = add_dataset_options(command)
+    images.add_argument(
+        "--suite", choices=["robustness", *SUITES], metavar="NAME", help=f"robustness: all, or {', '.join(SUITES)}"
+    )
+    images.add_argument("--suite_root", type=Path, metavar="DIR", help="where these test sets lie")
+    images.add_argument("--streaming", action="store_true", help="read parquet shards where they are")
+    add_protocol_options(command)
+    running = command.add_argument_group("running")
+    running.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], metavar="NAME", help="no, bf16 or fp16")
+    running.add_argument("--torch_compile", action="store_true", help="compile the models first")
+    running.add_argument("--flip", action="store_true", help="average with the mirror images")
+    running.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="further modules of `evaluate`")
+    running.add_argument("--trust_remote_code", action="store_true", help="run code that comes with other models")
+    command.add_argument("--output", type=Path, metavar="DIR", help="write results.json and report.html")
+    add_json_option(command, "print a line of JSON for each model instead")
