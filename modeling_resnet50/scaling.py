@@ -100,7 +100,7 @@ class Scaled:
     @property
     def limit(self) -> str:
         """What costs most; "GPU" where less than a tenth is lost."""
-        return "GPU" if self.efficiency > 0.9 else max(self.losses, key=self.losses.get)
+        return "GPU" if self.efficiency > 0.9 else max(self.losses, key=self.losses.__getitem__)
 
     @property
     def node_images_per_second(self) -> float:

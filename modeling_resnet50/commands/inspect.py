@@ -62,10 +62,10 @@ def run(options: argparse.Namespace) -> None:
         datasets.disable_progress_bars()
     data = _load(recipe) if recipe is not None and (samples or not given) else None
 
-    classifier.model.to(PartialState().device, memory_format=torch.channels_last)
+    classifier.model.to(PartialState().device).to(memory_format=torch.channels_last)
     stages, explanation = _measure(classifier, options.batch_size)
     shown, title = [], ""
-    if samples:
+    if samples and recipe is not None and data is not None:
         smoothing, batches = recipe.label_smoothing_factor, len(data.train_loader)
         per_batch = max(PER_BATCH, -(-samples // batches))
         pictures = training_pictures(data.train_loader, options.epoch, data.label_names, smoothing, per_batch)
@@ -177,7 +177,7 @@ def _true_classes(classifier: Classifier, data: TrainingData) -> list[int | None
 
 
 def _validation_images(data: TrainingData) -> list[tuple[Tensor, int]]:
-    batches = data.validation_loader.loader.dataset
+    batches = data.validation_loader.batches
     rows = np.random.default_rng(0).choice(len(batches), min(_EXPLAINED, len(batches)), replace=False)
     if isinstance(batches, StreamedImageBatches):
         batches.images.hold(0, [])

@@ -113,7 +113,7 @@ def draw_scaling(plan: Plan, cluster: Cluster, name: str, path: Path) -> None:
         ticks = [str(p.num_gpus) for p in points]
         shares = {"computing": [p.efficiency for p in points]}
         shares |= {loss: [p.losses[loss] / p.seconds for p in points] for loss in points[0].losses}
-        panels[way].stackplot(ticks, shares.values(), labels=shares, colors=[_COLORS[share] for share in shares])
+        panels[way].stackplot(ticks, *shares.values(), labels=shares, colors=[_COLORS[share] for share in shares])
         panels[way].set(title=way, xlabel="GPUs", ylabel="share of a step", ylim=(0, 1), xmargin=0)
     figure.legend(*panels[way].get_legend_handles_labels(), loc="outside lower center", ncols=len(_COLORS))
     figure.savefig(path, dpi=120, format="png")

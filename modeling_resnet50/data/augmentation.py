@@ -83,7 +83,7 @@ class TrainingTransform(nn.Module):
             self._steps_by_size[image_size] = _steps(self.recipe, image_size)
         return self._steps_by_size[image_size]
 
-    def draw(self, shape: tuple[int, int, int]) -> Drawn:
+    def draw(self, shape: tuple[int, ...]) -> Drawn:
         """
         Crop and flip of an image.
 

@@ -106,10 +106,10 @@ class ImageBatches(torch.utils.data.Dataset):
         except UserError as error:
             return error
         seed, drawn = sample_seed(self.seed, epoch, index, repeat), None
-        draws_little = isinstance(self.transform, TrainingTransform) and self.transform.only_crops_and_flips
-        if draws_little and image.is_plain_jpeg:
+        transform = self.transform
+        if image.is_plain_jpeg and isinstance(transform, TrainingTransform) and transform.only_crops_and_flips:
             torch.default_generator.manual_seed(seed)
-            drawn = self.transform.draw(image.shape)
+            drawn = transform.draw(image.shape)
         return _Opened(image, seed, drawn)
 
     def _pixels(self, opened: "_Opened | UserError") -> Tensor | UserError:
@@ -199,6 +199,7 @@ class DeviceLoader(Generic[SamplerType]):
         max_bad_images: int = 0,
         mixing: Mixing | None = None,
     ):
+        self.batches = batches
         self.sampler = sampler
         self.device = device
         self.mean = torch.tensor(image_mean, device=device).view(3, 1, 1)

@@ -121,7 +121,7 @@ class EncodedImage:
         _, rows, columns = region
         pixels, self._pixels = self._pixels, None
         if self._by_region and self.is_plain_jpeg:
-            height, width = self._size
+            _, height, width = self.shape
             part = _decode_region(self._data, *rows.indices(height)[:2], *columns.indices(width)[:2])
             if part is not None:
                 return torch.from_numpy(part).permute(2, 0, 1)

@@ -277,7 +277,7 @@ def explained_picture(
         probabilities = model(pixel_values=pixel_values).logits[0].float().softmax(-1).tolist()
     answer = int(np.argmax(probabilities))
     right = None if truth is None else answer == truth
-    labels = [answer, truth] if right is False else [answer]
+    labels = [answer] if truth is None or right else [answer, truth]
     picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     maps = [
         grad_cam(model, pixel_values, torch.tensor([label], device=device), layer=last)[0].cpu() for label in labels

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
-from torch import nn
+from transformers import PreTrainedModel
 
 from ..recipe import Recipe
 from .metrics import TrainMetrics
@@ -60,7 +60,7 @@ class TrainingConsole:
         self.console.print(text, markup=False)
 
     def start(
-        self, recipe: Recipe, run: RunFolder, environment: dict[str, Any], model: nn.Module, steps_per_epoch: int
+        self, recipe: Recipe, run: RunFolder, environment: dict[str, Any], model: PreTrainedModel, steps_per_epoch: int
     ) -> None:
         """
         What is about to happen, on one screen.

@@ -42,12 +42,12 @@ def draw_training_curves(history: list[dict[str, Any]], best_epoch: int, path: P
         best_epoch: is marked; counted from 1.
         path: the file to write.
     """
-    path.write_bytes(_training_curves(json.dumps(history), best_epoch))
+    path.write_bytes(_training_curves(json.dumps(history), best_epoch))  # what can be cached cannot be a list
 
 
 @lru_cache(maxsize=1)  # run folder and card want the same picture at the same time, and a drawing takes 0.2 s
-def _training_curves(history: str, best_epoch: int) -> bytes:
-    history = json.loads(history)
+def _training_curves(history_as_json: str, best_epoch: int) -> bytes:
+    history = json.loads(history_as_json)
     figure, (loss, top1, learning_rate, speed) = _four_axes()
     _lines(loss, history, {"train_loss": "training", "val_loss": "validation", "average_val_loss": "average"})
     _lines(top1, history, {"train_top1": "training", "val_top1": "validation", "average_val_top1": "average"})
@@ -70,7 +70,7 @@ def draw_comparison(courses: dict[str, Course], path: Path) -> None:
     """
     rows = -(-len(courses) // 3)
     figure, (loss, top1, learning_rate, speed) = _four_axes(legend_rows=rows)
-    colours = _SEVERAL
+    colours: Sequence[Any] = _SEVERAL
     if len(courses) > len(colours):
         colours = matplotlib.colormaps["turbo"].resampled(len(courses))(range(len(courses)))
     handles = []

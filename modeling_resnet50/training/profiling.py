@@ -93,13 +93,15 @@ class ProfiledSteps:
     def _finish(self) -> None:
         self._part = self._move(self._part, None)
         self._step = self._move(self._step, None)
-        profiler, self._profiler = self._profiler, None
+        profiler, wanted, self._profiler = self._profiler, self.wanted, None
+        assert profiler is not None
+        assert wanted is not None
         profiler.stop()
         for owner, method in self._marked:
             delattr(owner, method)  # and the class's own is back
-        if self.progress.step < max(self._first, self.wanted[0]):
+        if self.progress.step < max(self._first, wanted[0]):
             return  # the first of them was only begun
-        last, self.wanted = self.wanted[-1], None
+        last, self.wanted = wanted[-1], None
         try:
             words = self._write(profiler)
         except OSError as error:  # a full disk must not end the run
@@ -157,7 +159,8 @@ def summarize(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
     shares = {part: microseconds[part] / total for part in PARTS}
     seconds = total / len(names) / 1e6
     listed = ", ".join(
-        f"{shares[part]:.0%} {_IN_WORDS.get(part, part)}" for part in sorted(shares, key=shares.get, reverse=True)
+        f"{shares[part]:.0%} {_IN_WORDS.get(part, part)}"
+        for part in sorted(shares, key=shares.__getitem__, reverse=True)
     )
     which = names[0] if len(names) == 1 else f"steps {names[0].split()[1]} to {names[-1].split()[1]}"
     words = f"{which}, {seconds:.3g} s each while profiled: {listed}"

@@ -125,7 +125,7 @@ class Supervisor:
                 self._write_status("stopped", error.reason)
         elif isinstance(error, KeyboardInterrupt):
             self._write_status("stopped", "at once, by a second Ctrl-C: what came after the last checkpoint is lost")
-        elif self._store is not None and _connection_broke(error):
+        elif error is not None and self._store is not None and _connection_broke(error):
             others = [rank for rank in range(self.num_processes) if rank != self.rank]
             who = self._name(others) if len(others) == 1 else f"one of the {len(others)} others"
             reason = (

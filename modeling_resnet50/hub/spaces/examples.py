@@ -47,8 +47,8 @@ def own_examples(model: str, public: bool) -> list[Image.Image]:
     folder = Path(model).expanduser()
     if (folder / "examples").is_dir():
         return folder_examples(folder / "examples")
-    recipe_file = folder.parent / RECIPE_FILE  # a run's, which has paths in full, next to its models
-    if not recipe_file.is_file():
+    recipe_file: Path | str | None = folder.parent / RECIPE_FILE  # a run's, with paths in full, next to its models
+    if not (folder.parent / RECIPE_FILE).is_file():
         recipe_file = cached_file(model, RECIPE_FILE, _raise_exceptions_for_missing_entries=False)
     if recipe_file is None:
         return []

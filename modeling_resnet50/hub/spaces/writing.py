@@ -10,6 +10,7 @@ import json
 import shutil
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import SpaceCard, SpaceCardData
 from PIL import Image
@@ -143,7 +144,7 @@ def _vendor(node_modules: Path, folder: Path) -> None:
         raise UserError(f"{node_modules} has transformers.js {version}, but the page needs {TRANSFORMERS_JS_VERSION}")
 
 
-def _write_card(kind: str, folder: Path, title: str, models: list[str], **settings: str | list[str] | None) -> None:
+def _write_card(kind: str, folder: Path, title: str, models: list[str], **settings: Any) -> None:
     data = SpaceCardData(
         title=one_line(title),
         emoji="🔎",

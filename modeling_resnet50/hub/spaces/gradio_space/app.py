@@ -109,12 +109,12 @@ def build_page(
             probabilities = classify(classifier, picture)
             answers.append(probabilities)
             if classifier.has_maps:
-                answers.append(explain(classifier, picture, max(probabilities, key=probabilities.get)))
+                answers.append(explain(classifier, picture, max(probabilities, key=probabilities.__getitem__)))
         return answers
 
     names = " and ".join(classifier.name for classifier in classifiers)
     hint = " Choose a class in the answer to see where the model looked for it." if classifiers[0].has_maps else ""
-    outputs = []
+    outputs: list[gr.components.Component] = []
     with gr.Blocks(title=names, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{escape(names)}</h1>Drop a picture, take one, or choose an example.{hint}")
         with gr.Row():
