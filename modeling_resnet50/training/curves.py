@@ -1,6 +1,7 @@
 """The course of a run, or of several, as a picture."""
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
