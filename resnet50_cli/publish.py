@@ -25,9 +25,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--minutes", type=float, default=15.0, metavar="N", help="to go on trying (default 15)")
     command.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
     add_json_option(command)
-    space = command.add_argument_group(
-        "a page that asks the model (PLACE: a Space, user/name, or a folder to write, ./name)"
-    )
+    space = command.add_argument_group("a page that asks the model (PLACE: user/name, or a folder, ./name)")
     kinds = space.add_mutually_exclusive_group()
     kinds.add_argument("--space", metavar="PLACE", help="run by a server, with Gradio: top-5 and Grad-CAM")
     kinds.add_argument(

@@ -56,8 +56,8 @@ def test_every_option_says_what_it_is_for(command):
 def test_commands_without_many_options_fit_a_small_screen(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for command in (
-        ["plan"],
-        ["publish"],
+        ["compare"],
+        ["demo"],
         ["prepare"],
         *(["prepare", what] for what in PREPARE if what != "imagenet1k"),
     ):
