@@ -65,6 +65,7 @@ def main() -> None:
             "torchvision reference, tensor": torchvision_reference(split, num_workers, "tensor"),
             **dali(split, 1 + options.two_cores),
             "ours": ours(split, num_workers),
+            "ours, without `datasets`: files in a list": ours(split, num_workers, in_memory=True),
             "ours, nvimgcodec": ours(split, num_workers, jpeg_decoder="nvimgcodec"),
             "ours, 160 pixels": ours(split, num_workers, image_size=160),
             "transformers example, packed": transformers_example(small, num_workers),
@@ -99,17 +100,31 @@ def _drained(batches: Iterable) -> Callable[[], None]:
     return run
 
 
-def ours(split: datasets.Dataset, num_workers: int, image_size: int = SIZE, **decoder: str) -> Callable[[], None]:
+def ours(
+    split: datasets.Dataset, num_workers: int, image_size: int = SIZE, in_memory: bool = False, **decoder: str
+) -> Callable[[], None]:
     recipe = Recipe(image_size=image_size, total_train_batch_size=BATCH_SIZE)
-    sampler = TrainSampler(len(split), BATCH_SIZE, seed=0)
+    batches = ImageBatches(split, TrainingTransform(recipe), **decoder)
+    if in_memory:
+        batches.images = _Rows(split["image"][:])
     loader = DataLoader(
-        ImageBatches(split, TrainingTransform(recipe), **decoder),
-        batch_sampler=sampler,
+        batches,
+        batch_sampler=TrainSampler(len(split), BATCH_SIZE, seed=0),
         collate_fn=lambda batch: batch,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
     )
     return _drained(loader)
+
+
+class _Rows:
+    """What a `datasets.Dataset` gives, from a list."""
+
+    def __init__(self, rows: list[dict]):
+        self.rows = rows
+
+    def __getitem__(self, indices: list[int]) -> dict[str, list[dict]]:
+        return {"image": [self.rows[index] for index in indices]}
 
 
 def transformers_example(split: datasets.Dataset, num_workers: int) -> Callable[[], None]:
