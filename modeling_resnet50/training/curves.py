@@ -73,7 +73,7 @@ def draw_comparison(courses: dict[str, Course], path: Path) -> None:
     figure, (loss, top1, learning_rate, speed) = _four_axes(legend_rows=rows)
     colours: Sequence[Any] = _SEVERAL
     if len(courses) > len(colours):
-        colours = matplotlib.colormaps["turbo"].resampled(len(courses))(range(len(courses)))
+        colours = list(matplotlib.colormaps["turbo"].resampled(len(courses))(range(len(courses))))
     handles = []
     for course, colour in zip(courses.values(), colours):
         for axes, name in ((loss, "loss"), (top1, "top1")):
