@@ -82,6 +82,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         # Only now what takes seconds.
         errors = import_module("modeling_resnet50.errors")
+        reports = import_module("transformers.utils.logging")
+        reports.set_verbosity_error()  # what matters of them, the commands say themselves
+        reports.disable_progress_bar()
         with errors.errors_exit_cleanly(debug=getattr(options, "debug", False)):
             import_module(f"modeling_resnet50.commands.{options.module}").run(options)
     except KeyboardInterrupt:
