@@ -165,7 +165,13 @@ def _draw(name: str, caption: str, parts: dict[str, tuple[str, str, dict[str, li
             fontsize=8,
         )  # fmt: skip
         axis.invert_yaxis()
-        axis.margins(x=0.18)
+        # A limit far away must not make all others small: its bar goes out of the picture, its number stays.
+        widest = max(median for form, median in zip(values, medians) if not form.startswith("limit"))
+        axis.set_xlim(0, 1.25 * widest)
+        for median, text in zip(medians, axis.texts):
+            if median > widest:
+                text.set_position((0, 0))
+                text.xy = (min(median, 0.8 * widest), text.xy[1])
         axis.set_title(title, loc="left", fontsize=10)
         axis.set_xlabel(f"{unit} (×: to {base})", fontsize=8)
         axis.tick_params(labelsize=8)
