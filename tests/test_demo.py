@@ -139,6 +139,10 @@ def test_the_camera_is_asked(demo, models, browser):
         page.goto(address)
         page.get_by_label("Capture from camera").click()
         page.get_by_text("Click to Access Webcam").click()
+        # Before the camera's first frame there is nothing to take a picture of.
+        page.wait_for_function(
+            "[...document.querySelectorAll('video')].some(v => v.readyState >= 2 && v.videoWidth > 0)"
+        )
         page.get_by_label("capture photo").click()
         assert sum(score for _, score in shown(page, 0)) > 0.5
 
