@@ -33,4 +33,7 @@ def run_in_a_fork(function, kill_at: int | None = None) -> int | None:
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
     process.join(60)
+    if process.is_alive():
+        process.kill()
+        raise TimeoutError(f"{function} has not ended after a minute")
     return process.exitcode

@@ -414,6 +414,31 @@ def test_skipped_image_is_replaced_by_the_next_readable_one_and_counted(image_fo
         list(DeviceLoader(batches, [order[:2], order[2:]], *settings, max_bad_images=1))
 
 
+@pytest.mark.parametrize("broken", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_that_is_gone_is_named_and_other_connections_are_not_it(image_folder, broken):
+    """What PyTorch raises when the worker was killed while it handed over a batch."""
+
+    class Workers:
+        num_workers = 1
+
+        def __len__(self):
+            return 2
+
+        def __iter__(self):
+            yield batches.__getitems__([(1, 0)])
+            raise broken
+
+    train, _ = load_train_and_validation(recipe_for(image_folder))
+    batches = ImageBatches(train, TrainingTransform(recipe_for(image_folder)))
+    loader = DeviceLoader(batches, [[(1, 0)]] * 2, torch.device("cpu"), [0.5] * 3, [0.5] * 3)
+    loader.loader = Workers()
+    with pytest.raises(RuntimeError, match="a DataLoader worker was killed, most often because memory ran out"):
+        list(loader)
+    broken = ConnectionError("Caught ConnectionError in DataLoader worker process 0.")  # a Hub's, say
+    with pytest.raises(ConnectionError, match="Caught"):
+        list(loader)
+
+
 def test_a_folder_of_nothing_but_unreadable_images_is_refused_even_when_they_are_skipped(image_folder):
     train, _ = load_train_and_validation(recipe_for(image_folder))
     for path in image_folder.glob("train/*/*.jpg"):

@@ -60,6 +60,6 @@ def test_it_runs(a_clone):
     notebook = nbformat.read(a_clone / "notebooks" / "digits.ipynb", as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     first.source = first.source.replace("--num_train_epochs 2", "--num_train_epochs 1")
-    NotebookClient(notebook, resources={"metadata": {"path": str(a_clone / "notebooks")}}).execute()
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(a_clone / "notebooks")}}).execute()
     judge(printed(notebook))
     assert pictures(notebook) == 2

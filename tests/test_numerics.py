@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from torch import nn
 from modeling_resnet50.data.loader import DeviceLoader
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.recipe_file import parse_recipe
-from modeling_resnet50.training.checkpoint import non_finite_tensors
+from modeling_resnet50.training.checkpoint import CheckpointWriter, non_finite_tensors
 from modeling_resnet50.training.optimization import learning_rate_schedule
+from modeling_resnet50.training.supervision import Supervisor
 
 
 SETTINGS = {"total_train_batch_size": 4, "num_train_epochs": 2, "checkpoint_every_epochs": 1}
@@ -188,3 +190,29 @@ def test_weights_that_are_no_numbers_are_neither_best_nor_final_nor_a_checkpoint
     assert not (run / "final").exists()
     assert not list(run.glob("checkpoints/epoch*"))
     assert "epoch-0001 was not written: model.conv1.weight is not finite" in capsys.readouterr().out
+
+
+def test_a_run_that_fails_ends_when_the_checkpoint_that_is_being_written_stands(
+    image_folder, tmp_path, train, spoil, monkeypatch
+):
+    run, failed, at_that_time = tmp_path / "run", threading.Event(), []
+    write, end = CheckpointWriter._write, Supervisor._end_with
+
+    def write_when_the_run_has_failed(self, *contents):
+        failed.wait(60)
+        written = write(self, *contents)
+        at_that_time.append(self.run.status()["status"])
+        return written
+
+    def run_has_failed(self, error):
+        failed.set()
+        end(self, error)
+
+    monkeypatch.setattr(CheckpointWriter, "_write", write_when_the_run_has_failed)
+    monkeypatch.setattr(Supervisor, "_end_with", run_has_failed)
+    spoil(epoch=2, number=3, factor=math.nan)
+    with pytest.raises(UserError, match="the loss is nan"):
+        train(tiny_arguments(image_folder, run, **SETTINGS))
+    assert at_that_time == ["running"]
+    assert not non_finite_tensors(load_file(run / "checkpoints" / "epoch-0001" / "model.safetensors"))
+    assert json.loads((run / "status.json").read_text())["status"] == "failed"

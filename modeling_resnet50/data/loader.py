@@ -226,7 +226,7 @@ class DeviceLoader(Generic[SamplerType]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.bad_images = []
         numbers = self.sampler.batch_numbers() if isinstance(self.sampler, EpochSampler) else range(len(self))
-        for batch, number in zip(self.loader, numbers):
+        for batch, number in zip(self._loaded(), numbers):
             self.on_batch()
             if isinstance(batch, UserError):
                 raise batch
@@ -249,6 +249,21 @@ class DeviceLoader(Generic[SamplerType]):
                 "indices": batch["indices"],
                 "number": number,
             }
+
+    def _loaded(self) -> Iterator[Any]:
+        """
+        Raises:
+            RuntimeError: a worker was killed. PyTorch raises one for that too, unless it is fetching a batch from it.
+        """
+        try:
+            yield from self.loader
+        except (EOFError, ConnectionError) as error:
+            if self.loader.num_workers == 0 or "in DataLoader worker process" in str(error):
+                raise  # by what reads the images
+            raise RuntimeError(
+                "a DataLoader worker was killed, most often because memory ran out (the kernel's log says so): fewer "
+                "workers need less"
+            ) from error
 
 
 def _obey_only_the_training_process(worker: int) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset
 from PIL import Image as PILImage
-from sklearn.datasets import load_digits
 
 from ..errors import UserError
 from ..recipe import Recipe
@@ -103,6 +102,8 @@ def load_splits(dataset_name: str, config_name: str | None = None) -> DatasetDic
 
 def _digits() -> DatasetDict:
     """scikit-learn's 1,797 handwritten digits, enlarged from 8×8 to 32×32 RGB PNGs; every class split 80/20."""
+    from sklearn.datasets import load_digits  # half a second, which other data need not wait for
+
     digits = load_digits()
     images = []
     for pixels in digits.images:

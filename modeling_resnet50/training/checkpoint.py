@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as futures_wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,11 @@ class CheckpointWriter:
     def wait(self) -> bool:
         """Until the last one stands. Returns whether it does."""
         return self._writing is None or self._writing.result()
+
+    def settle(self) -> None:
+        """Wait until nothing is written any more, well or not: to be called when a run ends, however it ends."""
+        if self._writing is not None:
+            futures_wait([self._writing])
 
     def finish(self) -> None:
         """

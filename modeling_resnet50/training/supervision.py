@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -75,6 +76,9 @@ class Supervisor:
     Args:
         run: whose `status.json` it is.
         progress: of that run, for the status.
+
+    Attributes:
+        at_the_end: called when the run has ended, well or not, before the status says so.
     """
 
     def __init__(self, accelerator: Accelerator, run: RunFolder, recipe: Recipe, progress: Progress):
@@ -85,6 +89,7 @@ class Supervisor:
         self._interrupted_at = -math.inf
         self._since: str = gather_object([_now()])[0]
         self._begun = False
+        self.at_the_end: Callable[[], None] = lambda: None
         self._ended = threading.Event()
         self._batches = 0
         self._group: Any = None
@@ -116,6 +121,7 @@ class Supervisor:
                 signal.signal(signal.SIGCHLD, on_child)
 
     def _end_with(self, error: BaseException | None) -> None:
+        self.at_the_end()
         self._ended.set()
         self._thread.join()
         for number, handler in self._handlers.items():

@@ -8,12 +8,12 @@ import random
 import signal
 import time
 
-import psutil
 import pytest
 from conftest import tiny_arguments
-from test_killed_while_saving import newest_step, run_train_py
+from test_killed_while_saving import PRELOADED, newest_step, run_train_py
 from test_resuming import outcome
 
+from modeling_resnet50.data.loader import ImageBatches
 from modeling_resnet50.training.supervision import Supervisor
 
 
@@ -21,13 +21,14 @@ SETTINGS = {"total_train_batch_size": 4, "ema_decay": 0.5, "mixup_alpha": 0.2, "
 
 
 @pytest.mark.parametrize(
-    ("signals", "epochs"), [(3, 40), pytest.param(50, 600, marks=pytest.mark.long)], ids=["short", "long"]
+    ("signals", "epochs"), [(3, 16), pytest.param(50, 600, marks=pytest.mark.long)], ids=["short", "long"]
 )
 def test_stopped_at_random_moments_it_ends_as_if_undisturbed(signals, epochs, image_folder, tmp_path, train):
     run, rng = tmp_path / "run", random.Random(1)
     settings = {**SETTINGS, "num_train_epochs": epochs, "checkpoint_every_epochs": epochs}
     arguments = tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto")
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
     stands = -1
     for _ in range(signals):
         process = context.Process(target=run_train_py, args=(arguments,))
@@ -56,16 +57,22 @@ def test_a_worker_that_is_killed_fails_the_run_by_name_and_it_resumes_exactly(
 ):
     settings = {**SETTINGS, "num_train_epochs": 4, "checkpoint_every_epochs": 1, "dataloader_num_workers": 1}
     train(tiny_arguments(image_folder, tmp_path / "undisturbed", **settings))
-    original = Supervisor.batch_done
+    batch_done, load_batch = Supervisor.batch_done, ImageBatches.__getitems__
+    memory_runs_out = tmp_path / "memory_runs_out"
 
-    def batch_done(self):
-        original(self)
+    def batch_20_is_done(self):
+        batch_done(self)
         if self._batches == 20:
-            for worker in psutil.Process().children():
-                worker.kill()
+            memory_runs_out.touch()
+
+    def kill_the_worker(self, samples):
+        if memory_runs_out.exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load_batch(self, samples)
 
     run = tmp_path / "run"
-    monkeypatch.setattr(Supervisor, "batch_done", batch_done)
+    monkeypatch.setattr(Supervisor, "batch_done", batch_20_is_done)
+    monkeypatch.setattr(ImageBatches, "__getitems__", kill_the_worker)
     with pytest.raises(RuntimeError, match="DataLoader worker"):
         train(tiny_arguments(image_folder, run, **settings))
     status = json.loads((run / "status.json").read_text())
