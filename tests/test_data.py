@@ -17,7 +17,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from modeling_resnet50.data import pipeline
 from modeling_resnet50.data.augmentation import TrainingTransform
-from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
+from modeling_resnet50.data.loader import PREFETCH_FACTOR, DeviceLoader, ImageBatches
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order, sample_seed
 from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
@@ -412,6 +412,25 @@ def test_skipped_image_is_replaced_by_the_next_readable_one_and_counted(image_fo
         UserError, match=r"more unreadable images than max_bad_images allows \(1\); the last is an .*bee/4"
     ):
         list(DeviceLoader(batches, [order[:2], order[2:]], *settings, max_bad_images=1))
+
+
+def test_a_workers_batch_stays_what_it_is_while_the_worker_makes_those_it_may_be_ahead(image_folder, monkeypatch):
+    """It writes to shared memory that it uses again: as soon as it may, and no sooner."""
+    train, _ = load_train_and_validation(recipe_for(image_folder))
+    batches = ImageBatches(train, TrainingTransform(recipe_for(image_folder)))
+    wanted = [batches.__getitems__([(1, index), (1, index + 1)])["pixel_values"] for index in range(6)]
+    assert not wanted[0].is_shared()
+    monkeypatch.setattr(torch.utils.data._utils.worker, "_worker_info", object())
+    made = []
+    for index in range(6):
+        made.append(batches.__getitems__([(1, index), (1, index + 1)])["pixel_values"])
+        for number in range(max(0, index - PREFETCH_FACTOR), index + 1):
+            assert torch.equal(made[number], wanted[number])
+    assert all(batch.is_shared() and batch.is_contiguous(memory_format=torch.channels_last) for batch in made)
+    assert len({batch.data_ptr() for batch in made}) == PREFETCH_FACTOR + 1
+    smaller = batches.__getitems__([(1, 23)])["pixel_values"]  # the last batch of an evaluation
+    assert smaller.shape == (1, 3, 16, 16)
+    assert smaller.data_ptr() in {batch.data_ptr() for batch in made}
 
 
 @pytest.mark.parametrize("broken", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])

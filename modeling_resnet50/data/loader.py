@@ -23,6 +23,7 @@ from .transforms import EncodedImage, normalize
 
 
 MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
+PREFETCH_FACTOR = 2  # batches that each worker may be ahead: PyTorch's default
 
 
 class ImageBatches(torch.utils.data.Dataset):
@@ -37,6 +38,8 @@ class ImageBatches(torch.utils.data.Dataset):
         on_bad_image: what to do about an unreadable image: "error" stops, "skip" takes the next readable one instead.
         jpeg_decoder: as in `EncodedImage`.
     """
+
+    _buffers: "_SharedBuffers | None" = None  # a worker's
 
     def __init__(
         self,
@@ -62,9 +65,10 @@ class ImageBatches(torch.utils.data.Dataset):
             samples: `(epoch, index)` or `(epoch, index, repeat)` of each image, all of one epoch.
 
         Returns:
-            `pixel_values` uint8 `(batch, 3, height, width)`, `labels` int64 `(batch,)`, `indices`, the rows, and
-            `bad_images`, what was wrong with each image that another one stands in for. Under "error", an unreadable
-            image comes back as the error, not raised: a DataLoader would bury it in the worker's traceback.
+            `pixel_values` uint8 `(batch, 3, height, width)`, channels last, which a worker writes to again after
+            `PREFETCH_FACTOR` more batches; `labels`, int64 `(batch,)`; `indices`, the rows; and `bad_images`, what was
+            wrong with each image that another one stands in for. Under "error", an unreadable image comes back as
+            the error, not raised: a DataLoader would bury it in the worker's traceback.
         """
         epoch = samples[0][0]
         indices = [index for _, index, *_ in samples]
@@ -88,9 +92,7 @@ class ImageBatches(torch.utils.data.Dataset):
                         return substitute
                     indices[position], pixels = substitute
                 if pixel_values is None:
-                    pixel_values = torch.empty(
-                        (len(samples), *pixels.shape), dtype=torch.uint8, memory_format=torch.channels_last
-                    )
+                    pixel_values = self._new_batch(len(samples), *pixels.shape[1:])
                 pixel_values[position] = pixels
         return {
             "pixel_values": pixel_values,
@@ -98,6 +100,13 @@ class ImageBatches(torch.utils.data.Dataset):
             "indices": indices,
             "bad_images": bad_images,
         }
+
+    def _new_batch(self, batch_size: int, height: int, width: int) -> Tensor:
+        if torch.utils.data.get_worker_info() is None:
+            return torch.empty((batch_size, 3, height, width), dtype=torch.uint8, memory_format=torch.channels_last)
+        if self._buffers is None:
+            self._buffers = _SharedBuffers()
+        return self._buffers.next(batch_size, height, width)
 
     def _open(self, row: dict[str, Any], epoch: int, index: int, repeat: int = 0) -> "_Opened | UserError":
         name = f"{row['path']} (row {index})" if row["path"] else f"row {index}"
@@ -132,6 +141,26 @@ class ImageBatches(torch.utils.data.Dataset):
             if not isinstance(pixels, UserError):
                 return substitute, pixels
         return UserError(f"row {index} and the {MAX_BAD_IN_A_ROW} after it are all unreadable images")
+
+
+class _SharedBuffers:
+    """
+    Memory for batches that a worker shares with the training process, used in turns: a batch is where it has to be
+    when it is made, and its pages are not new. The worker is asked for another batch when one of its batches is taken:
+    it is never more than `PREFETCH_FACTOR` ahead of the one in use.
+    """
+
+    def __init__(self) -> None:
+        self._buffers = [torch.empty(0, dtype=torch.uint8)] * (PREFETCH_FACTOR + 1)
+        self._turn = 0
+
+    def next(self, batch_size: int, height: int, width: int) -> Tensor:
+        """uint8 `(batch_size, 3, height, width)`, channels last."""
+        self._turn = (self._turn + 1) % len(self._buffers)
+        size = batch_size * height * width * 3
+        if len(self._buffers[self._turn]) < size:
+            self._buffers[self._turn] = torch.empty(size, dtype=torch.uint8).share_memory_()
+        return self._buffers[self._turn][:size].view(batch_size, height, width, 3).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -214,6 +243,7 @@ class DeviceLoader(Generic[SamplerType]):
             collate_fn=_as_it_is,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
+            prefetch_factor=PREFETCH_FACTOR if num_workers else None,
             pin_memory=device.type == "cuda",
             worker_init_fn=_obey_only_the_training_process,
             # Otherwise every new iterator draws a seed from the global generator, and a resumed run draws fewer.
