@@ -56,11 +56,10 @@ def test_imagenets_validation_images_in_one_heap_are_refused_with_what_to_do(tmp
 
 
 def test_words_are_those_of_timm_unique_and_unknown_ids_stay():
-    wnids = ImageNetInfo().label_names()
+    timms = ImageNetInfo()
+    wnids = timms.label_names()
     words = imagenet_words(wnids)
     assert len(set(words)) == 1000
-    changed = {
-        wnid: word for wnid, word in zip(wnids, words) if word != ImageNetInfo().label_name_to_description(wnid)
-    }
+    changed = {wnid: word for wnid, word in zip(wnids, words) if word != timms.label_name_to_description(wnid)}
     assert changed == {"n02012849": "crane (n02012849)", "n03126707": "crane (n03126707)"}
     assert imagenet_words(["n99999999", "n01440764"]) == ["n99999999", "tench, Tinca tinca"]
