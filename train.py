@@ -122,7 +122,7 @@ def train(
     # The run folder: a new run, or back to where the old one stood
     state = TrainingState(accelerator, model, optimizer, average, progress)
     checkpoints = CheckpointWriter(run, recipe, state, console.print, on_written=publisher.back_up)
-    supervisor.at_the_end = checkpoints.settle
+    supervisor.at_the_end = checkpoints.close
     guard = NumericsGuard(accelerator, plain_model, optimizer, recipe, len(data.label_names), run, progress)
     if checkpoint is not None:
         differences = state.load(checkpoint, keep_optimizer_settings=recipe.allow_recipe_change)

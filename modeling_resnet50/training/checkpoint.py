@@ -15,7 +15,6 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import wait as futures_wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -259,10 +258,9 @@ class CheckpointWriter:
         """Until the last one stands. Returns whether it does."""
         return self._writing is None or self._writing.result()
 
-    def settle(self) -> None:
-        """Wait until nothing is written any more, well or not: to be called when a run ends, however it ends."""
-        if self._writing is not None:
-            futures_wait([self._writing])
+    def close(self) -> None:
+        """When a run ends, however it ends: wait until nothing is written any more, well or not; end the thread."""
+        self._thread.shutdown()
 
     def finish(self) -> None:
         """

@@ -1,6 +1,5 @@
 """SIGKILL of training, and of the process that uploads, at random moments: in the end the Hub has what the run has."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -10,7 +9,7 @@ import psutil
 import pytest
 from conftest import tiny_arguments
 from hub_server import HubServer
-from test_killed_while_saving import PRELOADED, run_train_py
+from test_killed_while_saving import preloaded_forkserver, run_train_py
 
 from modeling_resnet50.hub import upload
 from modeling_resnet50.hub.upload import files_of, read_records, waiting
@@ -59,8 +58,7 @@ def test_the_repository_ends_equal_to_the_run(kills, epochs, image_folder, tmp_p
     run, rng, landed = tmp_path / "run", random.Random(2), 0
     settings = {**SETTINGS, "num_train_epochs": epochs}
     arguments = tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context = preloaded_forkserver()
     with HubServer() as hub:
         environment = hub.environment(tmp_path / "home", "hf_ann")
         for name, value in environment.items():

@@ -21,8 +21,15 @@ from modeling_resnet50.training.run_folder import RunFolder
 SETTINGS = {"total_train_batch_size": 4, "checkpoint_every_steps": 1, "checkpoint_every_epochs": 1, "keep_last": 2,
             "ema_decay": 0.5, "mixup_alpha": 0.2}  # fmt: skip
 
-PRELOADED = ["modeling_resnet50.data.pipeline", "modeling_resnet50.training.supervision",
-             "modeling_resnet50.hub.publishing", "timm"]  # fmt: skip
+
+def preloaded_forkserver() -> multiprocessing.context.ForkServerContext:
+    """For processes that have imported what takes long, and nothing else of this one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["modeling_resnet50.data.pipeline", "modeling_resnet50.training.supervision",
+         "modeling_resnet50.hub.publishing", "timm"]
+    )  # fmt: skip
+    return context
 
 
 def run_train_py(arguments: list[str]) -> None:
@@ -65,8 +72,7 @@ def test_no_checkpoint_is_lost_and_the_run_ends_as_if_undisturbed(kills, epochs,
     run, rng, landed = tmp_path / "run", random.Random(0), 0
     settings = {**SETTINGS, "num_train_epochs": epochs}
     arguments = tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context = preloaded_forkserver()
     stands = -1
     while landed < kills:
         process = context.Process(target=run_train_py, args=(arguments,))

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -10,7 +9,7 @@ import time
 
 import pytest
 from conftest import tiny_arguments
-from test_killed_while_saving import PRELOADED, newest_step, run_train_py
+from test_killed_while_saving import newest_step, preloaded_forkserver, run_train_py
 from test_resuming import outcome
 
 from modeling_resnet50.data.loader import ImageBatches
@@ -27,8 +26,7 @@ def test_stopped_at_random_moments_it_ends_as_if_undisturbed(signals, epochs, im
     run, rng = tmp_path / "run", random.Random(1)
     settings = {**SETTINGS, "num_train_epochs": epochs, "checkpoint_every_epochs": epochs}
     arguments = tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context = preloaded_forkserver()
     stands = -1
     for _ in range(signals):
         process = context.Process(target=run_train_py, args=(arguments,))
