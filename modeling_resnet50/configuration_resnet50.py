@@ -73,7 +73,7 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
         batch_norm_momentum: share of the new batch in the running statistics.
         batch_norm_eps: added to the variance.
         batch_norm_folded: the convolutions have a bias and there is no BatchNorm. For inference, made from a trained
-            model by `resnet50 export --fold-bn`.
+            model by `resnet50 export --fold_bn`.
         zero_init_residual: start each block's last BatchNorm weight at 0, so that the block begins as the identity
             (Goyal et al. 2017, "Accurate, Large Minibatch SGD").
         pretrained_cfg: how images are prepared, in timm's terms (`input_size`, `mean`, `std`, `interpolation`,

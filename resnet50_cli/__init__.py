@@ -40,7 +40,7 @@ def create_parser() -> Parser:
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version")
     parser.add_argument(
-        "--print-completion",
+        "--print_completion",
         action=PrintCompletion,
         choices=["bash", "zsh", "tcsh"],
         metavar="SHELL",

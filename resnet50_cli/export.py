@@ -20,11 +20,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         choices=["resnet50", "transformers", "pth", "onnx", "pt2"],
         default="resnet50",
         metavar="NAME",
-        help="resnet50: this library's own folder, of use with --fold-bn (default) · transformers: its own ResNet, "
+        help="resnet50: this library's own folder, of use with --fold_bn (default) · transformers: its own ResNet, "
         "which needs no remote code · pth: the classic dictionary of a training script · onnx: ONNX Runtime, "
         "transformers.js · pt2: torch.export",
     )
-    command.add_argument("--fold-bn", "--fold_bn", action="store_true", help="BatchNorm into the convolutions: faster")
+    command.add_argument("--fold_bn", action="store_true", help="BatchNorm into the convolutions: faster")
     command.add_argument("--fp16", action="store_true", help="onnx: also a file of half the size")
     command.add_argument("--int8", action="store_true", help="onnx: also a quarter of it; needs --dataset")
     command.add_argument("--overwrite", action="store_true", help="replace what OUT already holds")

@@ -18,13 +18,20 @@ INTERPOLATIONS = ["bilinear", "bicubic"]
 
 
 class Parser(argparse.ArgumentParser):
-    """An error is one line and a hint; `--debug` is known everywhere."""
+    """
+    An error is one line and a hint; `--debug` is known everywhere. Options are spelt with underscores, as fields of a
+    recipe are; hyphens in their place are understood, here as by train.py.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("formatter_class", _HelpFormatter)
         super().__init__(*arguments, **options)
         # Absent unless given: a command's default would undo what stands before the command.
         self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="tracebacks of errors")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        args = [_with_underscores(arg) for arg in (sys.argv[1:] if args is None else args)]
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(ExitCode.USAGE, f"error: {message}\nhint: {self.prog} --help\n")
@@ -34,6 +41,13 @@ class Parser(argparse.ArgumentParser):
         name = arguments[0].partition("=")[0]
         nearest = get_close_matches(name, self._option_string_actions, n=1)
         self.error(f"unknown argument {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""))
+
+
+def _with_underscores(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
 
 
 class _HelpFormatter(argparse.HelpFormatter):

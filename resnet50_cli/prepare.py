@@ -68,11 +68,11 @@ def _add_imagenet(data_sets: Any) -> None:
     torrent.add_argument("--torrent", action="append", default=[], metavar="FILE", help="a .torrent of an archive")
     torrent.add_argument("--tracker", action="append", default=[], metavar="URL", help="a further one")
     torrent.add_argument("--peer", action="append", default=[], metavar="HOST:PORT", help="one you know")
-    torrent.add_argument("--no-dht", action="store_true", help="without the distributed hash table")
-    torrent.add_argument("--download-rate", type=int, metavar="KB/S", help="limit (default none)")
-    torrent.add_argument("--upload-rate", type=int, metavar="KB/S", help="limit (default none)")
+    torrent.add_argument("--no_dht", action="store_true", help="without the distributed hash table")
+    torrent.add_argument("--download_rate", type=int, metavar="KB/S", help="limit (default none)")
+    torrent.add_argument("--upload_rate", type=int, metavar="KB/S", help="limit (default none)")
     torrent.add_argument("--listen", metavar="ADDRESS:PORT", help="where peers reach us")
-    torrent.add_argument("--stall-timeout", type=float, metavar="SECONDS", help="without a byte: give up")
+    torrent.add_argument("--stall_timeout", type=float, metavar="SECONDS", help="without a byte: give up")
 
 
 def _add_folder(data_sets: Any) -> None:
@@ -119,11 +119,11 @@ def _add_push(data_sets: Any) -> None:
 def _add_common(command: argparse.ArgumentParser, expect: str = "auto") -> None:
     command.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="of the data set")
     _add_check_options(command, expect)
-    command.add_argument("--no-check", action="store_true", help="leave the check out")
+    command.add_argument("--no_check", action="store_true", help="leave the check out")
     packing = command.add_argument_group("packing")
     packing.add_argument("--pack", action="store_true", help="also parquet shards, to TO/packed-SIZE")
     packing.add_argument(
-        "--short-side",
+        "--short_side",
         type=_pixels,
         default=256,
         metavar="PIXELS",
@@ -145,5 +145,5 @@ def _add_check_options(command: argparse.ArgumentParser, expect: str = "auto") -
         help=f"{', '.join(EXPECTATIONS)} (default {expect})",
     )
     command.add_argument(
-        "--num-proc", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: the cores)"
+        "--num_proc", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: the cores)"
     )

@@ -133,3 +133,14 @@ def run_python(arguments: list[str], **environment: str) -> subprocess.Completed
         text=True,
         timeout=300,
     )
+
+
+@pytest.fixture
+def broken_pipe(monkeypatch) -> None:
+    """What a DataLoader meets when one of its workers is killed while it hands over a batch."""
+
+    def hand_over(self):
+        raise EOFError
+        yield
+
+    monkeypatch.setattr(torch.utils.data.DataLoader, "__iter__", hand_over)

@@ -104,6 +104,11 @@ def test_missing_superfluous_and_unreadable_images_are_found(folder):
     assert "train: 5 classes instead of 6" in check_folder(folder, expected=SIX).problems
 
 
+def test_a_process_that_is_killed_is_named(folder, broken_pipe):
+    with pytest.raises(RuntimeError, match="a DataLoader worker was killed"):
+        check_folder(folder, expected=SIX, num_proc=2)
+
+
 def test_splits_with_different_classes_and_missing_splits_are_found(folder):
     (folder / "val" / "n15075141").rename(folder / "val" / "n15075142")
     assert the_problem(folder) == "the splits do not have the same classes in the same order"

@@ -18,7 +18,7 @@ from modeling_resnet50.evaluation.suites import SUITES
 from modeling_resnet50.hub.model_folder import INTERPOLATIONS, image_processor, save_model_and_processor
 from modeling_resnet50.prepare.check import EXPECTATIONS
 from modeling_resnet50.prepare.known_files import HUB_REPOSITORY
-from resnet50_cli import COMMANDS, create_parser, main
+from resnet50_cli import COMMANDS, create_parser, main, parse_arguments
 from resnet50_cli.exit_codes import ExitCode
 
 
@@ -67,7 +67,7 @@ def test_commands_without_many_options_fit_a_small_screen(monkeypatch):
 def test_help_version_completion_and_mistakes_import_nothing_heavy():
     program = (
         "import sys\nfrom resnet50_cli import main\n"
-        "for line in (['--version'], ['plan', '--help'], ['--print-completion', 'bash'], ['import', 'x', '--bad']):\n"
+        "for line in (['--version'], ['plan', '--help'], ['--print_completion', 'bash'], ['import', 'x', '--bad']):\n"
         "    try:\n        main(line)\n    except SystemExit as exit:\n        print(exit.code)\n"
         "print(sorted({'torch', 'transformers', 'numpy', 'modeling_resnet50'} & set(sys.modules)))\n"
     )
@@ -103,7 +103,7 @@ def test_names_that_the_command_line_repeats_are_the_librarys():
 )
 def test_bash_completes(words, expected, tmp_path):
     script = tmp_path / "completion.bash"
-    script.write_text(printed(["--print-completion", "bash"]))
+    script.write_text(printed(["--print_completion", "bash"]))
     program = (
         f'source "{script}"; COMP_WORDS=(resnet50 {" ".join(words)}); COMP_CWORD={len(words)}; '
         "_shtab_resnet50; printf '%s\\n' \"${COMPREPLY[@]}\""
@@ -115,7 +115,7 @@ def test_bash_completes(words, expected, tmp_path):
 def test_completion_without_shtab_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "shtab", None)
     with pytest.raises(SystemExit) as exit_:
-        main(["--print-completion", "bash"])
+        main(["--print_completion", "bash"])
     assert exit_.value.code == 2
     assert "pip install 'modeling-resnet50[completion]'" in capsys.readouterr().err
 
@@ -162,6 +162,21 @@ def test_tracebacks_only_with_debug(error, line, code, debug, capsys):
 @pytest.mark.parametrize("arguments", [["--debug", "predict", "m", "i"], ["predict", "m", "i", "--debug"]])
 def test_debug_stands_before_or_after_the_command(arguments):
     assert create_parser().parse_args(arguments).debug
+
+
+@pytest.mark.parametrize("command", ALL, ids=" ".join)
+def test_options_are_spelt_with_underscores(command):
+    assert not re.findall(r"--[a-z0-9_]+-\S*", printed([*command, "--help"]))
+
+
+def test_hyphens_in_options_are_understood_and_in_values_left_alone():
+    assert (
+        parse_arguments(["prepare", "folder", "a-b", "--to=c-d", "--num-proc", "3", "--short-side=none"]).num_proc == 3
+    )
+    options = parse_arguments(["publish", "run", "--to", "ann/my-net", "--static-space=a-b", "--dry-run"])
+    assert (options.to, options.static_space, options.dry_run) == ("ann/my-net", "a-b", True)
+    options = parse_arguments(["plan", "digits.yaml", "--num-train-epochs", "3", "--output-dir=a-b"])
+    assert options.passed_on == ["--num_train_epochs", "3", "--output_dir=a-b"]
 
 
 def test_ctrl_c_is_one_word_and_130(monkeypatch, capsys):
@@ -214,7 +229,7 @@ def test_json_is_all_that_is_printed_on_standard_output(model_folder, image_fold
     (plan,) = lines_of_json(["plan", recipe, "--num_processes", "1", "--json"], capsys)
     assert plan["total_steps"] == plan["steps_per_epoch"] * 9
     assert plan["hours"].keys() == {"A100", "H100", "H200"}
-    (check,) = lines_of_json(["prepare", "check", str(image_folder), "--num-proc", "1", "--json"], capsys)
+    (check,) = lines_of_json(["prepare", "check", str(image_folder), "--num_proc", "1", "--json"], capsys)
     assert check["images"] == {"train": 24, "val": 15}
     assert (check["classes"], check["problems"]) == (3, [])
     (export,) = lines_of_json(["export", str(model_folder), "out.pt2", "--format", "pt2", "--json"], capsys)

@@ -146,7 +146,7 @@ def test_folding_batch_norm_changes_no_logit_by_more_than_1e_4(fields):
 
 def test_folded_folder_opens_with_the_auto_class_and_a_pipeline(tmp_path):
     model = save(tmp_path / "ours", zero_init_residual=True)
-    main(["export", str(tmp_path / "ours"), str(tmp_path / "folded"), "--fold-bn"])
+    main(["export", str(tmp_path / "ours"), str(tmp_path / "folded"), "--fold_bn"])
     folded = AutoModelForImageClassification.from_pretrained(tmp_path / "folded").eval()
     assert folded.num_parameters() < model.num_parameters()
     pixel_values = torch.randn(2, 3, 32, 32)
@@ -159,9 +159,9 @@ def test_folded_model_cannot_be_had_in_formats_with_batch_norm(tmp_path, capsys)
     save(tmp_path / "ours")
     for arguments in (["--format", "transformers"], ["--format", "pth"]):
         with pytest.raises(SystemExit):
-            main(["export", str(tmp_path / "ours"), str(tmp_path / "out"), "--fold-bn", *arguments])
+            main(["export", str(tmp_path / "ours"), str(tmp_path / "out"), "--fold_bn", *arguments])
         error = capsys.readouterr().err
-        assert "batch_norm_folded=True" in error or "goes without --fold-bn" in error
+        assert "batch_norm_folded=True" in error or "goes without --fold_bn" in error
         assert not (tmp_path / "out").exists()
 
 

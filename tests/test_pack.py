@@ -131,6 +131,11 @@ def test_killed_thirty_times_it_ends_byte_for_byte_as_if_undisturbed(source, tmp
     assert len(grew) > 2  # it was killed in the beginning, in the middle and towards the end
 
 
+def test_a_process_that_is_killed_is_named(source, tmp_path, broken_pipe):
+    with pytest.raises(RuntimeError, match="a DataLoader worker was killed"):
+        packed(source, tmp_path / "packed", num_proc=2)
+
+
 def test_whole_shards_are_not_written_again(source, tmp_path):
     settings = {"short_side": 24, "rows_per_shard": 9}
     bad = source / "val" / "bee" / "bee-3.jpg"
@@ -168,7 +173,7 @@ def test_two_packings_are_never_mixed(source, tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"quality": 100}, "--quality must be between 1 and 95"), ({"short_side": 0}, "--short-side must be a number")],
+    [({"quality": 100}, "--quality must be between 1 and 95"), ({"short_side": 0}, "--short_side must be a number")],
 )
 def test_settings_that_make_no_sense_are_refused(source, tmp_path, settings, message):
     with pytest.raises(UserError, match=message):

@@ -63,7 +63,7 @@ def labels_of(folder: Path, split: str) -> dict[str, str]:
 
 
 def test_from_archives_to_a_verified_packed_data_set(imagenet, prepare):
-    output = prepare("imagenet1k", "--from", "archives", "--to", "data", "--pack", "--short-side", "24")
+    output = prepare("imagenet1k", "--from", "archives", "--to", "data", "--pack", "--short_side", "24")
     steps = [line.split()[0] for line in output.splitlines()]
     assert [step for i, step in enumerate(steps) if step not in steps[:i]] == [
         "verify", "label", "extract", "check", "pack", "ready",
@@ -73,7 +73,7 @@ def test_from_archives_to_a_verified_packed_data_set(imagenet, prepare):
     assert (Path("data") / "check.html").read_text().count("data:image/jpeg") == 6 * 4 + 6
     for folder, split in (("data", "val"), ("data/packed-24", "validation")):
         assert labels_of(Path(folder), split) == imagenet.truth
-    again = prepare("imagenet1k", "--from", "archives", "--to", "data", "--pack", "--short-side", "24")
+    again = prepare("imagenet1k", "--from", "archives", "--to", "data", "--pack", "--short_side", "24")
     assert "train and val are there already" in again
     assert "verify" not in again
 
@@ -121,7 +121,7 @@ def test_from_bittorrent(imagenet, prepare, tmp_path):
             else:
                 info_hash = lt.torrent_info(str(torrent)).info_hash()
                 options += ["--magnet", f"magnet:?xt=urn:btih:{info_hash}&dn={known.name}"]
-        output = prepare("imagenet1k", "--to", "data", "--no-dht", "--listen", "127.0.0.1:0", *options)
+        output = prepare("imagenet1k", "--to", "data", "--no_dht", "--listen", "127.0.0.1:0", *options)
     finally:
         for seeder in seeders:
             seeder.kill()
@@ -132,7 +132,7 @@ def test_from_bittorrent(imagenet, prepare, tmp_path):
 
 
 def test_a_swarm_without_peers_is_named_with_what_to_try(imagenet, prepare):
-    options = ["--no-dht", "--listen", "127.0.0.1:0", "--stall-timeout", "0.2", "--devkit",
+    options = ["--no_dht", "--listen", "127.0.0.1:0", "--stall_timeout", "0.2", "--devkit",
                "archives/ILSVRC2012_devkit_t12.tar.gz", "--torrent",
                make_torrent(Path("archives") / "ILSVRC2012_img_val.tar", Path("val.torrent"))]  # fmt: skip
     output = prepare("imagenet1k", "--to", "data", *options, exit_code=2)
@@ -161,7 +161,7 @@ def test_tiny_imagenet_by_http_trains_with_its_recipe(imagenet, prepare, monkeyp
 
 def test_what_lies_here_is_packed_and_checked(imagenet, prepare):
     truth = make_kaggle(Path("kaggle"))
-    prepare("folder", "kaggle", "--to", "out", "--pack", "--short-side", "none", "--num-proc", "2")
+    prepare("folder", "kaggle", "--to", "out", "--pack", "--short_side", "none", "--num_proc", "2")
     assert labels_of(Path("out") / "packed-original", "validation") == truth
     assert "Six classes, whole and right" in prepare("check", "kaggle", "--expect", "imagenet1k")
     assert Path("check-kaggle.html").is_file()
@@ -203,7 +203,7 @@ def test_too_little_room_is_said_before_anything_is_fetched(imagenet, prepare, m
         (["folder", "nothing", "--to", "x"], "error: nothing: no such folder"),
         (["check", "archives"], "archives has 0 class folders|archives has no class folders"),
         (["push", "archives", "ann/x"], "archives is not a packed data set"),
-        (["tiny-imagenet", "--to", "x", "--short-side", "big"], "argument --short-side: invalid"),
+        (["tiny-imagenet", "--to", "x", "--short_side", "big"], "argument --short_side: invalid"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_exit_code_2(imagenet, prepare, arguments, message):

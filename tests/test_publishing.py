@@ -281,7 +281,7 @@ def test_dry_run_shows_the_tree_and_sends_nothing(hub, image_folder, tmp_path, t
     same = files["config.json"].read_bytes()
     hub.add_repo("ann/net", {"config.json": same, "README.md": b"old", "by-hand.md": b""})
     program = (
-        f"from modeling_resnet50.cli import main; main(['publish', {str(run)!r}, '--to', 'ann/net', '--dry-run'])"
+        f"from modeling_resnet50.cli import main; main(['publish', {str(run)!r}, '--to', 'ann/net', '--dry_run'])"
     )
     before = len(hub.repos["ann/net"].commits)
     result = run_python(["-c", program])
@@ -306,7 +306,7 @@ from modeling_resnet50.cli import main
 main(sys.argv[1:])
 """
     nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
-    publish = ["publish", str(tmp_path / "run"), "--to", "ann/net", "--dry-run"]
+    publish = ["publish", str(tmp_path / "run"), "--to", "ann/net", "--dry_run"]
     result = run_python(["-c", program, *publish], **nowhere)
     assert result.returncode == 2
     assert "error: the Hub cannot be reached (" in result.stderr

@@ -57,8 +57,8 @@ def hub(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def static_space(model, pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("space") / "ask"
-    examples, javascript = ["--examples", str(pictures)], ["--transformers-js", str(node_modules())]
-    main(["publish", str(model), "--static-space", str(folder), "--to", "ann/first", *examples, *javascript])
+    examples, javascript = ["--examples", str(pictures)], ["--transformers_js", str(node_modules())]
+    main(["publish", str(model), "--static_space", str(folder), "--to", "ann/first", *examples, *javascript])
     with served(folder) as address:
         yield address
 
@@ -168,7 +168,7 @@ def test_pictures_are_cropped_where_torchvision_does(page):
 
 def test_a_space_arrives_whole_and_again_without_what_is_gone(hub, model, pictures, capsys):
     publish = ["publish", str(model), "--space", "ann/ask"]
-    main([*publish, "--examples", str(pictures), "--dry-run"])
+    main([*publish, "--examples", str(pictures), "--dry_run"])
     assert "ann/ask, branch main (would be made)" in capsys.readouterr().out
     assert hub.repos == {}
     main([*publish, "--examples", str(pictures)])
@@ -185,7 +185,7 @@ def test_a_space_arrives_whole_and_again_without_what_is_gone(hub, model, pictur
     assert card["sdk"] == "gradio"
     assert (card["sdk_version"], card["app_file"], card["license"]) == (GRADIO_VERSION, "app.py", "apache-2.0")
     assert "models" not in card  # they are in the Space itself
-    main([*publish, "--to", "ann/net", "--dry-run"])
+    main([*publish, "--to", "ann/net", "--dry_run"])
     assert re.search(r"- examples/00.jpg", capsys.readouterr().out)
     main([*publish, "--to", "ann/net"])
     assert set(space.files) == page
@@ -194,7 +194,7 @@ def test_a_space_arrives_whole_and_again_without_what_is_gone(hub, model, pictur
 
 
 def test_a_static_space_arrives_and_takes_transformers_js_by_its_exact_version(hub, model):
-    main(["publish", str(model), "--static-space", "ann/ask", "--private", "--fp32"])
+    main(["publish", str(model), "--static_space", "ann/ask", "--private", "--fp32"])
     space = hub.repos["spaces/ann/ask"]
     assert (space.sdk, space.private) == ("static", True)
     card = SpaceCard(space.files["README.md"].decode()).data.to_dict()
@@ -262,8 +262,8 @@ def test_a_model_of_digits_has_digits_as_examples(tmp_path):
         (["--space", "TAKEN"], "is there already"),
         (["--space", "NEW", "--examples", "TAKEN"], "no images there"),
         (["--space", "NEW", "--compare", "ann/net"], "all on the Hub, or all in folders"),
-        (["--static-space", "NEW", "--compare", "ann/net"], "--compare goes with --space"),
-        (["--static-space", "NEW", "--transformers-js", "TAKEN"], "has no package.json: run `npm install @hugging"),
+        (["--static_space", "NEW", "--compare", "ann/net"], "--compare goes with --space"),
+        (["--static_space", "NEW", "--transformers_js", "TAKEN"], "has no package.json: run `npm install @hugging"),
     ],
 )
 def test_what_makes_no_space_is_said_in_a_line_and_leaves_nothing(arguments, message, model, tmp_path, capsys):

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     require_free(options.out, options.overwrite)
     if options.format == "pth":
         if options.fold_bn:
-            raise UserError("--format pth holds a model to train further, which goes without --fold-bn")
+            raise UserError("--format pth holds a model to train further, which goes without --fold_bn")
         with replaced_file(options.out) as file:
             torch.save(training_checkpoint(options.model), file)
         _say(options)

@@ -91,7 +91,7 @@ def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps) -> 
     if not options.no_check and _check(source, options, options.to / "check.html", steps).problems:
         raise UserError(
             f"{source} is not what it should be, see {options.to / 'check.html'}; nothing was packed. If you want it "
-            "as it is: --expect nothing, or --no-check"
+            "as it is: --expect nothing, or --no_check"
         )
     if options.pack:
         size = "original" if options.short_side is None else options.short_side

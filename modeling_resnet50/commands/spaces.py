@@ -1,4 +1,4 @@
-"""What `resnet50 publish --space` and `--static-space` write."""
+"""What `resnet50 publish --space` and `--static_space` write."""
 
 import argparse
 from pathlib import Path

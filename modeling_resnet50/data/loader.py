@@ -256,7 +256,7 @@ class DeviceLoader(Generic[SamplerType]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.bad_images = []
         numbers = self.sampler.batch_numbers() if isinstance(self.sampler, EpochSampler) else range(len(self))
-        for batch, number in zip(self._loaded(), numbers):
+        for batch, number in zip(loaded(self.loader), numbers):
             self.on_batch()
             if isinstance(batch, UserError):
                 raise batch
@@ -280,20 +280,27 @@ class DeviceLoader(Generic[SamplerType]):
                 "number": number,
             }
 
-    def _loaded(self) -> Iterator[Any]:
-        """
-        Raises:
-            RuntimeError: a worker was killed. PyTorch raises one for that too, unless it is fetching a batch from it.
-        """
-        try:
-            yield from self.loader
-        except (EOFError, ConnectionError) as error:
-            if self.loader.num_workers == 0 or "in DataLoader worker process" in str(error):
-                raise  # by what reads the images
-            raise RuntimeError(
-                "a DataLoader worker was killed, most often because memory ran out (the kernel's log says so): fewer "
-                "workers need less"
-            ) from error
+
+def loaded(loader: DataLoader) -> Iterator[Any]:
+    """
+    What a DataLoader loads, from workers that begin now.
+
+    Raises:
+        RuntimeError: a worker was killed. PyTorch raises one for that too, unless it is fetching a batch from it.
+    """
+    return _loaded(iter(loader), loader.num_workers)
+
+
+def _loaded(batches: Iterator[Any], num_workers: int) -> Iterator[Any]:
+    try:
+        yield from batches
+    except (EOFError, ConnectionError) as error:
+        if num_workers == 0 or "in DataLoader worker process" in str(error):
+            raise  # by what reads the images
+        raise RuntimeError(
+            "a DataLoader worker was killed, most often because memory ran out (the kernel's log says so): fewer "
+            "workers need less"
+        ) from error
 
 
 def _obey_only_the_training_process(worker: int) -> None:

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ..data.folders import standard_split_name
+from ..data.loader import loaded
 from ..data.sources import image_and_label
 from ..data.transforms import UNREADABLE, decode_image, encoded_bytes
 from ..errors import UserError
@@ -137,7 +138,7 @@ def push(folder: Path, repo_id: str, *, private: bool = False) -> str:
 
 def _check_settings(short_side: int | None, quality: int) -> None:
     if short_side is not None and short_side < 1:
-        raise UserError(f"--short-side must be a number of pixels or none, not {short_side}")
+        raise UserError(f"--short_side must be a number of pixels or none, not {short_side}")
     if not 1 <= quality <= 95:
         raise UserError(f"--quality must be between 1 and 95, not {quality}")
 
@@ -223,7 +224,8 @@ def _packed_row_groups(plan, record: dict[str, Any], num_proc: int) -> Iterator[
         (split, rows[start : start + ROW_GROUP]) for split, rows, _ in plan for start in range(0, len(rows), ROW_GROUP)
     ]
     # A DataLoader keeps the order, and its processes end with this one, even when it is killed.
-    return iter(DataLoader(_RowGroups(groups, record), batch_size=None, num_workers=num_proc if num_proc > 1 else 0))
+    num_workers = num_proc if num_proc > 1 else 0
+    return loaded(DataLoader(_RowGroups(groups, record), batch_size=None, num_workers=num_workers))
 
 
 class _RowGroups(TorchDataset):
