@@ -14,6 +14,10 @@ from modeling_resnet50.training.console import TrainingConsole
 from modeling_resnet50.training.run_folder import RunFolder
 
 
+ENVIRONMENT = {
+    "num_train_images": 1437, "num_validation_images": 360, "num_processes": 4, "device_type": "cuda",
+    "devices": {"NVIDIA H100": 4}, "mixed_precision": "fp16",
+}  # fmt: skip
 ROW = {
     "epoch": 1, "step": 44, "learning_rate": 0.01, "train_loss": 2.0, "train_top1": 0.3, "val_loss": 1.9,
     "val_top1": 0.4, "val_top5": 0.8, "images_per_second": 900.0, "data_wait": 0.05, "bad_images": 0,
@@ -47,17 +51,13 @@ def test_start_and_end_are_one_screen_with_colour_on_a_terminal_only(shown, tiny
     )  # fmt: skip
     run = RunFolder(recipe)
     model = ResNet50ForImageClassification(tiny_config)
-    environment = {
-        "num_train_images": 1437, "num_validation_images": 360, "num_processes": 4, "device_type": "cuda",
-        "devices": {"NVIDIA H100": 4}, "mixed_precision": "fp16",
-    }  # fmt: skip
-    shown.console.start(recipe, run, environment, model, steps_per_epoch=44)
+    shown.console.start(recipe, run, ENVIRONMENT, model, steps_per_epoch=44)
     text = plain(shown.text())
     parameters = sum(parameter.numel() for parameter in model.parameters())
     for told in (
         "digits: 1,437 training and 360 validation images, 3 classes", f"{parameters:,} parameters, from scratch",
-        "4 process(es) on cuda, 4 × NVIDIA H100, precision fp16",
-        "32 images per step = 4 process(es) × 2 accumulation step(s) × 4", "44 an epoch × 5 epochs = 220",
+        "4 processes on cuda, 4 × NVIDIA H100, precision fp16",
+        "32 images per step = 4 processes × 2 accumulation steps × 4", "44 an epoch × 5 epochs = 220",
         f"tensorboard --logdir {run_path}/logs",
     ):  # fmt: skip
         assert told in text
@@ -74,6 +74,16 @@ def test_start_and_end_are_one_screen_with_colour_on_a_terminal_only(shown, tiny
         assert told in text
     assert len(text.splitlines()) <= 24
     assert ("\x1b" in shown.text()) == shown.terminal
+
+
+def test_one_process_without_mixed_precision(shown, tmp_path, tiny_config):
+    recipe = Recipe(output_dir=str(tmp_path), dataset_name="digits", total_train_batch_size=32)
+    one = {"num_processes": 1, "device_type": "cpu", "devices": {"Intel Xeon": 1}, "mixed_precision": "no"}
+    model = ResNet50ForImageClassification(tiny_config)
+    shown.console.start(recipe, RunFolder(recipe), {**ENVIRONMENT, **one}, model, steps_per_epoch=44)
+    text = plain(shown.text())
+    assert "1 process on cpu, 1 × Intel Xeon, precision fp32" in text
+    assert "32 images per step = 1 process × 1 accumulation step × 32" in text
 
 
 def test_the_line_within_an_epoch_tells_the_time_that_is_left_of_it_and_of_the_run(shown):

@@ -89,7 +89,7 @@ def test_two_hosts_end_with_the_weights_of_one_process_that_accumulates_the_same
     train(tiny_arguments(image_folder, tmp_path / "one", gradient_accumulation_steps=2))  # meanwhile
     outputs = [process.communicate(timeout=280)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    assert "2 process(es) on cpu" in outputs[0]
+    assert "2 processes on cpu" in outputs[0]
     assert "run folder" not in outputs[1]  # only the first host's process speaks
     (session,) = yaml.safe_load((tmp_path / "two" / "environment.json").read_text())
     assert (session["num_machines"], session["num_processes"]) == (2, 2)

@@ -240,8 +240,7 @@ def run_two_ranks(arguments: list[str]):
     launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
     result = run_python([*launcher, "train.py", *arguments], ACCELERATE_USE_CPU="true")
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "2 process(es) on cpu" in result.stdout
-    assert result.stdout.count("2 process(es)") >= 1
+    assert "2 processes on cpu" in result.stdout
     assert result.stdout.count("run folder") == 1  # only rank 0 prints
     return result
 

@@ -76,6 +76,7 @@ class TrainingConsole:
         mixing = "".join(f", {name}" for name in ("mixup", "cutmix") if getattr(recipe, f"{name}_alpha"))
         parameters = sum(parameter.numel() for parameter in model.parameters())
         viewers = [_VIEWERS.get(name, name).format(logs=run.logs) for name in recipe.trackers]
+        all_processes = _counted(processes, "process", "es")
         self._lines(
             {
                 "recipe": f"{recipe.num_train_epochs} epochs, {recipe.optim}, learning rate {recipe.learning_rate:g} "
@@ -87,10 +88,11 @@ class TrainingConsole:
                 f"{recipe.eval_image_size or recipe.image_size} in validation",
                 "model": f"{type(model).__name__}, {parameters:,} parameters, "
                 + (f"from {recipe.model_name_or_path}" if recipe.model_name_or_path else "from scratch"),
-                "devices": f"{processes} process(es) on {environment['device_type']}, {devices}, "
-                f"precision {environment['mixed_precision']}",
-                "batch": f"{recipe.total_train_batch_size:,} images per step = {processes} process(es) × "
-                f"{recipe.gradient_accumulation_steps} accumulation step(s) × {recipe.local_batch_size(processes)}",
+                "devices": f"{all_processes} on {environment['device_type']}, {devices}, "
+                f"precision {environment['mixed_precision'].replace('no', 'fp32')}",
+                "batch": f"{recipe.total_train_batch_size:,} images per step = {all_processes} × "
+                f"{_counted(recipe.gradient_accumulation_steps, 'accumulation step')} × "
+                f"{recipe.local_batch_size(processes)}",
                 "steps": f"{steps_per_epoch:,} an epoch × {recipe.num_train_epochs} epochs = "
                 f"{steps_per_epoch * recipe.num_train_epochs:,}",
                 "run folder": str(run.path),
@@ -233,3 +235,7 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _counted(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
