@@ -42,6 +42,7 @@ def test_its_outputs_are_stored_and_tell_nothing_of_the_machine():
     assert pictures(STORED) == 2
     judge(printed(STORED))
     assert right(printed(STORED)) >= 6
+    assert "site-packages" not in nbformat.writes(STORED)
     assert not re.search(r"[\s\"'(]/(home|root|tmp|usr|Users)/", nbformat.writes(STORED)), "a path of the machine"
     assert len(nbformat.writes(STORED)) < 200_000
 
