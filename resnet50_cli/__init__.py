@@ -11,7 +11,7 @@ from importlib import import_module
 
 from . import compare, demo, evaluate, export, import_model, inspect, plan, predict, prepare, publish
 from .exit_codes import ExitCode
-from .parsing import Parser, PrintCompletion, Version
+from .parsing import Parser, PrintCompletion, Version, with_underscores
 
 
 # What each is for, and the options; what it does is in the module of the same name in `modeling_resnet50.commands`.
@@ -61,7 +61,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     Raises:
         SystemExit: 2 for a mistake, 0 if help was asked for.
     """
-    options, passed_on = create_parser().parse_known_args(arguments)
+    options, passed_on = create_parser().parse_known_args(with_underscores(arguments))
     if passed_on and not getattr(options, "passes_on", False):
         options.parser.unknown(passed_on)
     options.passed_on = passed_on

@@ -18,20 +18,13 @@ INTERPOLATIONS = ["bilinear", "bicubic"]
 
 
 class Parser(argparse.ArgumentParser):
-    """
-    An error is one line and a hint; `--debug` is known everywhere. Options are spelt with underscores, as fields of a
-    recipe are; hyphens in their place are understood, here as by train.py.
-    """
+    """An error is one line and a hint; `--debug` is known everywhere."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("formatter_class", _HelpFormatter)
         super().__init__(*arguments, **options)
         # Absent unless given: a command's default would undo what stands before the command.
         self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="tracebacks of errors")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        args = [_with_underscores(arg) for arg in (sys.argv[1:] if args is None else args)]
-        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(ExitCode.USAGE, f"error: {message}\nhint: {self.prog} --help\n")
@@ -43,7 +36,16 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unknown argument {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""))
 
 
-def _with_underscores(argument: str) -> str:
+def with_underscores(arguments: list[str]) -> list[str]:
+    """
+    The same command line with options as they are declared: with underscores, as fields of a recipe are. So hyphens in
+    their place are understood, as by train.py. Values, and what stands behind `--`, stay as they are.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return [_option_with_underscores(argument) for argument in arguments[:end]] + arguments[end:]
+
+
+def _option_with_underscores(argument: str) -> str:
     if not argument.startswith("--"):
         return argument
     name, equals, value = argument[2:].partition("=")

@@ -63,14 +63,14 @@ class FaultyServer:
             assert handler.headers["If-Range"]  # without it, bytes of two versions would be put together
             if handler.headers["If-Range"] == self.etag:
                 start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        self.log.append(start)
         if isinstance(fault, int):
-            self.log.append(start)
             handler.send_response(fault)
             if fault in (429, 503):
                 handler.send_header("Retry-After", "7")
             handler.end_headers()
             return
-        asked, body = start, self.content[start:]
+        body = self.content[start:]
         if fault == "another page":
             body, start = b"<html>Please log in</html>", 0
         if fault == "wrong bytes":
@@ -87,7 +87,6 @@ class FaultyServer:
         handler.end_headers()
         if fault in ("cut", "reset", "stall"):
             body = body[: random.Random(len(self.log)).randrange(LONGEST_CUT)]
-        self.log.append(asked)
         try:
             handler.wfile.write(body)
             handler.wfile.flush()

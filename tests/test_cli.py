@@ -170,13 +170,13 @@ def test_options_are_spelt_with_underscores(command):
 
 
 def test_hyphens_in_options_are_understood_and_in_values_left_alone():
-    assert (
-        parse_arguments(["prepare", "folder", "a-b", "--to=c-d", "--num-proc", "3", "--short-side=none"]).num_proc == 3
-    )
+    options = parse_arguments(["prepare", "folder", "a-b", "--to=c-d", "--num-proc", "3", "--short-side=none"])
+    assert options.num_proc == 3
     options = parse_arguments(["publish", "run", "--to", "ann/my-net", "--static-space=a-b", "--dry-run"])
     assert (options.to, options.static_space, options.dry_run) == ("ann/my-net", "a-b", True)
     options = parse_arguments(["plan", "digits.yaml", "--num-train-epochs", "3", "--output-dir=a-b"])
     assert options.passed_on == ["--num_train_epochs", "3", "--output_dir=a-b"]
+    assert parse_arguments(["predict", "model", "--batch-size", "3", "--", "--a-b.jpg"]).images == ["--a-b.jpg"]
 
 
 def test_ctrl_c_is_one_word_and_130(monkeypatch, capsys):

@@ -13,14 +13,13 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from PIL import Image
 from timm.data import ImageNetInfo, RealLabelsImagenet
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ..data.class_names import imagenet_words
 from ..data.folders import standard_split_name
-from ..data.loader import loaded
 from ..data.sources import image_and_label, load_splits
 from ..data.transforms import UNREADABLE, decode_image, encoded_bytes
+from .processes import in_order
 
 
 _BATCH = 100
@@ -163,10 +162,8 @@ def check_folder(
 
 def inspect(name: str, split: Dataset, num_proc: int, count: Callable[[int], None]) -> SplitTable:
     """Look at each image of a split."""
-    # A DataLoader keeps the order, and its processes end with this one, even when it is killed.
-    batches = DataLoader(_Inspected(split), batch_size=None, num_workers=num_proc if num_proc > 1 else 0)
     rows: list[dict[str, Any]] = []
-    for batch in loaded(batches):
+    for batch in in_order(_Inspected(split), num_proc):
         rows += batch
         count(len(batch))
     columns = {key: np.array([row[key] for row in rows]) for key in ("widths", "heights", "sizes", "wnids", "numbers")}

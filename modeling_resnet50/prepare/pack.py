@@ -24,16 +24,15 @@ from datasets import Dataset, DatasetDict, Features, Image
 from huggingface_hub import DatasetCardData, HfApi
 from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
 from PIL import Image as PILImage
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ..data.folders import standard_split_name
-from ..data.loader import loaded
 from ..data.sources import image_and_label
 from ..data.transforms import UNREADABLE, decode_image, encoded_bytes
 from ..errors import UserError
 from ..files import replaced_file
 from .archives import disk_full_named, finish
+from .processes import in_order
 from .steps import require_space
 
 
@@ -223,9 +222,7 @@ def _packed_row_groups(plan, record: dict[str, Any], num_proc: int) -> Iterator[
     groups = [
         (split, rows[start : start + ROW_GROUP]) for split, rows, _ in plan for start in range(0, len(rows), ROW_GROUP)
     ]
-    # A DataLoader keeps the order, and its processes end with this one, even when it is killed.
-    num_workers = num_proc if num_proc > 1 else 0
-    return loaded(DataLoader(_RowGroups(groups, record), batch_size=None, num_workers=num_workers))
+    return in_order(_RowGroups(groups, record), num_proc)
 
 
 class _RowGroups(TorchDataset):
