@@ -35,6 +35,7 @@ from modeling_resnet50.training.distributed import (
     synchronize_batch_norm,
 )
 from modeling_resnet50.training.environment import describe_environment
+from modeling_resnet50.training.kernels import compiled_for_training
 from modeling_resnet50.training.losses import Criterion, Teacher
 from modeling_resnet50.training.numerics import NumericsGuard, is_finite
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
@@ -116,6 +117,7 @@ def train(
     criterion = Criterion(recipe, teacher)
     model, optimizer = accelerator.prepare(model, optimizer)
     plain_model = accelerator.unwrap_model(model)
+    forward = compiled_for_training(model, criterion, recipe)
     steps_per_epoch = len(sampler) // recipe.gradient_accumulation_steps
     lr_at = learning_rate_schedule(recipe, steps_per_epoch)
 
@@ -161,7 +163,7 @@ def train(
                     learning_rate = lr_at(progress.step)
                     set_learning_rate(optimizer, learning_rate)
                     guard.before_forward()
-                    logits = model(batch["pixel_values"]).logits
+                    logits = forward(batch["pixel_values"]).logits
                     loss = criterion(logits, batch)
                     guard.after_forward(loss, batch["indices"])
                     accelerator.backward(loss)

@@ -50,7 +50,8 @@ _INDIFFERENT = (
     "dataloader_num_workers", "gradient_accumulation_steps", "gradient_checkpointing", "per_device_eval_batch_size",
     "checkpoint_every_epochs", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_last", "keep_every_epochs",
     "report_to", "logging_steps", "on_nonfinite", "max_skipped_steps", "loss_spike_factor",
-    "watchdog_minutes", "mixed_precision", "max_bad_images", "jpeg_decoder",
+    "watchdog_minutes", "mixed_precision", "max_bad_images", "jpeg_decoder", "torch_compile", "torch_compile_mode",
+    "cudnn_benchmark", "full_determinism",
 )  # fmt: skip
 
 
@@ -211,6 +212,20 @@ class Recipe:
         None, "fp16 scales the loss against underflow. Unset: what the accelerate configuration says."
     )
     seed: int = _field(42, "Decides initial weights, order of the images and their augmentation.")
+    torch_compile: bool = _field(
+        False, "Compile model and loss by torch.compile: faster steps on a GPU, after a minute or two of compiling."
+    )
+    torch_compile_mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = _field(
+        "default", "For torch_compile; reduce-overhead replays CUDA graphs, for steps that wait for launches."
+    )
+    cudnn_benchmark: bool | None = _field(
+        None, "On a GPU, let cuDNN time its algorithms and take the fastest. Unset: unless full_determinism."
+    )
+    full_determinism: bool = _field(
+        False,
+        "On a GPU, deterministic algorithms only: the same run again, or resumed, has the very same weights. Without "
+        "it they may differ in their last bits. On a CPU they never do.",
+    )
 
     # Loss
     loss: Literal["cross_entropy", "bce"] = _field(
@@ -351,6 +366,10 @@ class Recipe:
             raise UserError(
                 "swa_start_epoch needs batch_norm_recalibration_steps, e.g. 100: averaged weights have no BatchNorm "
                 "statistics of their own"
+            )
+        if self.full_determinism and self.cudnn_benchmark:
+            raise UserError(
+                "cudnn_benchmark picks algorithms by the clock, which full_determinism must not: choose one of them"
             )
         if self.streaming and self.augmentation_repeats > 1:
             raise UserError("augmentation_repeats needs images at hand, which streaming has not: set one of them off")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..recipe import Recipe
+from .kernels import choose_algorithms
 from .tracking import check_trackers
 
 
@@ -43,9 +44,11 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
     if on_cpu:
         # `accelerate launch` leaves each CPU process one thread (OMP_NUM_THREADS=1): give it its share of the cores.
         torch.set_num_threads(_cores_per_process())
+    choose_algorithms(recipe)
     _meet_again(on_cpu)
     return Accelerator(
         mixed_precision=recipe.mixed_precision,
+        dynamo_backend="no",  # `kernels` compiles: Accelerate's wrapper would put its own name before every weight's
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         log_with=recipe.trackers or None,
         project_config=ProjectConfiguration(recipe.output_dir, logging_dir=f"{recipe.output_dir}/logs"),

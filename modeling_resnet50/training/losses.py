@@ -30,6 +30,12 @@ class Criterion:
         self.teacher = teacher
         self.alpha, self.temperature = recipe.distillation_alpha, recipe.distillation_temperature
 
+    def compile(self, **settings: Any) -> None:
+        """Compile the loss and the teacher by torch.compile, whose arguments these are."""
+        self.loss.compile(**settings)
+        if self.teacher is not None:
+            self.teacher.compile(**settings)
+
     def __call__(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """
         Args:

@@ -1,0 +1,70 @@
+"""How the device computes a step: by which algorithms, and compiled or as it is written."""
+
+import os
+from typing import TypeVar
+
+import torch
+from accelerate.utils import DynamoBackend, TorchDynamoPlugin
+from torch import nn
+
+from ..data.augmentation import image_size_at
+from ..errors import UserError
+from ..recipe import Recipe
+from .losses import Criterion
+
+
+ModelType = TypeVar("ModelType", bound=nn.Module)
+
+
+def choose_algorithms(recipe: Recipe) -> None:
+    """
+    What the device may choose by itself, for this whole process. To be called before anything runs on it.
+
+    cuDNN's autotuning is on, as in timm's and torchvision's scripts: it takes the algorithm that is fastest today, so
+    that two runs may differ in their last bits. `full_determinism` turns it off, and every algorithm whose sums depend
+    on who comes first. TF32 stays as PyTorch has it: for convolutions in 32 bits, not for matrix products.
+
+    Raises:
+        UserError: compiling and `gradient_checkpointing` together.
+    """
+    if is_compiled(recipe) and recipe.gradient_checkpointing:
+        raise UserError(
+            "torch_compile decides by itself what the backward pass recomputes, and does not go together with "
+            "gradient_checkpointing: leave one of them out"
+        )
+    benchmark = recipe.cudnn_benchmark
+    torch.backends.cudnn.benchmark = not recipe.full_determinism if benchmark is None else benchmark
+    torch.backends.cudnn.deterministic = recipe.full_determinism
+    torch.use_deterministic_algorithms(recipe.full_determinism)
+    if recipe.full_determinism:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+
+
+def is_compiled(recipe: Recipe) -> bool:
+    """Whether the recipe or the launcher (`accelerate launch --dynamo_backend`) asks for it."""
+    return recipe.torch_compile or TorchDynamoPlugin().backend != DynamoBackend.NO
+
+
+def compiled_for_training(model: ModelType, criterion: Criterion, recipe: Recipe) -> ModelType:
+    """
+    What the training step calls: the model as it is or, with `torch_compile` or the launcher's `--dynamo_backend`, a
+    compiled form of it that has the same weights. Loss and teacher are compiled as well.
+
+    The model itself is not wrapped: what is saved, loaded, averaged and evaluated has its own names and runs as it is
+    written, so that ragged batches compile nothing. Each size of the images is compiled once, by its own numbers.
+
+    Args:
+        model: as `Accelerator.prepare` gives it: of DDP, dynamo compiles the parts between its buckets.
+    """
+    if not is_compiled(recipe):
+        return model
+    launcher = TorchDynamoPlugin()
+    backend = "inductor" if launcher.backend == DynamoBackend.NO else launcher.backend.value.lower()
+    mode = recipe.torch_compile_mode if launcher.mode == "default" else launcher.mode
+    # Beyond this, dynamo would run what is new uncompiled, and say so in a log only.
+    sizes = {image_size_at(recipe, epoch) for epoch in range(1, recipe.num_train_epochs + 1)}
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, len(sizes) + 1)
+    settings = {"dynamic": False, "backend": backend} | ({"mode": mode} if backend == "inductor" else {})
+    criterion.compile(**settings)
+    compiled: ModelType = torch.compile(model, **settings)
+    return compiled
