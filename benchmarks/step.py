@@ -1,142 +1,137 @@
 """
 One training step on a batch that is already there, beside the peers: each as its own script does it, and each as ours.
 
-    python -m benchmarks step [--batch_size 16] [--rounds 5] [--device cpu] [--compile] [--cpu_time]
+    python -m benchmarks step [--batch_size 16] [--rounds 5] [--steps 3] [--device cpu] [--compile]
 
-Forward, loss, backward, optimizer, at 224 pixels and 1000 classes. "As its users run it" is the script's default:
+At 224 pixels and 1000 classes. Ours is train.py itself with all that it does in a step: normalisation, metrics, the
+guard of the numbers, the console; the peers' is what their scripts do. "As its users run it" is the script's default:
 transformers' and timm's and torchvision's train in 32 bits, NCHW, unless told otherwise; on a GPU they are given the
 mixed precision that their documentation recommends. "With ours" is channels last and, on the CPU, bf16.
+
+Each form lives in a process of its own. They take turns of several steps, one at a time, in random order; a turn's
+first steps are not counted. On a GPU, times are those between CUDA events.
 """
 
 import argparse
-import time
-from collections.abc import Callable
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-import timm
 import torch
-import torchvision
-import transformers
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import nn
 
-from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.training.losses import Criterion
-from modeling_resnet50.training.optimization import create_optimizer, set_learning_rate
-
-from .common import hardware, keep, print_table, take_turns, versions
+from .common import hardware, keep, print_table, versions
+from .step_worker import PROJECT, Form
 
 
-class _Logits(nn.Module):
-    """transformers' model, giving logits."""
+class Worker:
+    """A form's process; used as a context, which ends it."""
 
-    def __init__(self):
-        super().__init__()
-        config = transformers.ResNetConfig(num_labels=1000, downsample_in_bottleneck=False)
-        self.model = transformers.ResNetForImageClassification(config)
+    def __init__(self, form: Form):
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.step_worker", json.dumps(asdict(form))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, cwd=PROJECT,
+        )  # fmt: skip
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return self.model(pixel_values).logits
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """
+        Have it take its turn. Without a request, wait until it is ready for the first.
+
+        Raises:
+            RuntimeError: it has ended; the message is the end of what it said.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            if request:
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError) as error:
+            self._process.wait()
+            self._log.seek(0)
+            raise RuntimeError("".join(self._log.readlines()[-12:])) from error
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._log.close()
 
 
-def plain_step(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str, channels_last: bool, adamw: bool
-) -> Callable[[], None]:
-    """What timm's and torchvision's scripts, and the transformers example, do with a batch."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = model.to(images.device, memory_format=layout).train()
-    images = images.contiguous(memory_format=layout)
-    if adamw:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
-    else:
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    scaler = torch.amp.GradScaler(images.device.type, enabled=precision == "fp16")
-
-    def step() -> None:
-        with torch.autocast(images.device.type, dtype, enabled=precision != "no"):
-            loss = nn.functional.cross_entropy(model(images), labels)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-
-    return step
+def take_turns(workers: dict[str, Worker], rounds: int, steps: int) -> dict[str, list[dict[str, Any]]]:
+    """What each form answered in each round. A form that fails is left out from then on, and said."""
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
+    for round_ in range(rounds):
+        for name in random.Random(round_).sample(list(answers), len(answers)):
+            try:
+                answers[name].append(workers[name].ask(steps=steps))
+            except RuntimeError as error:
+                print(f"{name} failed: {error}", file=sys.stderr)
+                del answers[name]
+    return answers
 
 
-def our_step(images: torch.Tensor, labels: torch.Tensor, precision: str, compiled: bool) -> Callable[[], None]:
-    """What train.py does with a batch."""
-    accelerator = Accelerator(mixed_precision=precision)
-    recipe = Recipe()
-    model = ResNet50ForImageClassification(ResNet50Config(num_labels=1000))
-    model.to(images.device, memory_format=torch.channels_last)
-    images = images.contiguous(memory_format=torch.channels_last)
-    optimizer = create_optimizer(model, recipe)
-    criterion = Criterion(recipe)
+def images_per_second(answers: dict[str, list[dict[str, Any]]], batch_size: int) -> dict[str, list[float]]:
+    """Of each form in each round, by the median of its steps."""
+    return {
+        name: [batch_size / torch.tensor(answer["seconds"]).median().item() for answer in turns]
+        for name, turns in answers.items()
+    }
+
+
+def forms_on(device: str, batch_size: int, image_size: int, compiled: bool) -> dict[str, Form]:
+    """The peers as their users run them, the same with ours, and ours."""
+    common = {"device": device, "batch_size": batch_size, "image_size": image_size}
+    on_cpu = device == "cpu"
+    theirs, mixed = ("no", "bf16") if on_cpu else ("fp16", "fp16")
+    peers = {"transformers example": "transformers", "timm": "timm", "torchvision": "torchvision"}
+    forms = {
+        # The example leaves cuDNN's autotuning off; timm's and torchvision's scripts turn it on.
+        name: Form(script, precision=theirs, cudnn_benchmark=script != "transformers", **common)
+        for name, script in peers.items()
+    }
+    best = {"channels_last": True, "cudnn_benchmark": True, "precision": mixed}
+    forms |= {f"{script}, with ours": Form(script, **best, **common) for script in peers.values()}
+    if on_cpu:
+        forms["ours, 32 bits"] = Form("ours", precision="no", **common)
+    forms["ours"] = Form("ours", **best, **common)
     if compiled:
-        model.compile()
-    model, optimizer = accelerator.prepare(model, optimizer)
-    model.train()
-    batch = {"labels": labels, "targets": labels}
-
-    def step() -> None:
-        with accelerator.accumulate(model):
-            set_learning_rate(optimizer, 0.1)
-            loss = criterion(model(images).logits, batch)
-            accelerator.backward(loss)
-            optimizer.step()
-            optimizer.zero_grad()
-
-    return step
+        forms["ours, compiled"] = Form("ours", compiled=True, **best, **common)
+    return forms
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="of each turn, timed one by one")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="ours by torch.compile as well")
-    parser.add_argument("--cpu_time", action="store_true", help="on one core, for a machine that others use too")
     options = parser.parse_args()
-    device = torch.device(options.device)
-    if options.cpu_time:
-        torch.set_num_threads(1)
-    torch.backends.cudnn.benchmark = True
-    images = torch.randn(options.batch_size, 3, 224, 224, device=device)
-    labels = torch.randint(0, 1000, (options.batch_size,), device=device)
-    theirs, mixed = ("no", "bf16") if device.type == "cpu" else ("fp16", "fp16")
-
-    def plain(model: nn.Module, precision: str = theirs, channels_last: bool = False, adamw: bool = False):
-        return plain_step(model, images, labels, precision, channels_last, adamw)
-
-    forms = {
-        "transformers example": plain(_Logits(), adamw=True),
-        "timm": plain(timm.create_model("resnet50")),
-        "torchvision": plain(torchvision.models.resnet50()),
-        "transformers, with ours": plain(_Logits(), mixed, channels_last=True),
-        "timm, with ours": plain(timm.create_model("resnet50"), mixed, channels_last=True),
-        "torchvision, with ours": plain(torchvision.models.resnet50(), mixed, channels_last=True),
-    }
-    if device.type == "cpu":
-        forms["ours, 32 bits"] = _alone(lambda: our_step(images, labels, "no", compiled=False))
-    forms["ours"] = _alone(lambda: our_step(images, labels, mixed, compiled=False))
-    if options.compile:
-        forms["ours, compiled"] = _alone(lambda: our_step(images, labels, mixed, compiled=True))
-    print(f"{hardware(device)}, {torch.get_num_threads()} threads; {versions()}")
-    clock = time.process_time if options.cpu_time else time.perf_counter
-    seconds = take_turns(forms, options.rounds, clock, device)
-    speeds = {form: [options.batch_size / taken for taken in values] for form, values in seconds.items()}
-    title = f"training step, batch {options.batch_size}, {device.type}"
+    forms = forms_on(options.device, options.batch_size, options.image_size, options.compile)
+    print(f"{hardware(torch.device(options.device))}; {versions()}")
+    workers = {name: Worker(form) for name, form in forms.items()}
+    try:
+        for worker in workers.values():
+            worker.ask()
+        answers = take_turns(workers, options.rounds, options.steps)
+    finally:
+        for worker in workers.values():
+            worker.__exit__()
+    speeds = images_per_second(answers, options.batch_size)
+    title = f"training step, batch {options.batch_size}, {options.device}"
     print_table(title, "images/s", speeds, "transformers example")
-    name = "step" if device.type == "cpu" else f"step_{device.type}"
-    keep(name, vars(options), {title: ("images/s", "transformers example", speeds)}, device)
-
-
-def _alone(make: Callable[[], Callable[[], None]]) -> Callable[[], None]:
-    """An Accelerator of its own precision: the state they share is forgotten in between."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return make()
+    name = "step" if options.device == "cpu" else f"step_{options.device}"
+    keep(name, vars(options), {title: ("images/s", "transformers example", speeds)}, torch.device(options.device))
 
 
 if __name__ == "__main__":
