@@ -16,6 +16,7 @@ BENCHMARKS = {
     "inference": "one network in its many forms",
     "evaluation": "from files to top-1",
     "checkpoint": "how long training stands still for a checkpoint",
+    "gpu": "all that only a GPU can show, in one command",
     "cifar10": "does it learn as a plain loop does",
     "soak": "memory, descriptors, threads and processes over a long run",
 }

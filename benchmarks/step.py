@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,17 +44,21 @@ class Worker:
         Raises:
             RuntimeError: it has ended; the message is the end of what it said.
         """
-        assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             if request:
-                self._process.stdin.write(json.dumps(request) + "\n")
-                self._process.stdin.flush()
+                self.send(**request)
             return json.loads(self._process.stdout.readline())
         except (BrokenPipeError, json.JSONDecodeError) as error:
             self._process.wait()
             self._log.seek(0)
             raise RuntimeError("".join(self._log.readlines()[-12:])) from error
+
+    def send(self, **request: Any) -> None:
+        """Give it leave for a turn, without waiting for its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
 
     def __enter__(self) -> "Worker":
         return self

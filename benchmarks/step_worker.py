@@ -1,9 +1,9 @@
 """
-One form of a training step, in a process of its own: it takes steps whenever it is told to, and says how long each took.
+One form of a training step, in a process of its own: it takes steps when it is told to, and says how long each took.
 
-Started by `step.py` with a `Form` as JSON. A line on standard input, `{"steps": 10}`, is answered by a line on standard
-output; with `"kernels": true` also by what ran on the GPU meanwhile. Between its turns it holds no more of the GPU's
-memory than weights and optimizer.
+Started by `step.py` with a `Form` as JSON. A line on standard input, `{"steps": 10}`, is answered by a line on
+standard output; with `"kernels": true` also by what ran on the GPU meanwhile. Between its turns it holds no more of the
+GPU's memory than weights and optimizer.
 """
 
 import importlib.util
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -105,8 +106,8 @@ class Turns:
 
     def _between(self, marks: list[Any]) -> list[float]:
         if not self.on_gpu:
-            return [after - before for before, after in zip(marks, marks[1:])]
-        return [before.elapsed_time(after) / 1000 for before, after in zip(marks, marks[1:])]
+            return [after - before for before, after in pairwise(marks)]
+        return [before.elapsed_time(after) / 1000 for before, after in pairwise(marks)]
 
     def _answer(self, answer: dict[str, Any]) -> None:
         self.answers.write(json.dumps(answer) + "\n")

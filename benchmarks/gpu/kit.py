@@ -1,0 +1,114 @@
+"""
+Everything about this project that only a GPU can show, in one command of at most nine minutes on an H100.
+
+    python -m benchmarks gpu --data FOLDER --out FOLDER [--parts right smoke fast fed learns] [--dry_run]
+
+    right    fp16 and bf16 train, overflow harms nothing, killed runs go on bit by bit, GPU = CPU
+    smoke    NCCL, gradient compression, SyncBatchNorm, torchrun's restart
+    fast     a training step beside the peers', its kernels, the limits of the card
+    fed      train.py on JPEG files: does the GPU wait?
+    learns   recipes/cifar10.yaml to its top-1
+
+Each part is a process with a time limit, and writes OUT/PART.json as it goes, so that whatever ends it leaves what was
+done; what it prints is in OUT/PART.log. right and smoke run at once, and the compiler meanwhile fills its cache for
+fast, which then has the GPU to itself, as the others have. FOLDER holds cifar10/*.parquet and
+imagenet_samples/*.parquet; `benchmarks/gpu/carry.py` gathers them for a machine without a network, wheels too.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from ..common import hardware, versions
+from ..step import Worker
+from .fast import BASE, forms
+from .record import Record
+
+
+PROJECT = Path(__file__).parents[2]
+LIMITS = {"right": 100, "smoke": 100, "fast": 240, "fed": 120, "learns": 260}  # seconds
+TOGETHER = ("right", "smoke")
+
+
+class Part:
+    """A part's process, and its log."""
+
+    def __init__(self, name: str, options: argparse.Namespace):
+        self.name, self.limit = name, LIMITS[name]
+        self.begun_at = time.monotonic()
+        command = [sys.executable, "-m", f"benchmarks.gpu.{name}", "--out", str(options.out)]
+        if name in ("fed", "learns"):
+            command += ["--data", str(options.data)]
+        if options.dry_run:
+            command.append("--dry_run")
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
+        }
+        self.log = (options.out / f"{name}.log").open("w")
+        self.process = subprocess.Popen(
+            command, cwd=PROJECT, env=environment, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    def wait(self) -> str:
+        """Until it ends, or its time is over. Returns how it ended."""
+        try:
+            code = self.process.wait(max(0.0, self.limit - (time.monotonic() - self.begun_at)))
+            ended = "finished" if code == 0 else f"exit code {code}"
+        except subprocess.TimeoutExpired:
+            ended = f"cut after {self.limit} s"
+            os.killpg(self.process.pid, 9)  # what it started, too
+            self.process.wait()
+        self.log.close()
+        return f"{ended}, {time.monotonic() - self.begun_at:.0f} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", choices=list(LIMITS), default=list(LIMITS))
+    parser.add_argument("--dry_run", action="store_true", help="all parts on the CPU, at toy size")
+    options = parser.parse_args()
+    options.out = options.out.resolve()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if not options.dry_run and not torch.cuda.is_available():
+        parser.error("there is no CUDA device here: --dry_run runs all parts on the CPU, at toy size")
+    record = Record(options.out / "kit.json")
+    device = torch.device("cpu" if options.dry_run else "cuda")
+    record.put(
+        "machine", {"hardware": hardware(device), "versions": versions("numpy", "pyarrow", "onnx", "onnxruntime")}
+    )
+    warming = _fill_compilers_cache() if "fast" in options.parts and not options.dry_run else []
+    _run([name for name in options.parts if name in TOGETHER], options, record)
+    for worker in warming:
+        worker.__exit__()
+    for name in options.parts:
+        if name not in TOGETHER:
+            _run([name], options, record)
+    print(json.dumps(record.findings, indent=1))
+
+
+def _run(names: Iterable[str], options: argparse.Namespace, record: Record) -> None:
+    for part in [Part(name, options) for name in names]:
+        record.put(part.name, part.wait())
+
+
+def _fill_compilers_cache() -> list[Worker]:
+    """One step of each compiled form: what inductor has compiled, it finds again in the next process."""
+    compiled = [form for name, form in forms("cuda", 256, 224).items() if form.compiled and "off" not in name]
+    workers = [Worker(form) for form in compiled]
+    for worker in workers:
+        worker.send(steps=1, warm_up=0)
+    return workers
+
+
+if __name__ == "__main__":
+    main()
