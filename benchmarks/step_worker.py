@@ -2,8 +2,8 @@
 One form of a training step, in a process of its own: it takes steps when it is told to, and says how long each took.
 
 Started by `step.py` with a `Form` as JSON. A line on standard input, `{"steps": 10}`, is answered by a line on
-standard output; with `"kernels": true` also by what ran on the GPU meanwhile. Between its turns it holds no more of the
-GPU's memory than weights and optimizer.
+standard output; with `"kernels": true` also by what ran on the GPU meanwhile. Between its turns it holds no more of
+the GPU's memory than weights and optimizer.
 """
 
 import importlib.util

@@ -28,7 +28,7 @@ import torch
 
 from ..common import hardware, versions
 from ..step import Worker
-from .fast import BASE, forms
+from .fast import forms
 from .record import Record
 
 

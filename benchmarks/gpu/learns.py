@@ -34,7 +34,7 @@ def main() -> None:
     command += ["--overwrite_output_dir", "true"]
     if options.dry_run:
         tiny = {"depths": [1], "hidden_sizes": [8], "embedding_size": 8, "stem_type": "cifar"}
-        command += "--dataset_name digits --num_train_epochs 1 --warmup_epochs 0 --image_size 8".split()
+        command += ["--dataset_name", "digits", "--num_train_epochs", "1", "--warmup_epochs", "0", "--image_size", "8"]
         command += ["--mixed_precision", "no", "--dataloader_num_workers", "0", "--config_overrides", json.dumps(tiny)]
     else:
         command += ["--dataset_name", str(options.data.resolve() / "cifar10"), "--mixed_precision", "fp16"]
