@@ -1,0 +1,540 @@
+"""
+Is what a GPU computes right? train.py on the embedded digits in fp16 and bf16, killed and resumed, compiled; fp16 that
+overflows; logits, evaluation and ONNX beside the CPU's.
+
+    python -m benchmarks.gpu.right --out FOLDER [--dry_run]
+
+Writes FOLDER/right.json, claim by claim: `holds` is true, false, or null for what is only recorded. The runs share the
+GPU. Exit code 1 if a claim does not hold. `--dry_run`: on a CPU, with toys, in bf16 instead of fp16.
+"""
+
+import hashlib
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.pipeline import load_training_data
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.hub.model_folder import load_model
+from modeling_resnet50.hub.onnx import export_onnx
+from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.training.averaging import create_average
+from modeling_resnet50.training.checkpoint import Progress, TrainingState
+from modeling_resnet50.training.distributed import create_accelerator
+from modeling_resnet50.training.kernels import choose_algorithms
+from modeling_resnet50.training.losses import Criterion
+from modeling_resnet50.training.numerics import NumericsGuard
+from modeling_resnet50.training.optimization import create_optimizer, set_learning_rate
+from modeling_resnet50.training.run_folder import RunFolder
+
+from .claims import TOY, Claims, Finding, examine_part, training_command
+from .processes import Started
+
+
+LEAST_TOP1 = 0.95  # of the digits; a CPU reaches 98.9 %
+SAME_LOGITS = 1e-3
+
+
+class Kit:
+    """Where the claims are examined, and how the runs are started."""
+
+    def __init__(self, claims: Claims):
+        self.claims = claims
+        self.dry_run, self.device, self.scratch = claims.dry_run, claims.device, claims.scratch
+        self.claim, self.seconds_left = claims.claim, claims.seconds_left
+        self.precision = "bf16" if claims.dry_run else "fp16"
+
+    def train(self, run: str, *fields: str, environment: dict[str, str] | None = None) -> Started:
+        """Begin `train.py`, in this folder of runs."""
+        command = training_command(self.claims, self.run(run), *fields)
+        return Started(command, self.scratch / f"{run}-{time.monotonic_ns()}.log", environment)
+
+    def resnet50(self, name: str, *arguments: str) -> Started:
+        return Started(["-m", "resnet50_cli", *arguments], self.scratch / f"{name}.log")
+
+    def run(self, name: str) -> Path:
+        return self.scratch / name
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights_sha256(folder: Path) -> str:
+    """Of the names and bytes of all tensors of a model."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(load_file(folder / "model.safetensors").items()):
+        digest.update(name.encode() + tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+# Runs of train.py
+
+
+def digits(kit: Kit, run: str, precision: str, *fields: str) -> Finding:
+    """A run from beginning to end."""
+    epochs = "2" if kit.dry_run else "9"  # as the recipe has it
+    seconds = kit.train(
+        run, "--mixed_precision", precision, "--num_train_epochs", epochs, "--checkpoint_every_epochs", "1", *fields
+    ).wait(kit.seconds_left())
+    rows = rows_of(kit.run(run))
+    # Toys learn little.
+    least = 0.0 if kit.dry_run else LEAST_TOP1
+    return {
+        "holds": rows[-1]["val_top1"] >= least and len(rows) == int(epochs),
+        "least": least,
+        "val_top1": [row["val_top1"] for row in rows],
+        "train_loss": [row["train_loss"] for row in rows],
+        "skipped_steps": rows[-1]["skipped_steps"],
+        "seconds": {"process": round(seconds, 1), "training": round(rows[-1]["seconds"], 1)},
+    }
+
+
+def killed_and_resumed(kit: Kit) -> Finding:
+    """SIGKILL in the middle of the second epoch, and on again: beside the same run undisturbed."""
+    every = "2" if kit.dry_run else "15"
+    fields = (
+        "--mixed_precision", kit.precision, "--num_train_epochs", "2", "--warmup_epochs", "1", "--ema_decay", "0.99",
+        "--checkpoint_every_steps", every, "--full_determinism", "true",
+    )  # fmt: skip
+    undisturbed = kit.train("undisturbed", *fields)
+    killed, run = kit.train("killed", *fields), kit.run("killed")
+    killed.kill_when(lambda: any(run.glob("checkpoints/epoch-0001-batch-*")), kit.seconds_left())
+    was_over = (run / "final").exists()
+    resumed = kit.train("killed", *fields, "--resume_from_checkpoint", "latest")
+    resumed.wait(kit.seconds_left())
+    undisturbed.wait(kit.seconds_left())
+    same = {
+        folder: weights_sha256(run / folder) == weights_sha256(kit.run("undisturbed") / folder)
+        for folder in ("final", "final_average")
+    }
+    remark = next((line.strip() for line in resumed.said().splitlines() if "resumed from" in line), "")
+    return {
+        "holds": all(same.values()) and not was_over,
+        "same_weights": same,
+        "killed_before_its_end": not was_over,
+        "resumed": remark.replace(str(kit.scratch), ""),
+        "sha256": weights_sha256(run / "final"),
+    }
+
+
+def same_twice(kit: Kit, first: Future) -> Finding:
+    """The same run once more, without full_determinism."""
+    if kit.dry_run:
+        return {"holds": None, "why": "needs a GPU"}
+    digits(kit, "again", kit.precision)
+    first.result()
+    same = weights_sha256(kit.run("half") / "final") == weights_sha256(kit.run("again") / "final")
+    return {"holds": None, "same_weights": same}
+
+
+def compiled(kit: Kit, eager: Future) -> Finding:
+    """A compiled run; on without compiling; and a run that was not compiled, on with it."""
+    fields = ["--mixed_precision", kit.precision, "--checkpoint_every_epochs", "1"]
+    # On a CPU, a backend that only traces: what is compiled there takes a minute, and is not what runs here.
+    compiling, environment = ["--torch_compile", "true"], {}
+    if kit.dry_run:
+        compiling, environment = [], {"ACCELERATE_DYNAMO_BACKEND": "EAGER"}
+    two_epochs = ["--num_train_epochs", "2", "--warmup_epochs", "1"]
+    first = kit.train("compiled", *fields, *two_epochs, *compiling, environment=environment)
+    found: Finding = {"seconds": {"compiled, two epochs": round(first.wait(kit.seconds_left()), 1)}}
+    rows = rows_of(kit.run("compiled"))
+    found["val_top1"] = [row["val_top1"] for row in rows]
+    found["train_loss"] = [row["train_loss"] for row in rows]
+    found["recompile limit reached"] = "recompile_limit" in first.said()
+    checkpoint = kit.run("compiled") / "checkpoints" / "epoch-0001"
+    without = kit.train("compiled-then-not", *fields, *two_epochs, "--resume_from_checkpoint", str(checkpoint))
+
+    eager.result()
+    names = set(load_file(kit.run("compiled") / "best" / "model.safetensors"))
+    found["plain_names"] = names == set(load_file(kit.run("half") / "best" / "model.safetensors"))
+    epochs = len(rows_of(kit.run("half")))
+    checkpoint = kit.run("half") / "checkpoints" / f"epoch-{epochs - 1:04d}"
+    onward = ["--num_train_epochs", str(epochs), "--resume_from_checkpoint", str(checkpoint)]
+    with_it = kit.train("then-compiled", *fields, *onward, *compiling, environment=environment)
+    found["seconds"]["on without"] = round(without.wait(kit.seconds_left()), 1)
+    found["on without"] = rows_of(kit.run("compiled-then-not"))[-1]["val_top1"]
+    found["seconds"]["on with it"] = round(with_it.wait(kit.seconds_left()), 1)
+    found["on with it"] = rows_of(kit.run("then-compiled"))[-1]["val_top1"]
+    learns = rows[-1]["train_loss"] < rows[0]["train_loss"] < 3 and not found["recompile limit reached"]
+    return {"holds": learns and found["plain_names"], **found}
+
+
+def profiled(kit: Kit) -> Finding:
+    """What `--profile_steps` left of a run."""
+    folder = kit.run("bf16") / "profile"
+    events = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    kernels = [event for event in events if event.get("cat") == "kernel"]
+    summary = json.loads((folder / "summary.json").read_text())
+    return {
+        "holds": summary["steps"] == 3 and (kit.dry_run or len(kernels) > 100),
+        "kernels": len(kernels),
+        "in_words": summary["in_words"],
+    }
+
+
+def inspected(kit: Kit, trained: Future) -> Finding:
+    """`resnet50 inspect`, with Grad-CAM."""
+    trained.result()
+    folder = kit.scratch / "inspection"
+    command = kit.resnet50("inspect", "inspect", str(kit.run("half")), "--samples", "8", "--output", str(folder))
+    seconds = command.wait(kit.seconds_left())
+    pictures = sorted(path.name for path in folder.rglob("*.png"))
+    page = any(folder.glob("*.html"))
+    return {"holds": page and bool(pictures), "pictures": pictures, "seconds": round(seconds, 1)}
+
+
+def evaluated(kit: Kit, trained: Future) -> Finding:
+    """`resnet50 evaluate` of best/ in each precision; in the run's own it gives the run's own figures."""
+    trained.result()
+    # The toy's choice is the run's own.
+    precisions = [kit.precision] if kit.dry_run else ["fp16", "no", "bf16"]
+    best = str(kit.run("half") / "best")
+    options = ["--dataset", kit.claims.dataset, "--num_workers", "0", "--batch_size", "32", "--json"]
+    started = {
+        precision: kit.resnet50(f"evaluate-{precision}", "evaluate", best, *options, "--mixed_precision", precision)
+        for precision in precisions
+    }
+    found: dict[str, dict[str, float]] = {}
+    for precision, command in started.items():
+        command.wait(kit.seconds_left())
+        (line,) = [line for line in command.said().splitlines() if line.startswith("{")]
+        found[precision] = {name: json.loads(line)[name] for name in ("top1", "top5", "loss", "images")}
+    row = max(rows_of(kit.run("half")), key=lambda row: row["val_top1"])  # of equals the first, as in the run
+    same = found[kit.precision]
+    an_image = 1 / same["images"]
+    holds = abs(same["top1"] - row["val_top1"]) < 0.5 * an_image and abs(same["loss"] - row["val_loss"]) < SAME_LOGITS
+    holds &= all(abs(each["top1"] - row["val_top1"]) <= 0.02 for each in found.values())
+    training = {"top1": row["val_top1"], "top5": row["val_top5"], "loss": row["val_loss"]}
+    return {"holds": bool(holds), "in training": training, **found}
+
+
+# In this process
+
+
+def fresh_accelerator(recipe: Recipe) -> Accelerator:
+    """The state that Accelerators share is forgotten in between."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    return create_accelerator(recipe)
+
+
+def differing_operations(kit: Kit, **algorithms: Any) -> Finding:
+    """The same step three times from the same state: where the second and third part from the first."""
+    recipe = Recipe(mixed_precision=kit.precision, **algorithms)
+    accelerator = fresh_accelerator(recipe)
+    torch.manual_seed(0)
+    batch_size, side = (2, 32) if kit.dry_run else (64, 224)
+    config = ResNet50Config(num_labels=1000, **(TOY if kit.dry_run else {}))
+    model = ResNet50ForImageClassification(config).to(kit.device, memory_format=torch.channels_last).train()
+    names = {module: name for name, module in model.named_modules() if not list(module.children())}
+    calls: Counter[str] = Counter()  # an activation is called several times
+    network = accelerator.prepare(model)
+    criterion = Criterion(recipe)
+    images = torch.randn(batch_size, 3, side, side, device=kit.device).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 1000, (batch_size,), device=kit.device)
+    begin = {name: value.clone() for name, value in model.state_dict().items()}
+    outputs: dict[str, Tensor] = {}
+    parted: list[str] = []
+
+    def look(module: nn.Module, _: Any, output: Tensor) -> None:
+        calls[names[module]] += 1
+        name = f"{names[module]}, call {calls[names[module]]}"
+        if name not in outputs:
+            outputs[name] = output.detach().clone()
+        elif not torch.equal(outputs[name], output):
+            parted.append(name)
+
+    hooks = [module.register_forward_hook(look) for module in names]
+    gradients: dict[str, Tensor] = {}
+    differing: list[str] = []
+    for _ in range(3):
+        model.load_state_dict(begin)
+        calls.clear()
+        accelerator.backward(criterion(network(images).logits, {"labels": labels, "targets": labels}))
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None
+            if name not in gradients:
+                gradients[name] = parameter.grad.clone()
+            elif not torch.equal(gradients[name], parameter.grad):
+                differing.append(name)
+            parameter.grad = None
+    for hook in hooks:
+        hook.remove()
+    differing = list(dict.fromkeys(differing))
+    none = not parted and not differing
+    return {
+        "holds": none if recipe.full_determinism or kit.dry_run else None,
+        "first module whose output differs": parted[0] if parted else "none",
+        "modules that differ": len(set(parted)),
+        "gradients that differ": len(differing),
+        # The backward pass goes through the network from its end.
+        "those met first": differing[::-1][:8] or "none",
+    }
+
+
+class OverflowingRun:
+    """The pieces of a training step as train.py puts them together, with a loss scaler."""
+
+    def __init__(self, kit: Kit, optim_args: dict[str, Any] | None):
+        precision = "no" if kit.dry_run else "fp16"
+        self.recipe = Recipe(
+            mixed_precision=precision, optim_args=optim_args, ema_decay=0.9, output_dir=str(kit.run("overflow"))
+        )
+        self.accelerator = fresh_accelerator(self.recipe)
+        self.autocast: Callable[[], AbstractContextManager] = nullcontext  # the Accelerator's own
+        if kit.dry_run:  # where it refuses fp16
+            self.accelerator.scaler = torch.amp.GradScaler("cpu")
+            self.autocast = lambda: torch.autocast("cpu", torch.float16)
+        torch.manual_seed(0)
+        config = ResNet50Config(num_labels=10, **(TOY if kit.dry_run else {}))
+        model = ResNet50ForImageClassification(config).to(kit.device, memory_format=torch.channels_last).train()
+        optimizer = create_optimizer(model, self.recipe)
+        self.average = create_average(model, self.recipe)
+        self.criterion = Criterion(self.recipe)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.plain_model = self.accelerator.unwrap_model(self.model)
+        self.progress = Progress()
+        self.state = TrainingState(self.accelerator, self.model, self.optimizer, self.average, self.progress)
+        run = RunFolder(self.recipe)
+        self.guard = NumericsGuard(
+            self.accelerator, self.plain_model, self.optimizer, self.recipe, 10, run, self.progress
+        )
+        self.images = torch.randn(16, 3, 64, 64, device=kit.device).contiguous(memory_format=torch.channels_last)
+        self.labels = torch.randint(0, 10, (16,), device=kit.device)
+
+    def set_scale(self, scale: float) -> None:
+        self.accelerator.scaler.load_state_dict({**self.accelerator.scaler.state_dict(), "scale": scale})
+
+    def step(self, images: Tensor) -> bool:
+        """One step, as in train.py; whether it was taken."""
+        with self.accelerator.accumulate(self.model):
+            set_learning_rate(self.optimizer, 0.01)
+            self.guard.before_forward()
+            with self.autocast():
+                logits = self.model(images).logits.float()
+            loss = self.criterion(logits, {"labels": self.labels, "targets": self.labels})
+            self.guard.after_forward(loss, list(range(16)))
+            self.accelerator.backward(loss)
+            trouble = self.guard.trouble()
+            assert trouble is None, trouble
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        taken = self.guard.step_was_taken()
+        if taken:
+            self.progress.step += 1
+            if self.average is not None:
+                self.average.after_step(self.plain_model, self.progress.step, 1)
+        return taken
+
+    def whole_state(self) -> dict[str, Tensor]:
+        taken = self.state.take()
+        assert taken is not None
+        tensors = {f"{part}.{name}": value for part in ("model", "average") for name, value in taken[part].items()}
+        for index, values in taken["optimizer"]["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items() if isinstance(v, Tensor)}
+        return {name: value.clone() for name, value in tensors.items()}
+
+
+def overflow(kit: Kit, how: str, optim_args: dict[str, Any] | None = None) -> Finding:
+    """A step that overflows leaves nothing behind but a smaller scale, and is counted; then training goes on."""
+    try:
+        run = OverflowingRun(kit, optim_args)
+    except UserError as error:
+        return {"holds": True, "refused": str(error)}
+    run.set_scale(2.0**10)
+    begun = run.step(run.images)
+    before = run.whole_state()
+    images, scale = run.images, 2.0**10
+    if how == "the loss scale":
+        scale = 2.0**40
+        run.set_scale(scale)
+    else:
+        images = run.images * 1e6
+    taken = run.step(images)
+    after = run.whole_state()
+    changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
+    broken = [name for name, value in after.items() if not torch.isfinite(value).all()]
+    scale_after = run.accelerator.scaler.get_scale()
+    skipped = run.progress.skipped_steps
+    run.set_scale(2.0**10)
+    goes_on = run.step(run.images)
+    then = run.whole_state()
+    moved = any(not torch.equal(value, then[name]) for name, value in after.items())
+    finite = all(torch.isfinite(value).all() for value in then.values())
+    as_it_should = not taken and not changed and not broken and skipped == 1 and scale_after == scale / 2
+    return {
+        "holds": bool(begun and as_it_should and goes_on and moved and finite),
+        "skipped": not taken,
+        "counted": skipped,
+        "changed": changed[:8] or "nothing",
+        "not finite": broken[:8] or "nothing",
+        "scale": [scale, scale_after],
+        "goes on": bool(goes_on and moved and finite),
+    }
+
+
+def as_if_trained(model: nn.Module, images: Tensor) -> nn.Module:
+    """BatchNorms with weights of their own and the images' statistics, which fresh ones would not have."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, 0, 0.1)
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(images)
+    return model.eval()
+
+
+def digit_images(kit: Kit, count: int) -> Tensor:
+    """Of the validation split, as the network gets them: float32 `(count, 3, 32, 32)`."""
+    recipe = Recipe(
+        dataset_name=kit.claims.dataset,
+        image_size=32,
+        eval_crop_ratio=1.0,
+        total_train_batch_size=16,
+        per_device_eval_batch_size=count,
+    )
+    data = load_training_data(recipe, torch.device("cpu"), num_workers=0, process_index=0, num_processes=1)
+    images: Tensor = next(iter(data.validation_loader))["pixel_values"]
+    return images
+
+
+@torch.no_grad()
+def same_logits(kit: Kit, model: nn.Module, images: Tensor) -> Finding:
+    """The CPU's logits in float32, and the device's in each precision and layout."""
+    model = model.eval()
+    expected = model.to("cpu").float()(images).logits
+    choose_algorithms(Recipe())
+    model, on_device = model.to(kit.device), images.to(kit.device)
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    forms = {
+        "float32": (None, (False, False)),
+        "float32, TF32 as it is": (None, tf32),
+        "fp16": (torch.float16, tf32),
+        "bf16": (torch.bfloat16, tf32),
+    }
+    if kit.dry_run:
+        del forms["fp16"]
+    differences: Finding = {}
+    top1: Finding = {}
+    try:
+        for form, (dtype, (matmul, cudnn)) in forms.items():
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+            for layout, memory_format in (("", torch.contiguous_format), (", channels last", torch.channels_last)):
+                network = model.to(memory_format=memory_format)
+                with torch.autocast(kit.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+                    logits = network(on_device.contiguous(memory_format=memory_format)).logits.float().cpu()
+                differences[form + layout] = (logits - expected).abs().max().item()
+                top1[form + layout] = (logits.argmax(-1) == expected.argmax(-1)).float().mean().item()
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+    return {
+        "holds": differences["float32"] <= SAME_LOGITS and differences["float32, channels last"] <= SAME_LOGITS,
+        "greatest difference": differences,
+        "greatest logit": expected.abs().max().item(),
+        "same class": top1,
+        "tf32 as it is": dict(zip(("matmul", "cudnn"), tf32)),
+    }
+
+
+def random_model_logits(kit: Kit) -> Finding:
+    """A ResNet-50 of 1000 classes at 224 pixels."""
+    torch.manual_seed(0)
+    images = torch.randn(*((2, 3, 64, 64) if kit.dry_run else (8, 3, 224, 224)))
+    model = ResNet50ForImageClassification(ResNet50Config(num_labels=1000, **(TOY if kit.dry_run else {})))
+    return same_logits(kit, as_if_trained(model, images), images)
+
+
+def trained_model_logits(kit: Kit, trained: Future) -> Finding:
+    """The run's own."""
+    trained.result()
+    return same_logits(kit, load_model(str(kit.run("half") / "best"))[0], digit_images(kit, 64))
+
+
+@torch.no_grad()
+def onnx_from_the_device(kit: Kit, trained: Future) -> Finding:
+    """The project's export of a model that is on the device, run by ONNX Runtime."""
+    import onnxruntime
+
+    trained.result()
+    model, processor = load_model(str(kit.run("half") / "best"))
+    model = model.to(kit.device).eval()
+    folder = kit.scratch / "onnx"
+    folder.mkdir()
+    exporting = time.monotonic()
+    export_onnx(model, processor, folder)
+    seconds = time.monotonic() - exporting
+    images = digit_images(kit, 16)
+    tf32, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    expected = model(images.to(kit.device)).logits.float().cpu()
+    torch.backends.cudnn.allow_tf32 = tf32
+    offered = onnxruntime.get_available_providers()
+    differences = {}
+    for provider in ("CPUExecutionProvider", "CUDAExecutionProvider"):
+        if provider in offered:
+            session = onnxruntime.InferenceSession(folder / "onnx" / "model.onnx", providers=[provider])
+            (logits,) = session.run(["logits"], {"pixel_values": images.numpy()})
+            differences[provider] = (torch.from_numpy(logits) - expected).abs().max().item()
+    return {
+        "holds": differences["CPUExecutionProvider"] <= SAME_LOGITS,
+        "greatest difference": differences,
+        "providers": offered,
+        "seconds to export": round(seconds, 1),
+    }
+
+
+def examine_all(claims: Claims) -> None:
+    """Runs of train.py side by side, and what this process does meanwhile."""
+    kit = Kit(claims)
+    with ThreadPoolExecutor(8) as pool:
+
+        def begin(name: str, examine: Callable[..., Finding], *arguments: Any) -> Future:
+            return pool.submit(kit.claim, name, lambda: examine(kit, *arguments))
+
+        half = begin("digits fp16" if not kit.dry_run else "digits bf16, first", digits, "half", kit.precision)
+        begin("compiled", compiled, half)
+        begin("killed and resumed", killed_and_resumed)
+        bf16 = begin("digits bf16", digits, "bf16", "bf16", "--profile_steps", "3-5")
+        begin("the same run twice", same_twice, half)
+        begin("evaluate", evaluated, half)
+        begin("inspect", inspected, half)
+
+        modes: dict[str, dict[str, Any]] = {"deterministic": {"full_determinism": True}}
+        modes |= {"autotuned": {"cudnn_benchmark": True}, "not autotuned": {"cudnn_benchmark": False}}
+        for mode, algorithms in modes.items():
+            kit.claim(f"a step thrice, {mode}", lambda algorithms=algorithms: differing_operations(kit, **algorithms))
+        choose_algorithms(Recipe())
+        for how in ("the loss scale", "the images"):
+            for title, optim_args in (("", None), (", fused optimizer", {"fused": True})):
+                kit.claim(f"overflow by {how}{title}", lambda how=how, args=optim_args: overflow(kit, how, args))
+        kit.claim("logits of a random model", lambda: random_model_logits(kit))
+        bf16.result()
+        kit.claim("profile", lambda: profiled(kit))
+        kit.claim("logits of a trained model", lambda: trained_model_logits(kit, half))
+        kit.claim("ONNX", lambda: onnx_from_the_device(kit, half))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """
+    Returns:
+        The exit code.
+    """
+    return examine_part("right", __doc__, 75.0, examine_all, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""
+What only several GPUs need, as far as one can show it: NCCL, DDP with compressed gradients, BatchNorm over all
+processes, and torchrun, which starts again what was killed.
+
+    python -m benchmarks.gpu.smoke --out FOLDER [--dry_run]
+
+Writes FOLDER/smoke.json, claim by claim: `holds` is true, false, or null for what is only recorded. Exit code 1 if a
+claim does not hold. `--dry_run`: on a CPU, with toys and gloo.
+"""
+
+import copy
+import json
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules import _functions
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d
+
+from .claims import TOY, Claims, Finding, examine_part, training_command
+from .processes import run_torchrun
+
+
+SAME = 1e-3  # logits, and gradients to the largest of a tensor
+
+
+def training(claims: Claims, run: Path) -> list[str]:
+    """train.py for two short epochs, with all that several processes may want."""
+    fields = ["--num_train_epochs", "2", "--warmup_epochs", "1", "--checkpoint_every_steps", "5"]
+    fields += ["--gradient_compression", "fp16", "--sync_batch_norm", "true"]
+    fields += ["--mixed_precision", "no" if claims.dry_run else "fp16"]
+    return training_command(claims, run, *fields)
+
+
+def outcome(run: Path) -> Finding:
+    """How a run ended."""
+    environment = json.loads((run / "environment.json").read_text())
+    sessions = environment if isinstance(environment, list) else [environment]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "status": json.loads((run / "status.json").read_text())["status"],
+        "starts": len(sessions),
+        "devices": sessions[-1]["devices"],
+        "processes": sessions[-1]["num_processes"],
+        "train_loss": [row["train_loss"] for row in rows],
+        "val_top1": [row["val_top1"] for row in rows],
+        "skipped_steps": rows[-1]["skipped_steps"],
+    }
+
+
+def by_torchrun(claims: Claims) -> Finding:
+    """train.py itself."""
+    if claims.dry_run:
+        return {"holds": None, "why": "on a CPU the run in DDP is the same"}
+    run, begun_at = claims.scratch / "torchrun", time.monotonic()
+    run_torchrun(training(claims, run), claims.scratch / "torchrun.log", claims.seconds_left())
+    found = outcome(run)
+    holds = found["status"] == "finished" and found["train_loss"][-1] < found["train_loss"][0]
+    return {"holds": holds, **found, "seconds": round(time.monotonic() - begun_at, 1)}
+
+
+def restarted_in_ddp(claims: Claims) -> Finding:
+    """The same in DDP, killed in the second epoch, and started again by torchrun."""
+    run, seen, begun_at = claims.scratch / "ddp", claims.scratch / "seen.jsonl", time.monotonic()
+    step = "13" if claims.dry_run else "60"
+    arguments = [str(seen), step, *training(claims, run)[1:], "--resume_from_checkpoint", "auto"]
+    said = run_torchrun(
+        ["--max-restarts", "1", "-m", "benchmarks.gpu.train_in_ddp", *arguments],
+        claims.scratch / "ddp.log",
+        claims.seconds_left(),
+    )
+    found, starts = outcome(run), [json.loads(line) for line in seen.read_text().splitlines()]
+    backend = "gloo" if claims.dry_run else "nccl"
+    as_wanted = [start["in DDP"] and start["hooks"] == ["fp16_compress_hook"] for start in starts]
+    holds = found["status"] == "finished" and found["starts"] == 2 and [s["start"] for s in starts] == [0, 1]
+    holds &= all(as_wanted) and all(backend in start["backends"] for start in starts)
+    resumed = next((line.strip() for line in said.splitlines() if "resumed from" in line), "")
+    return {
+        "holds": bool(holds and resumed),
+        **found,
+        "each start": starts,
+        "resumed": resumed.replace(str(claims.scratch), ""),
+        "seconds": round(time.monotonic() - begun_at, 1),
+    }
+
+
+def synchronized(module: nn.SyncBatchNorm) -> Callable[[Tensor], Tensor]:
+    """Its forward pass in training with the collective operations, which it leaves out where it is alone."""
+
+    def forward(images: Tensor) -> Tensor:
+        output: Tensor = _functions.SyncBatchNorm.apply(
+            images, module.weight, module.bias, module.running_mean, module.running_var, module.eps, module.momentum,
+            dist.group.WORLD, 1,
+        )  # fmt: skip
+        return output
+
+    return forward
+
+
+def synchronized_batch_norm(claims: Claims) -> Finding:
+    """The network with BatchNorm over all processes, of which there is one, beside the network as it is."""
+    store = f"file://{claims.scratch / 'store'}"
+    dist.init_process_group("gloo" if claims.dry_run else "nccl", init_method=store, rank=0, world_size=1)
+    tf32, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        torch.manual_seed(0)
+        config = ResNet50Config(num_labels=10, **(TOY if claims.dry_run else {}))
+        plain = ResNet50ForImageClassification(config).to(claims.device, memory_format=torch.channels_last).train()
+        images = torch.randn(16, 3, 64, 64, device=claims.device).contiguous(memory_format=torch.channels_last)
+        found: Finding = {}
+        for precision, dtype in (("float32", None), ("fp16", torch.float16)):
+            if claims.dry_run and dtype is not None:
+                continue
+            found[precision] = difference(plain, converted(copy.deepcopy(plain)), images, dtype)
+        same_names = list(plain.state_dict()) == list(converted(copy.deepcopy(plain)).state_dict())
+        holds = same_names and max(found["float32"].values()) <= SAME
+        return {"holds": holds, "same names": same_names, "differences": found, "backend": dist.get_backend()}
+    finally:
+        torch.backends.cudnn.allow_tf32 = tf32
+        dist.destroy_process_group()
+
+
+def converted(model: nn.Module) -> nn.Module:
+    """By the means of its device."""
+    if next(model.parameters()).device.type == "cpu":
+        for module in model.modules():
+            if type(module) is nn.BatchNorm2d:
+                module.__class__ = CPUSyncBatchNorm2d
+        return model
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for module in model.modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            module.forward = synchronized(module)  # type: ignore[method-assign]
+    return model
+
+
+def difference(plain: nn.Module, other: nn.Module, images: Tensor, dtype: torch.dtype | None) -> dict[str, float]:
+    """The greatest, in logits, running statistics, and gradients relative to the largest of each tensor."""
+    results: list[Any] = []
+    for model in (copy.deepcopy(plain), other):
+        with torch.autocast(images.device.type, dtype) if dtype is not None else nullcontext():
+            logits = model(images).logits.float()
+        logits.logsumexp(-1).mean().backward()
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+        statistics = {name: b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))}
+        results.append((logits.detach(), statistics, gradients))
+    (logits, statistics, gradients), (logits_2, statistics_2, gradients_2) = results
+    largest = max(gradient.abs().max().item() for gradient in gradients.values())
+    return {
+        "logits": (logits - logits_2).abs().max().item(),
+        "statistics": max((value - statistics_2[name]).abs().max().item() for name, value in statistics.items()),
+        "gradients": max((g - gradients_2[name]).abs().max().item() for name, g in gradients.items()) / largest,
+    }
+
+
+def examine_all(claims: Claims) -> None:
+    """Two runs side by side, and what this process does meanwhile."""
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(claims.claim, "restarted in DDP", lambda: restarted_in_ddp(claims))
+        pool.submit(claims.claim, "by torchrun", lambda: by_torchrun(claims))
+        claims.claim("synchronized BatchNorm", lambda: synchronized_batch_norm(claims))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """
+    Returns:
+        The exit code.
+    """
+    return examine_part("smoke", __doc__, 60.0, examine_all, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
