@@ -8,7 +8,6 @@ transformers' and timm's and torchvision's train in 32 bits, NCHW, unless told o
 mixed precision that their documentation recommends. "With ours" is channels last and, on the CPU, bf16.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 
@@ -25,7 +24,7 @@ from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.losses import Criterion
 from modeling_resnet50.training.optimization import create_optimizer, set_learning_rate
 
-from .common import hardware, keep, print_table, take_turns, versions
+from .common import argument_parser, hardware, keep, print_table, take_turns, versions
 
 
 class _Logits(nn.Module):
@@ -92,7 +91,7 @@ def our_step(images: torch.Tensor, labels: torch.Tensor, precision: str, compile
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
@@ -130,7 +129,7 @@ def main() -> None:
     title = f"training step, batch {options.batch_size}, {device.type}"
     print_table(title, "images/s", speeds, "transformers example")
     name = "step" if device.type == "cpu" else f"step_{device.type}"
-    keep(name, vars(options), {title: ("images/s", "transformers example", speeds)}, device)
+    keep(name, vars(options), {title: ("images/s", "transformers example", speeds)}, device, folder=options.out)
 
 
 def _alone(make: Callable[[], Callable[[], None]]) -> Callable[[], None]:
