@@ -93,11 +93,9 @@ class NumericsGuard:
             loss: a scalar, the batch's mean.
             images: rows of the training images in the batch.
         """
-        event = None
-        if loss.device.type == "cpu":
-            value = loss.detach()
-        else:
-            value = torch.empty((), dtype=loss.dtype, pin_memory=loss.device.type == "cuda")
+        value, event = loss.detach(), None
+        if loss.device.type == "cuda":  # elsewhere there is no pinned memory that such a copy needs
+            value = torch.empty((), dtype=loss.dtype, pin_memory=True)
             value.copy_(loss.detach(), non_blocking=True)
             event = torch.Event(loss.device)
             event.record()
@@ -106,20 +104,23 @@ class NumericsGuard:
 
     def trouble(self) -> str | None:
         """What is wrong with the step that is about to be taken, on this process; None if nothing is."""
+        factor = self.recipe.loss_spike_factor
+        scaled = self.accelerator.scaler is not None
+        if scaled and factor is None and len(self._skipped) < self.recipe.max_skipped_steps:
+            return None  # the scaler looks at the gradients, and waits for them: no second wait for the loss
         losses = []
         for value, event in self._losses:
             if event is not None:
                 event.synchronize()
             losses.append(value.item())
         loss = sum(losses) / len(losses)
-        if self.accelerator.scaler is not None:
+        if scaled:
             if len(self._skipped) >= self.recipe.max_skipped_steps:
                 return f"fp16 skipped {len(self._skipped)} steps in a row, and the loss is {loss:g}"
             if not math.isfinite(loss):
                 return None
         if not math.isfinite(loss):
             return f"the loss is {loss}"
-        factor = self.recipe.loss_spike_factor
         if factor is not None:
             usual = max(self.guessing, median(self._recent) if self._recent else 0.0)
             if loss > factor * usual:
