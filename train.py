@@ -113,8 +113,9 @@ def train(
     average = create_average(model, recipe)
     teacher = None
     if recipe.teacher is not None:
-        teacher = Teacher(*load_teacher(recipe.teacher), recipe, len(data.label_names)).to(accelerator.device)
-    criterion = Criterion(recipe, teacher)
+        teacher = Teacher(*load_teacher(recipe.teacher), recipe, len(data.label_names))
+        teacher.to(accelerator.device, memory_format=torch.channels_last)
+    criterion = Criterion(recipe, teacher, accelerator.autocast)
     model, optimizer = accelerator.prepare(model, optimizer)
     plain_model = accelerator.unwrap_model(model)
     forward = compiled_for_training(model, criterion, recipe)

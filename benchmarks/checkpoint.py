@@ -7,7 +7,6 @@ How long training stands still for a checkpoint: the call that copies the state,
 ResNet-50 at full size with SGD's momentum and an average of the weights: 307 MB of state. Needs 2 GB of disk.
 """
 
-import argparse
 import tempfile
 import time
 
@@ -21,13 +20,14 @@ from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, Tr
 from modeling_resnet50.training.optimization import create_optimizer
 from modeling_resnet50.training.run_folder import RunFolder
 
-from .common import hardware, keep, print_table, versions
+from .common import argument_parser, hardware, keep, print_table, versions
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    options = parser.parse_args()
+    rounds = options.rounds
     accelerator = Accelerator()
     with tempfile.TemporaryDirectory() as folder:
         recipe = Recipe(output_dir=folder, ema_decay=0.9999, keep_last=2)
@@ -54,7 +54,7 @@ def main() -> None:
     print_table("a checkpoint of 307 MB", "ms", times, "synchronous save")
     print(f"\nthe first of a run: {first:.0f} ms")
     parts = {"a checkpoint of 307 MB": ("ms", "synchronous save", times)}
-    keep("checkpoint", {"rounds": rounds, "first stall": round(first)}, parts, accelerator.device)
+    keep("checkpoint", {"rounds": rounds, "first stall": round(first)}, parts, accelerator.device, folder=options.out)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Both: a ResNet-50 with a 3×3 stem, `width` instead of 64 channels, and the reci
 squeezed into the epochs given. Every run starts from weights and an order of images of its own.
 """
 
-import argparse
 import io
 import json
 import platform
@@ -32,6 +31,8 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 from torch.utils.data import DataLoader
+
+from .common import argument_parser
 
 
 PROJECT = Path(__file__).parents[1]
@@ -142,13 +143,12 @@ def draw(results: dict[str, list[list[dict]]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--precision", choices=["no", "bf16"], default="bf16")
-    parser.add_argument("--out", type=Path, default=PROJECT / "benchmarks" / "results")
     options = parser.parse_args()
     folder = options.folder.resolve()
     results: dict[str, list[list[dict]]] = {"train.py": [], "plain loop": []}

@@ -1,5 +1,6 @@
 """What the benchmarks share: forms that take turns, tables, and records that say what they were measured on."""
 
+import argparse
 import json
 import os
 import platform
@@ -18,6 +19,13 @@ from matplotlib.figure import Figure
 
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """What the command lines of all benchmarks have: `--out`, the folder for the results."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results (default: %(default)s)")
+    return parser
 
 
 def take_turns(
@@ -98,11 +106,14 @@ def versions(*packages: str) -> dict[str, str]:
 def _commit() -> str:
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(RESULTS.parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    # Results themselves are written by a run, and say nothing about the code it ran.
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "..", ":!results")
-    return git("rev-parse", "--short", "HEAD") + (" and changes" if changed else "")
+    try:
+        # Results themselves are written by a run, and say nothing about the code it ran.
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "..", ":!results")
+        return git("rev-parse", "--short", "HEAD") + (" and changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):  # no git, or no repository: a copy of the files alone
+        return "unknown commit"
 
 
 def keep(
@@ -111,21 +122,23 @@ def keep(
     parts: dict[str, tuple[str, str, dict[str, list[float]]]],
     device: torch.device | None = None,
     packages: tuple[str, ...] = (),
+    folder: Path = RESULTS,
 ) -> None:
     """
-    Write `results/NAME.json` and `results/NAME.png`.
+    Write `NAME.json` and `NAME.png`.
 
     Args:
         name: of the benchmark.
         settings: what it was run with.
         parts: title to (unit, base, values of each form in each round).
+        folder: where to; made if need be.
     """
     about = {
         "date": date.today().isoformat(),
         "commit": _commit(),
         "hardware": hardware(device),
         "versions": versions(*packages),
-        "settings": settings,
+        "settings": {setting: value for setting, value in settings.items() if setting != "out"},
     }
     results = {
         title: {
@@ -143,15 +156,15 @@ def keep(
         }
         for title, (unit, base, values) in parts.items()
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(
         json.dumps({**about, "results": results}, indent=1, ensure_ascii=False) + "\n"
     )
-    _draw(name, f"{about['hardware']} · {about['date']} · {about['commit']}", parts)
-    print(f"\nkept in {RESULTS.name}/{name}.json and .png")
+    _draw(folder / f"{name}.png", f"{about['hardware']} · {about['date']} · {about['commit']}", parts)
+    print(f"\nkept in {folder}/{name}.json and .png")
 
 
-def _draw(name: str, caption: str, parts: dict[str, tuple[str, str, dict[str, list[float]]]]) -> None:
+def _draw(path: Path, caption: str, parts: dict[str, tuple[str, str, dict[str, list[float]]]]) -> None:
     rows = [len(values) for _, _, values in parts.values()]
     figure = Figure(figsize=(9, 0.34 * sum(rows) + 1.1 * len(rows)), layout="constrained")
     axes = figure.subplots(len(parts), 1, height_ratios=rows, squeeze=False)[:, 0]
@@ -177,4 +190,4 @@ def _draw(name: str, caption: str, parts: dict[str, tuple[str, str, dict[str, li
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(caption, fontsize=7, color="#666666")
-    figure.savefig(RESULTS / f"{name}.png", dpi=110)
+    figure.savefig(path, dpi=110)

@@ -9,7 +9,6 @@ last is what the metrics of ImageNet's 50,000 images take.
 On a machine that others use too, --cpu_time counts the seconds of this process on one core instead.
 """
 
-import argparse
 import io
 import tempfile
 import time
@@ -38,7 +37,7 @@ from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.statistics import summarize
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 
-from .common import hardware, keep, print_table, spread, take_turns, versions
+from .common import argument_parser, hardware, keep, print_table, spread, take_turns, versions
 
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -117,7 +116,7 @@ def forms(split: datasets.Dataset, num_workers: int, folder: Path) -> dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("source")
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=5)
@@ -137,7 +136,7 @@ def main() -> None:
     speeds = {form: [len(split) / taken for taken in values] for form, values in seconds.items()}
     print_table("from files to top-1", "images/s", speeds, "timm's validation")
     parts = {"from files to top-1": ("images/s", "timm's validation", speeds)}
-    keep("evaluation", {**vars(options), "source": Path(options.source).name}, parts)
+    keep("evaluation", {**vars(options), "source": Path(options.source).name}, parts, folder=options.out)
 
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(50_000, 1000)).astype(np.float32)

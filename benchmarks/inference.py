@@ -4,7 +4,6 @@ Inference speed of one ResNet-50 in its many forms, beside torchvision's and tim
     python -m benchmarks inference [--batch_sizes 1 16] [--rounds 7] [--device cpu]
 """
 
-import argparse
 import copy
 import tempfile
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from modeling_resnet50.hub.model_folder import image_processor
 from modeling_resnet50.hub.onnx import export_onnx, quantize_onnx
 from modeling_resnet50.hub.weights import LogitsOnly
 
-from .common import hardware, keep, print_table, take_turns, versions
+from .common import argument_parser, hardware, keep, print_table, take_turns, versions
 
 
 def forms(device: torch.device, folder: Path) -> dict[str, Callable[[torch.Tensor], object]]:
@@ -67,7 +66,7 @@ def forms(device: torch.device, folder: Path) -> dict[str, Callable[[torch.Tenso
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
@@ -85,7 +84,7 @@ def main() -> None:
             print_table(f"batch {batch_size}", "images/s", speeds, "torchvision, NCHW")
             parts[f"batch {batch_size}"] = ("images/s", "torchvision, NCHW", speeds)
     name = "inference" if device.type == "cpu" else f"inference_{device.type}"
-    keep(name, vars(options), parts, device, ("onnxruntime",))
+    keep(name, vars(options), parts, device, ("onnxruntime",), options.out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ SOURCE is what `dataset_name` takes. Two parts:
 - "steps": the same with a network so small that little but the loop remains: milliseconds a step.
 """
 
-import argparse
 import contextlib
 import importlib.util
 import io
@@ -42,7 +41,7 @@ from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import encoded_bytes
 from modeling_resnet50.recipe import Recipe
 
-from .common import hardware, keep, print_table, take_turns, versions
+from .common import argument_parser, hardware, keep, print_table, take_turns, versions
 
 
 PROJECT = Path(__file__).parents[1]
@@ -51,7 +50,7 @@ BATCH_SIZE = 16
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("source")
     parser.add_argument("--images", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=3)
@@ -94,6 +93,7 @@ def main() -> None:
         "loop_without_peers" if options.without_peers else "loop",
         {**vars(options), "source": Path(options.source).name},
         parts,
+        folder=options.out,
     )
 
 

@@ -11,7 +11,6 @@ On one core, the CPU seconds of the one process that does everything. With --two
 worker processes. "Packed" are the same images as `resnet50 prepare folder --pack` writes them.
 """
 
-import argparse
 import io
 import tempfile
 import time
@@ -36,7 +35,7 @@ from modeling_resnet50.data.transforms import encoded_bytes
 from modeling_resnet50.prepare.pack import pack
 from modeling_resnet50.recipe import Recipe
 
-from .common import hardware, keep, print_table, take_turns, versions
+from .common import argument_parser, hardware, keep, print_table, take_turns, versions
 
 
 SIZE = 224
@@ -45,7 +44,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("source")
     parser.add_argument("--images", type=int, help="whole batches of 64 (default: 192; 1536 with --two_cores)")
     parser.add_argument("--rounds", type=int, default=7)
@@ -84,7 +83,13 @@ def main() -> None:
     mean_size = sum(len(encoded_bytes(row)) for row in split["image"]) / len(split)
     settings = {**vars(options), "bytes per image": round(mean_size), "source": Path(options.source).name}
     parts = {title: ("images/s", "transformers example", images_per_second)}
-    keep(f"pipeline_{1 + options.two_cores}", settings, parts, packages=("nvidia-dali-cuda130", "ffcv", "simplejpeg"))
+    keep(
+        f"pipeline_{1 + options.two_cores}",
+        settings,
+        parts,
+        packages=("nvidia-dali-cuda130", "ffcv", "simplejpeg"),
+        folder=options.out,
+    )
 
 
 def _packed(split: datasets.Dataset, folder: Path) -> datasets.Dataset:

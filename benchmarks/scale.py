@@ -30,7 +30,6 @@ import psutil
 
 
 PROJECT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results"
 LOADERS = {"ours": "ours", "example": "HF example"}
 ALLOWED_MEMORY = 150.0  # MB that a worker may add
 ALLOWED_GROWTH = 20.0  # MB, from the fewest rows to the most: objects of pyarrow's, one for each 1,000 rows or so
@@ -52,6 +51,7 @@ MEASURES = {  # name in the record: title, unit, format
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")  # common's imports take memory
     parser.add_argument("--rows", type=int, nargs="+", default=[13_000, 130_000, 1_300_000])
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
@@ -70,9 +70,9 @@ def main(arguments: list[str] | None = None) -> None:
                     runs.append({"rows": rows, "loader": loader} | found)
                     print(runs[-1], file=sys.stderr, flush=True)
     record = {**machine(), "workers": options.workers, "batch": BATCH, "rounds": options.rounds, "runs": runs}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "scale.json").write_text(json.dumps(record, indent=1) + "\n")
-    draw(record, RESULTS / "scale.png")
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "scale.json").write_text(json.dumps(record, indent=1) + "\n")
+    draw(record, options.out / "scale.png")
     print(table(record))
     workers = [median(record, rows, "ours", "worker_megabytes")[0] for rows in options.rows]
     if max(workers) > ALLOWED_MEMORY or workers[-1] - workers[0] > ALLOWED_GROWTH:

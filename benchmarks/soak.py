@@ -8,7 +8,6 @@ Writes results/soak.json and results/soak.png, and ends with the growth of each 
 the last one, and exit code 1 if one grew by more than 2 %.
 """
 
-import argparse
 import json
 import platform
 import signal
@@ -26,9 +25,10 @@ import psutil
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from .common import argument_parser
+
 
 PROJECT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results"
 SECONDS_BETWEEN_SAMPLES = 5
 ALLOWED_GROWTH = 0.02
 MEASURES = {
@@ -59,9 +59,10 @@ def sample(root: psutil.Process) -> dict[str, float] | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=30)
-    minutes = parser.parse_args().minutes
+    options = parser.parse_args()
+    minutes = options.minutes
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "train.py", "--config", "recipes/digits.yaml", "--output_dir", f"{folder}/run"]
         command += [word for name, value in SETTINGS.items() for word in (f"--{name}", str(value))]
@@ -89,9 +90,9 @@ def main() -> None:
         - 1
         for name in MEASURES
     }
-    RESULTS.mkdir(exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     facts = {"machine": f"{psutil.cpu_count()} cores, {platform.platform()}", "epochs": epochs, "growth": growth}
-    (RESULTS / "soak.json").write_text(json.dumps({**facts, "samples": rows}) + "\n")
+    (options.out / "soak.json").write_text(json.dumps({**facts, "samples": rows}) + "\n")
     figure, axes = plt.subplots(2, 2, figsize=(10, 6), sharex=True, layout="constrained")
     for axis, (name, title) in zip(axes.flat, MEASURES.items()):
         axis.plot([row["minutes"] for row in rows], [row[name] for row in rows])
@@ -99,7 +100,7 @@ def main() -> None:
     for axis in axes[1]:
         axis.set_xlabel("minutes")
     figure.suptitle(f"train.py over {epochs} epochs of the digits, all of its processes together")
-    figure.savefig(RESULTS / "soak.png", dpi=100)
+    figure.savefig(options.out / "soak.png", dpi=100)
     print(f"{epochs} epochs in {minutes:g} minutes; growth from the second tenth of the time to the last:")
     for name, value in growth.items():
         print(f"  {name:16} {value:+.2%}")

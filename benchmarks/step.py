@@ -12,7 +12,6 @@ Each form lives in a process of its own. They take turns of several steps, one a
 first steps are not counted. On a GPU, times are those between CUDA events.
 """
 
-import argparse
 import json
 import random
 import subprocess
@@ -23,7 +22,7 @@ from typing import Any
 
 import torch
 
-from .common import hardware, keep, print_table, versions
+from .common import argument_parser, hardware, keep, print_table, versions
 from .step_worker import PROJECT, Form
 
 
@@ -112,7 +111,7 @@ def forms_on(device: str, batch_size: int, image_size: int, compiled: bool) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=5)
@@ -134,7 +133,8 @@ def main() -> None:
     title = f"training step, batch {options.batch_size}, {options.device}"
     print_table(title, "images/s", speeds, "transformers example")
     name = "step" if options.device == "cpu" else f"step_{options.device}"
-    keep(name, vars(options), {title: ("images/s", "transformers example", speeds)}, torch.device(options.device))
+    parts = {title: ("images/s", "transformers example", speeds)}
+    keep(name, vars(options), parts, torch.device(options.device), folder=options.out)
 
 
 if __name__ == "__main__":

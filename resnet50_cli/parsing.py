@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import importlib
 import importlib.metadata
 import json
 import sys
@@ -73,7 +74,11 @@ class Version(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: str | None = None
     ) -> NoReturn:
-        print(f"resnet50 {importlib.metadata.version('modeling-resnet50')}")
+        try:
+            version = importlib.metadata.version("modeling-resnet50")
+        except importlib.metadata.PackageNotFoundError:  # a source tree that is on the path, not installed
+            version = importlib.import_module("modeling_resnet50").__version__
+        print(f"resnet50 {version}")
         parser.exit()
 
 

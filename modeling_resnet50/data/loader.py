@@ -244,7 +244,7 @@ class DeviceLoader(Generic[SamplerType]):
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             prefetch_factor=PREFETCH_FACTOR if num_workers else None,
-            pin_memory=device.type == "cuda",
+            pin_memory=device.type == "cuda",  # elsewhere a copy that does not block may read what is written later
             worker_init_fn=_obey_only_the_training_process,
             # Otherwise every new iterator draws a seed from the global generator, and a resumed run draws fewer.
             generator=torch.Generator(),
@@ -266,8 +266,10 @@ class DeviceLoader(Generic[SamplerType]):
                     f"more unreadable images than max_bad_images allows ({self.max_bad_images}); the last is an "
                     + self.bad_images[-1]
                 )
-            pixels = normalize(batch["pixel_values"].to(self.device, non_blocking=True), self.mean, self.std)
-            labels = targets = batch["labels"].to(self.device, non_blocking=True)
+            pixel_values, labels = (
+                batch[name].to(self.device, non_blocking=self.loader.pin_memory) for name in ("pixel_values", "labels")
+            )
+            pixels, targets = normalize(pixel_values, self.mean, self.std), labels
             if self.mixing is not None:
                 assert isinstance(self.sampler, EpochSampler)
                 pixels, targets = self.mixing(pixels, labels, self.sampler.epoch, number)

@@ -77,8 +77,9 @@ class Mixing:
 
     def _mix(self, pixel_values: Tensor, labels: Tensor) -> Tensor:
         """timm mixes image k with image n - 1 - k: put neighbours there, and back."""
-        n = len(labels)
-        order = torch.cat([torch.arange(0, n, 2), torch.arange(n - 1, 0, -2)]).to(labels.device)
+        n, device = len(labels), labels.device
+        # Made where it is used: to copy it there would wait for all that the device has still to do.
+        order = torch.cat([torch.arange(0, n, 2, device=device), torch.arange(n - 1, 0, -2, device=device)])
         mixed, targets = self.mixup(pixel_values[order], labels[order])
         pixel_values[order] = mixed
         in_place = torch.empty_like(targets)

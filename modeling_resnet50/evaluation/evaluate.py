@@ -61,7 +61,7 @@ def evaluate_model(
     for batch, logits in forward_batches(model, loader, accelerator, flip):
         target = batch["labels"]
         top_classes.append(logits.topk(min(5, logits.shape[-1])).indices)
-        log_probabilities.append(logits.log_softmax(-1).gather(-1, target[:, None]).squeeze(-1).double())
+        log_probabilities.append(logits.log_softmax(-1).gather(-1, target[:, None]).squeeze(-1))
         labels.append(target)
 
     all_top_classes, all_labels, all_log_probabilities = (
@@ -71,7 +71,8 @@ def evaluate_model(
     accuracy = TopKAccuracy(keep_in_memory=True)
     accuracy.add_batch(predictions=all_top_classes, references=all_labels)
     loss = CrossEntropy(keep_in_memory=True)
-    loss.add_batch(log_probabilities=all_log_probabilities, references=all_labels)
+    # 64 bits on the host: not every device has them.
+    loss.add_batch(log_probabilities=all_log_probabilities.astype(np.float64), references=all_labels)
     results = {**accuracy.compute(), **loss.compute()}
     return {"val_loss": results["loss"], "val_top1": results["top1"], "val_top5": results["top5"]}
 

@@ -32,12 +32,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..files import replaced_file
 
 
 def versions() -> dict[str, str]:
     """Of the packages that decide the numbers."""
-    return {name: version(name) for name in ("modeling-resnet50", "torch", "timm", "transformers")}
+    libraries = {name: version(name) for name in ("torch", "timm", "transformers")}
+    return {"modeling-resnet50": __version__, **libraries}
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor, ResNetConfig
 
+from .. import __version__
 from ..errors import UserError
 from ..evaluation import TopKAccuracy
 from ..modeling_resnet50 import ResNet50ForImageClassification
@@ -238,7 +238,7 @@ def _metadata(model: ResNet50ForImageClassification, processor: BitImageProcesso
         "std": list(processor.image_std),
     }
     return {
-        "producer": f"modeling-resnet50 {version('modeling-resnet50')}",
+        "producer": f"modeling-resnet50 {__version__}",
         "model_type": model.config.model_type,
         "preprocessing": json.dumps(preparation),
         "id2label": json.dumps(model.config.id2label, ensure_ascii=False),

@@ -1,7 +1,7 @@
 """Averages of the weights along the way, which often classify better than the weights at the end."""
 
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 
 import torch
 from accelerate import Accelerator
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from ..recipe import Recipe
+from .tensor_lists import by_dtype, copy_all
 
 
 class WeightAverage:
@@ -44,7 +45,11 @@ class WeightAverage:
 
 
 class ExponentialMovingAverage(WeightAverage):
-    """timm's `ModelEmaV3`: parameters and BatchNorm's statistics, `average += (1 - decay) * (weights - average)`."""
+    """
+    timm's `ModelEmaV3`: parameters and BatchNorm's statistics, `average += (1 - decay) * (weights - average)`. Its own
+    `update` goes through two state dicts and copies each of BatchNorm's counters by itself; here the same values come
+    from one kernel for all that is averaged, and one for the counters.
+    """
 
     average: ModelEmaV3
 
@@ -55,14 +60,21 @@ class ExponentialMovingAverage(WeightAverage):
         self.every_steps, self.start_epoch = recipe.ema_every_steps, recipe.ema_start_epoch
         self.num_updates = 0
 
+    @torch.no_grad()
     def after_step(self, model: nn.Module, step: int, epoch: int) -> None:
         if step % self.every_steps:
             return
+        averages, values = (by_dtype(chain(m.parameters(), m.buffers())) for m in (self.module, model))
         if epoch <= self.start_epoch:
-            self.average.set(model)
-        else:
-            self.num_updates += 1  # timm's and torchvision's first one copies
-            self.average.update(model, self.num_updates)
+            copy_all(averages, values)
+            return
+        self.num_updates += 1  # timm's and torchvision's first one copies
+        weight = 1.0 - self.average.get_decay(self.num_updates)
+        for average, value in zip(averages, values, strict=True):
+            if average[0].is_floating_point():
+                torch._foreach_lerp_(average, value, weight)
+            else:
+                torch._foreach_copy_(average, value)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {**super().state_dict(), "num_updates": torch.tensor(self.num_updates)}

@@ -170,7 +170,7 @@ class TrainingState:
         return [f"{now} {name} instead of {before[name]}" for name, now in self.layout.items() if now != before[name]]
 
     def _copy_to_host(self, value: Any, place: tuple = ()) -> Any:
-        """The same structure, its tensors copied to memory that is allocated once, pinned if they are on a device."""
+        """The same structure, its tensors copied to memory that is allocated once, pinned if they are on a GPU."""
         if isinstance(value, dict):
             return {name: self._copy_to_host(item, (*place, name)) for name, item in value.items()}
         if isinstance(value, (list, tuple)):
@@ -178,10 +178,11 @@ class TrainingState:
         if not isinstance(value, Tensor):
             return value
         copy = self._host.get(place)
+        pinned = value.device.type == "cuda"  # without it, a copy that does not block may be of what is written later
         if copy is None or copy.shape != value.shape or copy.dtype != value.dtype:
-            copy = torch.empty_like(value, device="cpu", pin_memory=value.device.type == "cuda")
+            copy = torch.empty_like(value, device="cpu", pin_memory=pinned)
             self._host[place] = copy
-        return copy.copy_(value, non_blocking=True)
+        return copy.copy_(value, non_blocking=pinned)
 
 
 def _random_states(device: torch.device) -> dict[str, Any]:

@@ -16,11 +16,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from .. import __version__
 from .distributed import available_cores
 
 
 LIBRARIES = (
-    "modeling-resnet50", "torch", "torchvision", "transformers", "accelerate", "datasets", "timm", "huggingface_hub",
+    "torch", "torchvision", "transformers", "accelerate", "datasets", "timm", "huggingface_hub",
 )  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def describe_environment(
         "num_machines": sum(share["cores"] > 0 for share in shares),
         "mixed_precision": str(accelerator.mixed_precision),
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": {"modeling-resnet50": __version__, **{name: version(name) for name in LIBRARIES}},
         "git": _git_commit(Path(sys.argv[0]).resolve().parent),
         "num_train_images": num_train_images,
         "num_validation_images": num_validation_images,

@@ -1,5 +1,7 @@
 """What the network is trained to make small."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -18,16 +20,22 @@ class Criterion:
     Args:
         recipe: `loss`, `label_smoothing_factor`, `bce_target_threshold`, and `distillation_…`.
         teacher: whose logits are imitated, if any: takes pixel values as the student does.
+        autocast: makes the context of the training precision, in which the teacher runs.
     """
 
-    def __init__(self, recipe: Recipe, teacher: nn.Module | None = None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        teacher: nn.Module | None = None,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+    ):
         # Mixed targets come smoothed, as from timm's Mixup.
         smoothing = 0.0 if recipe.mixes else recipe.label_smoothing_factor
         if recipe.loss == "bce":
             self.loss: nn.Module = BinaryCrossEntropy(smoothing, target_threshold=recipe.bce_target_threshold)
         else:
             self.loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
-        self.teacher = teacher
+        self.teacher, self.autocast = teacher, autocast
         self.alpha, self.temperature = recipe.distillation_alpha, recipe.distillation_temperature
 
     def compile(self, **settings: Any) -> None:
@@ -48,7 +56,7 @@ class Criterion:
         loss = self.loss(logits, batch["targets"])
         if self.teacher is None:
             return loss
-        with torch.no_grad():
+        with torch.no_grad(), self.autocast():
             teacher_logits = self.teacher(batch["pixel_values"]).float()
         return (1 - self.alpha) * loss + self.alpha * distillation_loss(logits, teacher_logits, self.temperature)
 

@@ -1,21 +1,28 @@
 """Loss and accuracy of the training batches."""
 
+import math
 import time
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 
 _SUMS = ("loss", "images_with_loss", "correct")
+_MAX_UNREAD = 1000  # batches
 
 
 class TrainMetrics:
-    """Running loss and top-1 of an epoch, kept on the device so that the training step never waits for them."""
+    """
+    Running loss and top-1 of an epoch. What each batch gave stays on the device until somebody asks, so that the
+    training step never waits for it, and is summed on the host in 64 bits, which not every device has.
+    """
 
     def __init__(self, accelerator: Accelerator):
         self.accelerator = accelerator
-        self.sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)  # as `_SUMS` names them
+        self._sums = [0.0, 0.0, 0.0]  # as `_SUMS` names them
+        self._unread: list[tuple[Tensor, int]] = []  # loss and correct ones of a batch, and its images
         self.images = 0
         self.images_before = 0  # of an earlier start of this epoch
         self.bad_images = self.bad_images_before = 0
@@ -32,16 +39,16 @@ class TrainMetrics:
             labels: `(batch,)`.
             bad_images: how many unreadable ones this process has replaced since it started on the epoch.
         """
-        loss = loss.detach().double()
-        finite = loss.isfinite()  # otherwise fp16 overflowed, and the step is skipped
         correct = (logits.detach().argmax(-1) == labels).sum()
-        self.sums += torch.stack([torch.where(finite, loss, 0.0) * len(labels), finite * len(labels), correct])
+        self._unread.append((torch.stack([loss.detach().float(), correct]), len(labels)))
+        if len(self._unread) == _MAX_UNREAD:
+            self._read_sums()
         self.images += len(labels)
         self.bad_images = self.bad_images_before + bad_images
 
     def read(self) -> tuple[float, float, float]:
         """Loss, top-1 and images per second so far; this process's loss and top-1, all processes' speed."""
-        loss, images, correct = self.sums.tolist()
+        loss, images, correct = self._read_sums()
         return loss / max(images, 1), correct / self.images, self._images_per_second()
 
     def since_last(self) -> dict[str, float]:
@@ -53,7 +60,7 @@ class TrainMetrics:
             `loss` and `top1`, means; `images_per_second`; and `data_wait`, the share of time spent waiting for data.
         """
         now, totals = time.perf_counter(), self._totals()
-        difference = self.accelerator.reduce(totals - self._told, "sum").tolist()
+        difference = _over_processes([now - before for now, before in zip(totals, self._told)])
         seconds, self._told_at, self._told = now - self._told_at, now, totals
         loss, images_with_loss, correct, images, waited = difference
         return {
@@ -63,8 +70,20 @@ class TrainMetrics:
             "data_wait": waited / seconds / self.accelerator.num_processes,
         }
 
-    def _totals(self) -> Tensor:
-        return torch.cat([self.sums, self.sums.new_tensor([self.images, self.seconds_waited])])
+    def _totals(self) -> list[float]:
+        return [*self._read_sums(), self.images, self.seconds_waited]
+
+    def _read_sums(self) -> list[float]:
+        """Sums so far. It waits for the device, where there is something new."""
+        if self._unread:
+            values, counts = zip(*self._unread)
+            self._unread = []
+            for (loss, correct), images in zip(torch.stack(values).tolist(), counts):
+                if math.isfinite(loss):  # otherwise fp16 overflowed, and the step is skipped
+                    self._sums[0] += loss * images
+                    self._sums[1] += images
+                self._sums[2] += correct
+        return self._sums
 
     def data_wait(self) -> float:
         """Share of the time since this start of the epoch in which this process waited for data."""
@@ -83,7 +102,7 @@ class TrainMetrics:
 
     def state_dict(self) -> dict[str, float]:
         """This process's sums so far, as exact as they are."""
-        sums = dict(zip(_SUMS, self.sums.tolist()))
+        sums = dict(zip(_SUMS, self._read_sums()))
         seconds = self.seconds_of_epoch()
         return {**sums, "images": self.images, "bad_images": self.bad_images, "seconds": seconds}
 
@@ -98,7 +117,7 @@ class TrainMetrics:
             state = states[self.accelerator.process_index]
         else:
             state = {name: sum(state[name] for state in states) / self.accelerator.num_processes for name in states[0]}
-        self.sums = self.sums.new_tensor([state[name] for name in _SUMS])
+        self._sums = [state[name] for name in _SUMS]
         self.images = self.images_before = int(state["images"])
         self.bad_images = self.bad_images_before = int(state["bad_images"])
         self.seconds_before = max(state["seconds"] for state in states)
@@ -106,8 +125,8 @@ class TrainMetrics:
 
     def compute(self) -> dict[str, float]:
         """Over all processes; call it on each of them, once, at the end of the epoch."""
-        more = self.sums.new_tensor([self.bad_images, self.data_wait()])
-        loss, images, correct, replaced, waited = self.accelerator.reduce(torch.cat([self.sums, more]), "sum").tolist()
+        sums = _over_processes([*self._read_sums(), self.bad_images, self.data_wait()])
+        loss, images, correct, replaced, waited = sums
         return {
             "train_loss": loss / max(images, 1),
             "train_top1": correct / (self.images * self.accelerator.num_processes),
@@ -115,3 +134,8 @@ class TrainMetrics:
             "data_wait": round(waited / self.accelerator.num_processes, 3),
             "bad_images": int(replaced),
         }
+
+
+def _over_processes(values: list[float]) -> list[float]:
+    """Their sums over all processes, which all call it. Not as a tensor: exact sums need 64 bits."""
+    return [sum(column) for column in zip(*gather_object([values]))]

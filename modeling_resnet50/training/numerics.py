@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..recipe import Recipe
 from .checkpoint import Progress, non_finite_tensors
 from .run_folder import RunFolder
+from .tensor_lists import by_dtype, copy_all
 
 
 MAX_ROLLBACKS = 10
@@ -55,14 +56,17 @@ class NumericsGuard:
         self.recipe, self.run, self.progress = recipe, run, progress
         self.guessing = math.log(2 if recipe.loss == "bce" else num_labels)
         self.rollbacks = 0
-        self._buffers = list(model.buffers())
-        self._buffers_before: list[Tensor] = []
+        self._buffers = by_dtype(model.buffers())
+        self._buffers_before: list[list[Tensor]] = []
+        # A fused optimizer skips within its kernel, of which accelerate does not know.
+        self._skips_unseen = getattr(optimizer.optimizer, "_step_supports_amp_scaling", False)
         self.forget()
 
     def forget(self) -> None:
         """What happened before has nothing to do with what comes."""
         self._recent: deque[float] = deque(maxlen=_SPIKE_WINDOW)
         self._skipped: list[list[int]] = []  # in a row: epoch, and images before the step
+        self._loss_scale: float | None = None  # before the step, where a skip shows in nothing else
         self._begin_step()
 
     def _begin_step(self) -> None:
@@ -71,12 +75,15 @@ class NumericsGuard:
 
     def before_forward(self) -> None:
         """To be called before each forward pass in training."""
-        if self.accelerator.scaler is None or self._losses:
+        scaler = self.accelerator.scaler
+        if scaler is None or self._losses:
             return
+        if self._skips_unseen and self._loss_scale is None:
+            self._loss_scale = scaler.get_scale()
         if not self._buffers_before:
-            self._buffers_before = [buffer.clone() for buffer in self._buffers]
+            self._buffers_before = [[buffer.clone() for buffer in buffers] for buffers in self._buffers]
         else:
-            torch._foreach_copy_(self._buffers_before, self._buffers)
+            copy_all(self._buffers_before, self._buffers)
 
     def after_forward(self, loss: Tensor, images: list[int]) -> None:
         """
@@ -86,11 +93,9 @@ class NumericsGuard:
             loss: a scalar, the batch's mean.
             images: rows of the training images in the batch.
         """
-        event = None
-        if loss.device.type == "cpu":
-            value = loss.detach()
-        else:
-            value = torch.empty((), dtype=loss.dtype, pin_memory=loss.device.type == "cuda")
+        value, event = loss.detach(), None
+        if loss.device.type == "cuda":  # elsewhere there is no pinned memory that such a copy needs
+            value = torch.empty((), dtype=loss.dtype, pin_memory=True)
             value.copy_(loss.detach(), non_blocking=True)
             event = torch.Event(loss.device)
             event.record()
@@ -99,20 +104,23 @@ class NumericsGuard:
 
     def trouble(self) -> str | None:
         """What is wrong with the step that is about to be taken, on this process; None if nothing is."""
+        factor = self.recipe.loss_spike_factor
+        scaled = self.accelerator.scaler is not None
+        if scaled and factor is None and len(self._skipped) < self.recipe.max_skipped_steps:
+            return None  # the scaler looks at the gradients, and waits for them: no second wait for the loss
         losses = []
         for value, event in self._losses:
             if event is not None:
                 event.synchronize()
             losses.append(value.item())
         loss = sum(losses) / len(losses)
-        if self.accelerator.scaler is not None:
+        if scaled:
             if len(self._skipped) >= self.recipe.max_skipped_steps:
                 return f"fp16 skipped {len(self._skipped)} steps in a row, and the loss is {loss:g}"
             if not math.isfinite(loss):
                 return None
         if not math.isfinite(loss):
             return f"the loss is {loss}"
-        factor = self.recipe.loss_spike_factor
         if factor is not None:
             usual = max(self.guessing, median(self._recent) if self._recent else 0.0)
             if loss > factor * usual:
@@ -129,13 +137,22 @@ class NumericsGuard:
         BatchNorm is concerned. To be called after each, before `progress` moves on.
         """
         self._begin_step()
-        if not self.accelerator.optimizer_step_was_skipped:
+        if not self._step_was_skipped():
             self._skipped = []
             return True
         self._skipped.append([self.progress.epoch + 1, self.progress.images])
         self.progress.skipped_steps += 1
-        torch._foreach_copy_(self._buffers, self._buffers_before)
+        copy_all(self._buffers, self._buffers_before)
         return False
+
+    def _step_was_skipped(self) -> bool:
+        scaler = self.accelerator.scaler
+        if scaler is None or not self._skips_unseen:
+            return self.accelerator.optimizer_step_was_skipped
+        # One wait for the device a step, as accelerate's own look at other optimizers is.
+        before, self._loss_scale = self._loss_scale, scaler.get_scale()
+        assert before is not None, "before_forward comes first"
+        return self._loss_scale < before  # which it is after a skipped step only
 
     def diagnosis(self, trouble: str | None, learning_rate: float) -> str:
         """
