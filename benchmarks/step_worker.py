@@ -165,7 +165,7 @@ def _same_batch(form: Form, device: torch.device, turns: Turns) -> TrainingData:
 
 
 class _Repeated:
-    num_workers = 0
+    num_workers, pin_memory = 0, False
 
     def __init__(self, batch: dict[str, Any], turns: Turns):
         self.batch, self.turns = batch, turns

@@ -1,6 +1,6 @@
 """
-What a training step asks of its device, counted on the meta device: there tensors have a shape, a dtype, a layout and a
-place but no numbers, so a mistake of places or dtypes shows, and a dispatch mode sees each operation, backward too.
+What a training step asks of its device, counted on the meta device: there tensors have a shape, a dtype, a layout and
+a place but no numbers, so a mistake of places or dtypes shows, and a dispatch mode sees each operation, backward too.
 
 What the modes do not see: kernels within one operation, collectives between processes, and whether memory is pinned.
 """

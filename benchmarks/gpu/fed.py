@@ -39,7 +39,8 @@ class Watched:
     """The DataLoader of the run, with a mark before and after each wait for a batch: on a GPU, CUDA events."""
 
     def __init__(self, loader: Any, on_gpu: bool):
-        self.loader, self.num_workers, self.on_gpu = loader, loader.num_workers, on_gpu
+        self.loader, self.on_gpu = loader, on_gpu
+        self.num_workers, self.pin_memory = loader.num_workers, loader.pin_memory
         self.waits: list[tuple[Any, Any]] = []
 
     def __len__(self) -> int:
