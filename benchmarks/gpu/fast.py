@@ -44,6 +44,7 @@ def forms(device: str, batch_size: int, image_size: int) -> dict[str, Form]:
     ours = found[BASE]
     found["ours, compiled"] = replace(ours, compiled=True)
     found["timm, with ours, compiled"] = replace(found["timm, with ours"], compiled=True)
+    found["timm, compiled"] = replace(found["timm"], compiled=True)
     found["ours, cudnn_benchmark off"] = replace(ours, cudnn_benchmark=False)
     found["ours, compiled, cudnn_benchmark off"] = replace(ours, cudnn_benchmark=False, compiled=True)
     if device != "cpu":
