@@ -5,8 +5,8 @@ Does this project's loop learn as well as a plain one? The same small budget on 
 
 FOLDER has CIFAR-10 as parquet files with a train and a test split. Ours is `train.py` with `recipes/cifar10.yaml`. The
 other is written out below with timm's network, transforms, optimizer, loss and schedule, and nothing of this project.
-Both: a ResNet-50 with a 3×3 stem, `width` instead of 64 channels, and plain SGD on 128 images a step, warm-up and decay
-squeezed into the epochs given. Every run starts from weights and an order of images of its own.
+Both: a ResNet-50 with a 3×3 stem, `width` instead of 64 channels, and plain SGD on 128 images a step, warm-up and
+decay squeezed into the epochs given. Every run starts from weights and an order of images of its own.
 """
 
 import io
@@ -52,7 +52,8 @@ def ours(folder: Path, seed: int, epochs: int, width: int, precision: str) -> li
             "dataset_name": folder, "output_dir": output_dir, "seed": seed, "num_train_epochs": epochs,
             "warmup_epochs": WARMUP_SHARE * epochs, "config_overrides": json.dumps(architecture),
             "total_train_batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "nesterov": "false",
-            "label_smoothing_factor": 0.0, "mixed_precision": precision, "checkpoint_every_epochs": epochs, "overwrite_output_dir": "true",
+            "label_smoothing_factor": 0.0, "mixed_precision": precision, "checkpoint_every_epochs": epochs,
+            "overwrite_output_dir": "true",
         }  # fmt: skip
         arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
         command = [sys.executable, "train.py", "--config", "recipes/cifar10.yaml", *arguments]
