@@ -21,7 +21,7 @@ def test_right_examines_all_its_claims(tmp_path):
     assert code == 0
     only_recorded = {name for name, finding in found.items() if finding["holds"] is None}
     assert only_recorded == {"the same run twice"}
-    assert len(found) == 18
+    assert len(found) == 20
     assert found["killed and resumed"]["resumed"].startswith("resumed from /killed/checkpoints/epoch-0001-batch-")
     assert found["overflow by the images"]["counted"] == 1
     assert found["digits bf16"]["seconds"]["training"] > 0
