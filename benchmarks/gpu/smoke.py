@@ -139,7 +139,7 @@ def converted(model: nn.Module) -> nn.Module:
     model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in model.modules():
         if isinstance(module, nn.SyncBatchNorm):
-            module.forward = synchronized(module)  # type: ignore[method-assign]
+            module.forward = synchronized(module)
     return model
 
 
