@@ -91,7 +91,8 @@ class Recipe:
     )
     dataloader_num_workers: int | None = _field(
         None,
-        "Processes that decode and augment images, for each training process. Unset: its share of the cores, up to 8.",
+        "Processes that decode and augment images, for each training process. Unset: its share of the cores, up to "
+        "16. Each keeps three batches in shared memory: 0.12 GB at 256 images of 224 pixels.",
     )
     on_bad_image: Literal["error", "skip"] = _field(
         "error",

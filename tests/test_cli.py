@@ -1,6 +1,7 @@
 """The `resnet50` command line: what it says, how fast it can, and what it ends with."""
 
 import ast
+import importlib.metadata
 import io
 import json
 import re
@@ -9,15 +10,18 @@ import sys
 from contextlib import redirect_stdout
 
 import pytest
+from accelerate import Accelerator
 from conftest import PROJECT, TINY, run_python
 
 import resnet50_cli
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, __version__
 from modeling_resnet50.errors import UserError, errors_exit_cleanly
+from modeling_resnet50.evaluation.results import versions
 from modeling_resnet50.evaluation.suites import SUITES
 from modeling_resnet50.hub.model_folder import INTERPOLATIONS, image_processor, save_model_and_processor
 from modeling_resnet50.prepare.check import EXPECTATIONS
 from modeling_resnet50.prepare.known_files import HUB_REPOSITORY
+from modeling_resnet50.training.environment import describe_environment
 from resnet50_cli import COMMANDS, create_parser, main, parse_arguments
 from resnet50_cli.exit_codes import ExitCode
 
@@ -74,6 +78,23 @@ def test_help_version_completion_and_mistakes_import_nothing_heavy():
     done = run_python(["-c", program])
     assert done.stdout.endswith("2\n[]\n"), done.stderr
     assert f"resnet50 {__version__}\n0\n" in done.stdout
+
+
+def test_a_source_tree_on_the_path_knows_its_version(monkeypatch, capsys):
+    def version(name: str) -> str:
+        if name == "modeling-resnet50":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.2.3"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    for module in ("modeling_resnet50.training.environment", "modeling_resnet50.evaluation.results"):
+        monkeypatch.setattr(f"{module}.version", version)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"resnet50 {__version__}\n"
+    libraries = describe_environment(Accelerator(cpu=True), 2, 1)["libraries"]
+    assert (libraries["modeling-resnet50"], libraries["timm"]) == (__version__, "1.2.3")
+    assert versions()["modeling-resnet50"] == __version__
 
 
 def test_the_command_line_imports_only_the_standard_library():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import PartialState
-from conftest import TINY, write_image
+from conftest import TINY, tiny_arguments, write_image
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -25,6 +25,7 @@ from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.averaging import create_average
 from modeling_resnet50.training.checkpoint import Progress
+from modeling_resnet50.training.distributed import num_data_workers
 from modeling_resnet50.training.losses import Criterion, Teacher
 from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.numerics import NumericsGuard
@@ -261,3 +262,30 @@ def test_lamb_of_grouped_operations_is_a_few_dozen_of_them():
         calls[foreach] = sum(watch.operations.values()) - views
     assert calls[False] > 2000
     assert calls[True] < 50
+
+
+def test_the_teacher_runs_in_the_training_precision_and_channels_last(image_folder, tmp_path, train, monkeypatch):
+    model = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3))
+    seen = set()
+
+    def look(convolution: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        tensors = (convolution.weight, *inputs, output)
+        seen.add((output.dtype, all(t.is_contiguous(memory_format=torch.channels_last) for t in tensors)))
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(look)
+    monkeypatch.setattr(train.script, "load_teacher", lambda name: (model, [0.5] * 3, [0.25] * 3))
+    settings = {"teacher": "somewhere", "mixed_precision": "bf16", "num_train_epochs": 1, "warmup_epochs": 0}
+    train(tiny_arguments(image_folder, tmp_path / "run", **settings))
+    assert seen == {(torch.bfloat16, True)}
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "workers"), [(2, 1, 2), (16, 1, 16), (64, 1, 16), (64, 8, 8), (4, 8, 1)]
+)
+def test_workers_are_the_process_share_of_the_cores_up_to_16(cores, processes, workers, monkeypatch):
+    monkeypatch.setattr("modeling_resnet50.training.distributed.available_cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert num_data_workers(Recipe()) == workers
+    assert num_data_workers(Recipe(dataloader_num_workers=3)) == 3

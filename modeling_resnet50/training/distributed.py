@@ -20,6 +20,9 @@ from .kernels import choose_algorithms
 from .tracking import check_trackers
 
 
+MAX_DATA_WORKERS = 16  # unless the recipe says how many
+
+
 def create_accelerator(recipe: Recipe) -> Accelerator:
     """
     The `Accelerator` for a recipe, after checking that the machine can do what is asked.
@@ -88,10 +91,13 @@ def store_of_this_start(purpose: str) -> dist.Store:
 
 
 def num_data_workers(recipe: Recipe) -> int:
-    """Worker processes for each of this training process's loaders. More than cores would only take turns."""
+    """
+    Worker processes for each of this training process's loaders: one for each of its cores, as more would only take
+    turns, up to 16, since each takes memory for its batches.
+    """
     if recipe.dataloader_num_workers is not None:
         return recipe.dataloader_num_workers
-    return min(8, _cores_per_process())
+    return min(MAX_DATA_WORKERS, _cores_per_process())
 
 
 def _processes_here() -> int:
