@@ -214,7 +214,7 @@ def _to_onnx(network: nn.Module, num_channels: int) -> "onnx.ModelProto":
     try:
         program = torch.onnx.export(
             network.eval(),
-            (torch.zeros(2, num_channels, 224, 224),),
+            (torch.zeros(2, num_channels, 224, 224, device=next(network.parameters()).device),),
             dynamo=True,
             opset_version=OPSET,
             input_names=["pixel_values"],

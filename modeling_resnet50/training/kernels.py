@@ -7,7 +7,6 @@ import torch
 from accelerate.utils import DynamoBackend, TorchDynamoPlugin
 from torch import nn
 
-from ..data.augmentation import image_size_at
 from ..errors import UserError
 from ..recipe import Recipe
 from .losses import Criterion
@@ -36,6 +35,7 @@ def choose_algorithms(recipe: Recipe) -> None:
     torch.backends.cudnn.benchmark = not recipe.full_determinism if benchmark is None else benchmark
     torch.backends.cudnn.deterministic = recipe.full_determinism
     torch.use_deterministic_algorithms(recipe.full_determinism)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what nobody wrote
     if recipe.full_determinism:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
 
@@ -61,9 +61,9 @@ def compiled_for_training(model: ModelType, criterion: Criterion, recipe: Recipe
     launcher = TorchDynamoPlugin()
     backend = "inductor" if launcher.backend == DynamoBackend.NO else launcher.backend.value.lower()
     mode = recipe.torch_compile_mode if launcher.mode == "default" else launcher.mode
-    # Beyond this, dynamo would run what is new uncompiled, and say so in a log only.
-    sizes = {image_size_at(recipe, epoch) for epoch in range(1, recipe.num_train_epochs + 1)}
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, len(sizes) + 1)
+    # Beyond this, dynamo would run what is new uncompiled, and say so in a log only. Images grow by 32 pixels.
+    sizes = 1 if recipe.image_size_start is None else 2 + abs(recipe.image_size - recipe.image_size_start) // 32
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, sizes)
     settings = {"dynamic": False, "backend": backend} | ({"mode": mode} if backend == "inductor" else {})
     criterion.compile(**settings)
     compiled: ModelType = torch.compile(model, **settings)

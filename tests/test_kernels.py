@@ -1,0 +1,130 @@
+"""Compiled training: the same names, the same weights within rounding, and no more compiling than there are sizes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import PROJECT, TINY, tiny_arguments
+from safetensors.torch import load_file
+from torch._dynamo.utils import counters
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.training import kernels
+from modeling_resnet50.training.losses import Criterion
+
+
+@pytest.fixture(autouse=True)
+def _switches_as_before():
+    """They are the whole process's."""
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = torch.backends.cudnn.deterministic = False
+
+
+@pytest.fixture
+def dynamo(monkeypatch):
+    """The launcher asks for a compiler that is quick: it traces, and runs the graph as it is."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_autotuning_is_on_unless_all_is_to_be_deterministic():
+    for recipe, benchmark, deterministic in (
+        (Recipe(), True, False),
+        (Recipe(cudnn_benchmark=False), False, False),
+        (Recipe(full_determinism=True), False, True),
+    ):
+        kernels.choose_algorithms(recipe)
+        assert torch.backends.cudnn.benchmark == benchmark
+        assert torch.backends.cudnn.deterministic == deterministic
+        assert torch.are_deterministic_algorithms_enabled() == deterministic
+    with pytest.raises(UserError, match="picks algorithms by the clock"):
+        Recipe(full_determinism=True, cudnn_benchmark=True)
+
+
+def test_every_size_is_compiled_once_however_many_there_are(dynamo):
+    """Dynamo's own limit is eight. What is evaluated compiles nothing, however ragged."""
+    recipe = Recipe(image_size=384, image_size_start=32, image_size_ramp=[0, 12], num_train_epochs=13)
+    model = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3))
+    forward = kernels.compiled_for_training(model, Criterion(recipe), recipe)
+    sizes = [32 * n for n in range(1, 13)]
+    for size in [*sizes, *sizes]:
+        logits = forward(torch.randn(2, 3, size, size)).logits
+        assert counters["stats"]["unique_graphs"] == min(
+            size // 32 if counters["stats"]["unique_graphs"] < 12 else 12, 12
+        )
+    torch.testing.assert_close(logits.shape, torch.Size([2, 3]))
+    model.eval()
+    with torch.no_grad():
+        for batch in (5, 3, 1):
+            model(torch.randn(batch, 3, 48, 48))
+    assert counters["stats"]["unique_graphs"] == len(sizes) == 12
+    assert not counters["graph_break"]
+
+
+def test_compiling_changes_neither_names_nor_weights_and_may_begin_or_end_in_mid_run(
+    image_folder, tmp_path, train, monkeypatch, capsys
+):
+    fields = {"ema_decay": 0.9, "label_smoothing_factor": 0.1, "gradient_accumulation_steps": 2, "num_train_epochs": 4}
+    halves = {}
+    for first in ("eager", "compiled"):
+        for second in ("eager", "compiled"):
+            run = tmp_path / f"{first}-{second}"
+            for form, epochs in ((first, 2), (second, 4)):
+                torch._dynamo.reset()
+                counters.clear()
+                if form == "compiled":
+                    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
+                else:
+                    monkeypatch.delenv("ACCELERATE_DYNAMO_BACKEND", raising=False)
+                again = {"resume_from_checkpoint": "latest", "allow_recipe_change": "true"} if epochs == 4 else {}
+                train(tiny_arguments(image_folder, run, **{**fields, "num_train_epochs": epochs, **again}))
+                assert bool(counters["stats"]["unique_graphs"]) == (form == "compiled")
+            halves[first, second] = run
+    reference = weights(halves["eager", "eager"] / "final")
+    for run in halves.values():
+        for folder in ("final", "final_average"):
+            assert weights(run / folder).keys() == reference.keys()
+        for name, value in weights(run / "final").items():
+            torch.testing.assert_close(value, reference[name], rtol=1e-4, atol=1e-5)
+    assert (
+        "OptimizedModule"
+        not in capsys.readouterr().out + (halves["compiled", "compiled"] / "final/README.md").read_text()
+    )
+
+
+def test_two_compiled_ranks_end_with_the_weights_of_one_process_that_accumulates(image_folder, tmp_path, train):
+    """DDP is still there, and its `no_sync`: half of the passes send no gradients."""
+    fields = {"total_train_batch_size": 8, "num_train_epochs": 1, "warmup_epochs": 0}
+    sync = {"sync_batch_norm": "true"}
+    train(tiny_arguments(image_folder, tmp_path / "one", **fields, gradient_accumulation_steps=2, **sync))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "train.py"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "ACCELERATE_DYNAMO_BACKEND": "EAGER"}
+    arguments = tiny_arguments(image_folder, tmp_path / "two", **fields)
+    subprocess.run([*command, *arguments], cwd=PROJECT, env=environment, check=True, timeout=300, capture_output=True)
+    described = json.loads((tmp_path / "two" / "environment.json").read_text())
+    assert described[-1]["num_processes"] == 2
+    one, two = (weights(tmp_path / run / "final") for run in ("one", "two"))
+    for name, value in one.items():
+        if "running" not in name:
+            torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("by", ["recipe", "launcher"])
+def test_compiling_and_checkpointing_of_activations_are_refused_together(by, monkeypatch):
+    if by == "launcher":
+        monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    recipe = Recipe(torch_compile=by == "recipe", gradient_checkpointing=True)
+    with pytest.raises(UserError, match="leave one of them out"):
+        kernels.choose_algorithms(recipe)
