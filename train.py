@@ -146,6 +146,14 @@ def train(
     def save(folder: Path, model: transformers.PreTrainedModel, epoch: int, prefix: str = "") -> None:
         save_model(folder, model, recipe, run.history(), run.sessions(), epoch, prefix)
 
+    def count_step() -> None:
+        """What follows from the last step of the optimizer, which fp16 may have skipped."""
+        if guard.step_was_taken():
+            progress.step += 1
+            if average is not None:
+                average.after_step(plain_model, guard.buffers_of(plain_model), progress.step, epoch)
+            tracker.step(metrics, learning_rate)
+
     profiler.begin(guard, optimizer)
     while progress.epoch < recipe.num_train_epochs:
         epoch = progress.epoch + 1
@@ -161,14 +169,16 @@ def train(
         with console.epoch(epoch, len(sampler), sampler.batches_done):
             for batch in tracker.batches(data.train_loader, metrics):
                 with accelerator.accumulate(model):
-                    learning_rate = lr_at(progress.step)
-                    set_learning_rate(optimizer, learning_rate)
                     guard.before_forward()
                     logits = forward(batch["pixel_values"]).logits
                     loss = criterion(logits, batch)
                     guard.after_forward(loss, batch["indices"])
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
+                        if guard.step_is_open:
+                            count_step()
+                        learning_rate = lr_at(progress.step)
+                        set_learning_rate(optimizer, learning_rate)
                         trouble = guard.trouble()
                         agreed = supervisor.agree(trouble=trouble is not None, checkpoint=checkpoints.is_wanted())
                         if agreed.trouble:
@@ -179,21 +189,22 @@ def train(
                     optimizer.step()
                     optimizer.zero_grad()
                 metrics.update(loss, logits, batch["labels"], len(data.train_loader.bad_images))
-                console.advance(metrics, learning_rate)
+                console.advance(metrics, optimizer.param_groups[0]["lr"])
                 if accelerator.sync_gradients:
-                    if guard.step_was_taken():
-                        progress.step += 1
-                        if average is not None:
-                            average.after_step(plain_model, progress.step, epoch)
-                        tracker.step(metrics, learning_rate)
+                    guard.step_ended()
                     progress.images = sampler.images_after(batch["number"])
                     due = recipe.checkpoint_is_due(progress.images, epoch, sampler.images_per_epoch)
-                    if due or agreed.checkpoint or agreed.stop:
+                    due |= agreed.checkpoint or agreed.stop is not None
+                    if due or not guard.outcome_is_late or tracker.is_told_of(progress.step + 1):
+                        count_step()  # otherwise when the device has the next step to work on
+                    if due:
                         checkpoints.save()
                     if agreed.stop:
                         checkpoints.finish()
                         raise TrainingStopped(agreed.stop)
                     profiler.step()
+            if guard.step_is_open:
+                count_step()
 
         # Numbers that went wrong: stop, or go back and leave out what did it
         if agreed.trouble:

@@ -148,7 +148,7 @@ class TrainingStep:
         self.metrics.update(loss, logits, batch["labels"])
         assert self.guard.step_was_taken()
         self.progress.step += 1
-        self.average.after_step(self.model, self.progress.step, 1)
+        self.average.after_step(self.model, self.guard.buffers_of(self.model), self.progress.step, 1)
         return batch["pixel_values"], logits
 
 
@@ -192,11 +192,11 @@ def test_the_average_is_one_operation_for_each_dtype():
     model = ResNet50ForImageClassification(ResNet50Config(**TINY))
     average = create_average(model, Recipe(ema_decay=0.9, ema_start_epoch=1))
     with Watch() as watch:
-        average.after_step(model, 1, epoch=2)
+        average.after_step(model, list(model.buffers()), 1, epoch=2)
     assert watch.operations == {"_foreach_lerp_": 1, "_foreach_copy_": 1}
     assert watch.foreach_dtypes == [{torch.float32}, {torch.int64}]
     with Watch() as watch:
-        average.after_step(model, 2, epoch=1)  # before its start it is a copy
+        average.after_step(model, list(model.buffers()), 2, epoch=1)  # before its start it is a copy
     assert watch.operations == {"_foreach_copy_": 2}
 
 

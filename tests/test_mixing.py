@@ -192,14 +192,14 @@ def test_ema_is_timms_with_the_buffers(warmup):
             for value in model.parameters():
                 value.add_(torch.randn_like(value))
             model.train()(torch.randn(4, 3, 16, 16))
-        ours.after_step(model, step, 1)
+        ours.after_step(model, list(model.buffers()), step, 1)
         theirs.update(model, step)
     for a, b in zip(ours.module.state_dict().values(), theirs.module.state_dict().values()):
         assert torch.equal(a, b)
     resumed = create_average(small_network(), Recipe(ema_decay=0.9, ema_warmup=warmup))
     resumed.load_state_dict(ours.state_dict())
     for average in (ours, resumed):
-        average.after_step(model, 8, 1)
+        average.after_step(model, list(model.buffers()), 8, 1)
     for a, b in zip(ours.module.state_dict().values(), resumed.module.state_dict().values()):
         assert torch.equal(a, b)
 

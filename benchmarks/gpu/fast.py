@@ -55,7 +55,7 @@ def forms(device: str, batch_size: int, image_size: int) -> dict[str, Form]:
         found["ours, bf16, compiled"] = replace(ours, precision="bf16", compiled=True)
         found["timm, with ours, bf16"] = replace(found["timm, with ours"], precision="bf16")
         found["ours, full_determinism"] = replace(ours, cudnn_benchmark=False, fields={"full_determinism": True})
-        found["ours, fused optimizer"] = replace(ours, fields={"optim_args": {"fused": True}})
+        found["ours, optimizer not fused"] = replace(ours, fields={"optim_args": {"foreach": True}})
     found["ours, lamb and ema"] = replace(ours, fields={"optim": "lamb", "learning_rate": 5e-3, "ema_decay": 0.9999})
     return found
 

@@ -27,8 +27,15 @@ class WeightAverage:
     average: nn.Module
     start_epoch: int
 
-    def after_step(self, model: nn.Module, step: int, epoch: int) -> None:
-        """To be called after each optimizer step; `step` of them are taken, `epoch` is the one that runs, from 1."""
+    def after_step(self, model: nn.Module, buffers: list[Tensor], step: int, epoch: int) -> None:
+        """
+        To be called after each optimizer step.
+
+        Args:
+            buffers: of the model, as that step left them.
+            step: so many are taken.
+            epoch: the one that runs, counted from 1.
+        """
 
     def after_epoch(self, model: nn.Module, epoch: int) -> None:
         """To be called when an epoch, counted from 1, is over."""
@@ -61,10 +68,11 @@ class ExponentialMovingAverage(WeightAverage):
         self.num_updates = 0
 
     @torch.no_grad()
-    def after_step(self, model: nn.Module, step: int, epoch: int) -> None:
+    def after_step(self, model: nn.Module, buffers: list[Tensor], step: int, epoch: int) -> None:
         if step % self.every_steps:
             return
-        averages, values = (by_dtype(chain(m.parameters(), m.buffers())) for m in (self.module, model))
+        averages = by_dtype(chain(self.module.parameters(), self.module.buffers()))
+        values = by_dtype(chain(model.parameters(), buffers))
         if epoch <= self.start_epoch:
             copy_all(averages, values)
             return

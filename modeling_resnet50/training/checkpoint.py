@@ -38,6 +38,7 @@ from .run_folder import RunFolder
 
 
 RETRY_AFTER = 60  # seconds after a failed write
+_OF_THE_MACHINE = ("fused", "foreach", "capturable", "differentiable")  # settings of an optimizer, not of the run
 _WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)  # torch.save and safetensors have their own for a full disk
 
 
@@ -150,7 +151,10 @@ class TrainingState:
         if self.average is not None and (checkpoint / "average.safetensors").exists():
             self.average.load_state_dict(load_file(checkpoint / "average.safetensors"))
         settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True))
+        optimizer_state = torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True)
+        for group, setting in zip(optimizer_state["param_groups"], settings):
+            group.update({name: setting[name] for name in _OF_THE_MACHINE if name in setting})
+        self.optimizer.load_state_dict(optimizer_state)
         if keep_optimizer_settings:
             for group, setting in zip(self.optimizer.param_groups, settings):
                 group.update(setting)

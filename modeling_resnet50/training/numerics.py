@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..recipe import Recipe
 from .checkpoint import Progress, non_finite_tensors
 from .run_folder import RunFolder
-from .tensor_lists import by_dtype, copy_all
+from .tensor_lists import by_dtype, copy_all, copy_all_if
 
 
 MAX_ROLLBACKS = 10
@@ -34,12 +34,17 @@ class NumericsGuard:
       `max_skipped_steps` have been skipped in a row;
     - a loss more than `loss_spike_factor` times as large as that of guessing, and as the median of the last 100 steps.
 
-    A skipped step leaves nothing behind: BatchNorm's statistics return to what they were before it.
+    A skipped step leaves nothing behind: BatchNorm's statistics return to what they were before it. Whether a fused
+    optimizer skipped its step is known to the device alone. The host asks when it has queued the next forward and
+    backward passes (`step_is_open` until then), so that the device always has work.
 
     Args:
         model: unwrapped.
         num_labels: the loss of guessing is ln(num_labels), or ln(2) for bce.
         run: where the diagnosis goes.
+
+    Attributes:
+        outcome_is_late: asking whether a step was taken, as soon as it has ended, would wait for the device.
     """
 
     def __init__(
@@ -59,27 +64,41 @@ class NumericsGuard:
         self._buffers = by_dtype(model.buffers())
         self._buffers_before: list[list[Tensor]] = []
         # A fused optimizer skips within its kernel, of which accelerate does not know.
-        self._skips_unseen = getattr(optimizer.optimizer, "_step_supports_amp_scaling", False)
+        scaled = accelerator.scaler is not None
+        self._skips_unseen = scaled and getattr(optimizer.optimizer, "_step_supports_amp_scaling", False)
+        self.outcome_is_late = self._skips_unseen and recipe.profiled_steps is None
         self.forget()
 
     def forget(self) -> None:
         """What happened before has nothing to do with what comes."""
         self._recent: deque[float] = deque(maxlen=_SPIKE_WINDOW)
         self._skipped: list[list[int]] = []  # in a row: epoch, and images before the step
-        self._loss_scale: float | None = None  # before the step, where a skip shows in nothing else
+        self._scale_before: Tensor | None = None  # where a skip shows in nothing else
+        self._open: tuple[list[int], _OnItsWay] | None = None  # the step whose outcome is not yet known
         self._begin_step()
 
     def _begin_step(self) -> None:
-        self._losses: list[tuple[Tensor, torch.Event | None]] = []
+        self._losses: list[_OnItsWay] = []
         self._images: list[int] = []
+
+    @property
+    def step_is_open(self) -> bool:
+        """Whether `step_was_taken` is still to be asked about the last step."""
+        return self._open is not None
+
+    def buffers_of(self, model: nn.Module) -> list[Tensor]:
+        """BatchNorm's statistics as the last step left them, though forward passes of the next have begun."""
+        if self._losses and self._buffers_before:
+            kept = {id(b): a for now, then in zip(self._buffers, self._buffers_before) for b, a in zip(now, then)}
+            return [kept[id(buffer)] for buffer in model.buffers()]
+        return list(model.buffers())
 
     def before_forward(self) -> None:
         """To be called before each forward pass in training."""
-        scaler = self.accelerator.scaler
-        if scaler is None or self._losses:
+        if self.accelerator.scaler is None or self._losses:
             return
-        if self._skips_unseen and self._loss_scale is None:
-            self._loss_scale = scaler.get_scale()
+        if self._skips_unseen and self._scale_before is None:
+            self._scale_before = self._scale()
         if not self._buffers_before:
             self._buffers_before = [[buffer.clone() for buffer in buffers] for buffers in self._buffers]
         else:
@@ -93,13 +112,7 @@ class NumericsGuard:
             loss: a scalar, the batch's mean.
             images: rows of the training images in the batch.
         """
-        value, event = loss.detach(), None
-        if loss.device.type == "cuda":  # elsewhere there is no pinned memory that such a copy needs
-            value = torch.empty((), dtype=loss.dtype, pin_memory=True)
-            value.copy_(loss.detach(), non_blocking=True)
-            event = torch.Event(loss.device)
-            event.record()
-        self._losses.append((value, event))
+        self._losses.append(_OnItsWay(loss.detach()))
         self._images += images
 
     def trouble(self) -> str | None:
@@ -107,13 +120,8 @@ class NumericsGuard:
         factor = self.recipe.loss_spike_factor
         scaled = self.accelerator.scaler is not None
         if scaled and factor is None and len(self._skipped) < self.recipe.max_skipped_steps:
-            return None  # the scaler looks at the gradients, and waits for them: no second wait for the loss
-        losses = []
-        for value, event in self._losses:
-            if event is not None:
-                event.synchronize()
-            losses.append(value.item())
-        loss = sum(losses) / len(losses)
+            return None  # the scaler looks at the gradients
+        loss = sum(value.arrived() for value in self._losses) / len(self._losses)
         if scaled:
             if len(self._skipped) >= self.recipe.max_skipped_steps:
                 return f"fp16 skipped {len(self._skipped)} steps in a row, and the loss is {loss:g}"
@@ -131,28 +139,42 @@ class NumericsGuard:
         self._recent.append(loss)
         return None
 
-    def step_was_taken(self) -> bool:
+    def step_ended(self) -> None:
         """
-        Whether the optimizer took its step, or the loss scaler skipped it, which is counted, and undone as far as
-        BatchNorm is concerned. To be called after each, before `progress` moves on.
+        To be called after each step of the optimizer, before `progress` moves on. If the loss scaler skipped it, it is
+        undone as far as BatchNorm is concerned.
         """
         self._begin_step()
-        if not self._step_was_skipped():
+        place = [self.progress.epoch + 1, self.progress.images]
+        if self._skips_unseen:
+            before, self._scale_before = self._scale_before, self._scale()
+            assert before is not None, "before_forward comes first"
+            skipped = self._scale_before < before  # which it is after a skipped step only
+            copy_all_if(skipped, self._buffers, self._buffers_before)
+        else:
+            skipped = torch.tensor(self.accelerator.optimizer_step_was_skipped)
+            if skipped:
+                copy_all(self._buffers, self._buffers_before)
+        self._open = place, _OnItsWay(skipped)
+
+    def step_was_taken(self) -> bool:
+        """Whether the optimizer took the step that ended last; one that was skipped is counted. Waits for it."""
+        if self._open is None:
+            self.step_ended()
+        assert self._open is not None
+        (place, skipped), self._open = self._open, None
+        if not skipped.arrived():
             self._skipped = []
             return True
-        self._skipped.append([self.progress.epoch + 1, self.progress.images])
+        self._skipped.append(place)
         self.progress.skipped_steps += 1
-        copy_all(self._buffers, self._buffers_before)
         return False
 
-    def _step_was_skipped(self) -> bool:
-        scaler = self.accelerator.scaler
-        if scaler is None or not self._skips_unseen:
-            return self.accelerator.optimizer_step_was_skipped
-        # One wait for the device a step, as accelerate's own look at other optimizers is.
-        before, self._loss_scale = self._loss_scale, scaler.get_scale()
-        assert before is not None, "before_forward comes first"
-        return self._loss_scale < before  # which it is after a skipped step only
+    def _scale(self) -> Tensor:
+        """The loss scale, on the device: `get_scale` would wait for it."""
+        assert self.accelerator.scaler is not None
+        scale: Tensor = self.accelerator.scaler.scale(torch.ones((), device=self.accelerator.device))
+        return scale
 
     def diagnosis(self, trouble: str | None, learning_rate: float) -> str:
         """
@@ -215,6 +237,24 @@ class NumericsGuard:
         self.rollbacks += 1
         self.progress.left_out += [*self._skipped, [self.progress.epoch + 1, self.progress.images]]
         return text
+
+
+class _OnItsWay:
+    """A scalar that travels from the device to the host while other work goes on."""
+
+    def __init__(self, value: Tensor):
+        self._value, self._event = value, None
+        if value.device.type == "cuda":  # elsewhere there is no pinned memory, which such a copy needs
+            self._value = torch.empty((), dtype=value.dtype, pin_memory=True)
+            self._value.copy_(value, non_blocking=True)
+            self._event = torch.Event(value.device)
+            self._event.record()
+
+    def arrived(self) -> float:
+        """The value, waited for if need be."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._value.item()
 
 
 def is_finite(model: nn.Module) -> bool:

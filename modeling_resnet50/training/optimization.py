@@ -1,10 +1,11 @@
 """Optimizer and learning rate."""
 
+import inspect
 import math
 from collections.abc import Callable
 
 import torch
-from timm.optim import create_optimizer_v2, list_optimizers
+from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers
 from torch import nn
 
 from ..errors import UserError, did_you_mean
@@ -13,7 +14,8 @@ from ..recipe import Recipe
 
 def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """
-    Any optimizer that timm's factory makes, by its name there; `sgd` is PyTorch's, with or without Nesterov.
+    Any optimizer that timm's factory makes, by its name there; `sgd` is PyTorch's, with or without Nesterov. On a GPU
+    it is fused where it can be, unless `optim_args` says otherwise: then fp16 waits for no look at the gradients.
 
     Raises:
         UserError: no optimizer of that name, or arguments that it does not take.
@@ -24,6 +26,10 @@ def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     name = recipe.optim
     if name == "sgd":
         name = "nesterov" if recipe.nesterov else "momentum"  # in timm, sgd alone means Nesterov
+    arguments = recipe.optim_args or {}
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    if on_gpu and not {"fused", "foreach"} & arguments.keys() and _can_be_fused(name):
+        arguments = {**arguments, "fused": True}
     try:
         return create_optimizer_v2(
             parameter_groups(model, recipe),
@@ -31,10 +37,14 @@ def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
-            **(recipe.optim_args or {}),
+            **arguments,
         )
     except (TypeError, ValueError, AssertionError) as error:
         raise UserError(f"optim {recipe.optim} with optim_args {recipe.optim_args}: {error}") from error
+
+
+def _can_be_fused(name: str) -> bool:
+    return "fused" in inspect.signature(get_optimizer_class(name, bind_defaults=False)).parameters
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:

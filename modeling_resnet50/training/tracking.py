@@ -150,7 +150,7 @@ class Tracker:
 
     def before_step(self, model: nn.Module) -> None:
         """To be called before each optimizer step, and before gradients are clipped."""
-        if not self._is_told_of(self.progress.step + 1):
+        if not self.is_told_of(self.progress.step + 1):
             return
         scaler = self.accelerator.scaler
         scale = 1.0 if scaler is None else scaler.get_scale()
@@ -160,7 +160,7 @@ class Tracker:
     def step(self, metrics: TrainMetrics, learning_rate: float) -> None:
         """To be called by all processes after each optimizer step that was taken."""
         step = self.progress.step
-        if not self._is_told_of(step):
+        if not self.is_told_of(step):
             return
         values = {
             **metrics.since_last(),
@@ -188,7 +188,8 @@ class Tracker:
         values = {name: value for name, value in row.items() if name != "step"}  # trackers have a word for it
         self._tell(lambda tracker: tracker.log(values, step=self.progress.step))
 
-    def _is_told_of(self, step: int) -> bool:
+    def is_told_of(self, step: int) -> bool:
+        """Whether trackers hear of this optimizer step."""
         return bool(self.recipe.trackers) and step % self.recipe.logging_steps == 0
 
     def _show(self, batch: dict[str, Any]) -> None:
