@@ -169,7 +169,9 @@ def main() -> None:
     photos = photographs(options.data / "imagenet_samples")
     batch_size, steps = (4, 3) if options.dry_run else (256, 70)
     small: dict[str, Any] = {"config_overrides": {"depths": [1], "hidden_sizes": [8], "embedding_size": 8}}
+    # The labels are made up: nothing is to be learnt, and nothing to go wrong.
     common: dict[str, Any] = {
+        "learning_rate": 1e-4,
         "total_train_batch_size": batch_size,
         "mixed_precision": "no" if options.dry_run else "fp16",
     }
@@ -177,6 +179,7 @@ def main() -> None:
         photos = photos[:4]
         common |= {**small, "dataloader_num_workers": 1}
     record.put("cores", len(os.sched_getaffinity(0)))
+    record.put("photographs", {"count": len(photos), "bytes": sum(map(len, photos)) // len(photos)})
     with tempfile.TemporaryDirectory() as folder:
         folders = {
             "packed": image_folder([packed(photo) for photo in photos], steps * batch_size, Path(folder) / "packed"),
@@ -196,7 +199,9 @@ def main() -> None:
                 record.put(f"left out: {name}", "no time was left")
                 continue
             size = {"image_size": 32} if options.dry_run else {}
-            record.put(name, train(folders[which], **{**common, **fields, **size}))
+            started_at = time.monotonic()
+            found = train(folders[which], **{**common, **fields, **size})
+            record.put(name, found | {"seconds": round(time.monotonic() - started_at, 1)})
     if not options.dry_run:
         record.put("nvJPEG, whole images", decoded_on_gpu(photos))
         record.put("nvJPEG, whole images, packed", decoded_on_gpu([packed(photo) for photo in photos]))
