@@ -8,7 +8,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, log_loss, recall_score, top_k_accuracy_score
 from torch.nn.functional import cross_entropy
 
-from modeling_resnet50.evaluation.predictions import Predictions
+from modeling_resnet50.evaluation.predictions import Predictions, ranked
 from modeling_resnet50.evaluation.statistics import (
     bootstrap_intervals,
     compare,
@@ -171,3 +171,13 @@ def test_a_model_does_not_differ_from_itself(said):
     result = compare(said, said)
     assert result["p_value"] == 1.0
     assert result["top1_difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_of_equal_logits_the_first_class_comes_first():
+    """As argmax has it, on any device; in 16 bits ties are not rare."""
+    logits = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0, 2.0], [0.0] * 6]).repeat(500, 200)
+    assert ranked(logits, 5)[:2].tolist() == [[1, 2, 4, 7, 8], [0, 1, 2, 3, 4]]
+    assert torch.equal(ranked(logits, 5)[:, 0], logits.argmax(-1))
+    distinct = torch.randn(50, 1000)
+    assert torch.equal(ranked(distinct, 5), distinct.topk(5).indices)
+    assert ranked(distinct[:, :3], 5).shape == (50, 3)

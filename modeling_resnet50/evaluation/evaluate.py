@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..data.loader import DeviceLoader
 from .metrics.cross_entropy.cross_entropy import CrossEntropy
 from .metrics.topk_accuracy.topk_accuracy import TopKAccuracy
-from .predictions import Predictions
+from .predictions import Predictions, ranked
 
 
 @torch.inference_mode()
@@ -60,7 +60,7 @@ def evaluate_model(
     log_probabilities: list[Tensor] = []
     for batch, logits in forward_batches(model, loader, accelerator, flip):
         target = batch["labels"]
-        top_classes.append(logits.topk(min(5, logits.shape[-1])).indices)
+        top_classes.append(ranked(logits, 5))
         log_probabilities.append(logits.log_softmax(-1).gather(-1, target[:, None]).squeeze(-1))
         labels.append(target)
 

@@ -8,7 +8,7 @@ import torch
 from scipy import optimize, stats
 
 from .metrics.expected_calibration_error.expected_calibration_error import calibration_error, reliability_bins
-from .predictions import Predictions
+from .predictions import Predictions, ranked
 
 
 NUM_RESAMPLES = 1000
@@ -79,8 +79,7 @@ def compare(first: Predictions, second: Predictions, seed: int = 0) -> dict[str,
 
 def top_classes(predictions: Predictions, k: int = 5) -> np.ndarray:
     """The `k` most likely classes of each image, or all there are, the most likely first: int64 `(images, k)`."""
-    logits = torch.from_numpy(predictions.logits)
-    return logits.topk(min(k, logits.shape[1])).indices.numpy()
+    return ranked(torch.from_numpy(predictions.logits), k).numpy()
 
 
 def log_probabilities(predictions: Predictions, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ from ..data.folders import VALIDATION_NAMES
 from ..data.sources import image_and_label, load_splits
 from ..data.transforms import decode_image, encoded_bytes
 from ..errors import UserError
-from .predictions import Predictions
+from .predictions import Predictions, ranked
 
 
 Scores = dict[str, Any]
@@ -431,7 +431,7 @@ def _accuracy(logits: np.ndarray, right: np.ndarray) -> Scores:
         logits: `(images, classes)`.
         right: bool, of the same shape: the classes that count as right.
     """
-    top = torch.from_numpy(np.ascontiguousarray(logits)).topk(min(5, logits.shape[1])).indices.numpy()
+    top = ranked(torch.from_numpy(np.ascontiguousarray(logits)), 5).numpy()
     hits = np.take_along_axis(right, top, axis=1)
     return {"top1": float(hits[:, 0].mean()), "top5": float(hits.any(axis=1).mean()), "images": len(hits)}
 

@@ -143,7 +143,7 @@ def evaluate_onnx(path: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]]) 
     accuracy = TopKAccuracy(keep_in_memory=True)
     for pixel_values, labels in batches:
         (logits,) = session.run(["logits"], {"pixel_values": pixel_values})
-        accuracy.add_batch(predictions=np.argsort(-logits, axis=1)[:, :5], references=labels)
+        accuracy.add_batch(predictions=np.argsort(-logits, axis=1, kind="stable")[:, :5], references=labels)
     return accuracy.compute()
 
 
