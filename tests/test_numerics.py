@@ -7,15 +7,22 @@ import threading
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import tiny_arguments
+from conftest import TINY, tiny_arguments
 from safetensors.torch import load_file
 from torch import nn
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.loader import DeviceLoader
 from modeling_resnet50.errors import UserError
+from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.recipe_file import parse_recipe
-from modeling_resnet50.training.checkpoint import CheckpointWriter, non_finite_tensors
-from modeling_resnet50.training.optimization import learning_rate_schedule
+from modeling_resnet50.training.averaging import create_average
+from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, non_finite_tensors
+from modeling_resnet50.training.numerics import NumericsGuard
+from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule
+from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import Supervisor
 
 
@@ -247,3 +254,68 @@ def test_a_run_that_fails_ends_when_the_checkpoint_that_is_being_written_stands(
     assert at_that_time == ["running"]
     assert not non_finite_tensors(load_file(run / "checkpoints" / "epoch-0001" / "model.safetensors"))
     assert json.loads((run / "status.json").read_text())["status"] == "failed"
+
+
+def test_with_a_fused_optimizer_nothing_of_a_step_is_read_before_the_next_one_is_queued(tmp_path, monkeypatch):
+    """On a GPU, reading is waiting. The outcome of a step and the next loss are read side by side."""
+    recipe = Recipe(ema_decay=0.9, image_size=16, optim_args={"fused": True}, max_grad_norm=1.0)
+    accelerator = Accelerator(mixed_precision="no")
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    model = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)).train()
+    average = create_average(model, recipe)
+    model, optimizer = accelerator.prepare(model, create_optimizer(model, recipe))
+    progress = Progress()
+    guard = NumericsGuard(
+        accelerator, model, optimizer, recipe, 3, RunFolder(Recipe(output_dir=str(tmp_path))), progress
+    )
+    assert guard.outcome_is_late
+    reads: list[str] = []
+    stage = ""
+
+    class Reads(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is torch.ops.aten._local_scalar_dense.default:
+                reads.append(stage)
+            return func(*args, **(kwargs or {}))
+
+    with Reads():
+        for number in range(4):
+            images = torch.full((2, 3, 16, 16), math.inf if number == 1 else 0.5)
+            stage = f"forward and backward {number}"
+            guard.before_forward()
+            loss = model(images).logits.square().mean()
+            guard.after_forward(loss, [0, 1])
+            accelerator.backward(loss)
+            stage = f"decision {number}"
+            if guard.step_is_open and guard.step_was_taken():
+                progress.step += 1
+                average.after_step(model, guard.buffers_of(model), progress.step, 1)
+            assert guard.trouble() is None
+            stage = f"step {number}"
+            accelerator.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            guard.step_ended()
+        stage = "end"
+        assert guard.step_was_taken()
+    assert reads == ["decision 0", *["decision 1"] * 2, *["decision 2"] * 2, *["decision 3"] * 2, "end"]
+    assert (progress.step, progress.skipped_steps) == (2, 1)  # and the last, which is counted by whoever asked
+    assert all(torch.isfinite(value).all() for value in average.module.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("optim", "given", "on_gpu", "on_cpu"),
+    [
+        ("sgd", None, True, None),
+        ("adamw", {"betas": [0.9, 0.99]}, True, None),
+        ("sgd", {"foreach": True}, None, None),
+        ("sgd", {"fused": False}, False, False),
+        ("lamb", None, None, None),
+    ],
+)
+def test_optimizers_are_fused_on_a_gpu_where_they_can_be(optim, given, on_gpu, on_cpu):
+    recipe = Recipe(optim=optim, optim_args=given)
+    with FakeTensorMode():  # there is no GPU, but it looks like one
+        for device, fused in (("cuda", on_gpu), ("cpu", on_cpu)):
+            optimizer = create_optimizer(torch.nn.Linear(3, 3, device=device), recipe)
+            assert [group.get("fused") for group in optimizer.param_groups] == [fused]
