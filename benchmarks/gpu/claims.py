@@ -8,6 +8,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 
-from .processes import share_the_machine
+from .processes import OutOfTimeError, share_the_machine
 from .record import Record
 
 
@@ -24,6 +26,16 @@ Finding = dict[str, Any]
 
 TOY = {"depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8}  # fields of ResNet50Config, for dry runs
 _SECONDS_OF_A_DRY_RUN = 540.0  # a busy machine takes long
+_ENOUGH_SECONDS = 45.0  # for any claim: what has had them and is not done hangs
+
+
+@dataclass(frozen=True)
+class Task:
+    """A claim to examine, after others that make what it needs."""
+
+    name: str
+    examine: Callable[[], Finding]
+    needs: frozenset[str] = frozenset()
 
 
 class Claims:
@@ -54,14 +66,48 @@ class Claims:
     def seconds_left(self) -> float:
         return self._ends_at - time.monotonic()
 
-    def claim(self, name: str, examine: Callable[[], Finding]) -> None:
-        """Examine and keep what was found, at least `holds`; what goes wrong is a finding too."""
+    def claim(self, name: str, examine: Callable[[], Finding]) -> bool:
+        """
+        Examine and keep what was found, at least `holds`; what goes wrong is a finding too, and lack of time is none.
+
+        Returns:
+            Whether the examination came to its end.
+        """
+        begun_at, finished = time.monotonic(), False
         try:
+            if self.seconds_left() <= 0:
+                raise OutOfTimeError("not begun")
             finding = examine()
+            finished = True
         except Exception as error:  # one claim must not stop the others
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
             finding = {"holds": False, "error": f"{type(error).__name__}: {error}", "at": place}
+            if isinstance(error, OutOfTimeError) and time.monotonic() - begun_at < _ENOUGH_SECONDS:
+                finding = {"holds": None, "why": "no time was left", "how far": str(error)}
+        self.put(name, finding)
+        return finished
+
+    def claim_side_by_side(self, tasks: list[Task], at_once: int) -> None:
+        """Examine so many at once: of those that have what they need, the first in the list comes first."""
+        waiting, running = list(tasks), dict[Future, str]()
+        finished: set[str] = set()
+        missing: set[str] = set()
+        with ThreadPoolExecutor(at_once) as pool:
+            while waiting or running:
+                for task in list(waiting):
+                    if lacking := task.needs & missing:
+                        waiting.remove(task)
+                        missing.add(task.name)
+                        self.put(task.name, {"holds": None, "why": f"without {sorted(lacking)}"})
+                    elif len(running) < at_once and task.needs <= finished:
+                        waiting.remove(task)
+                        running[pool.submit(self.claim, task.name, task.examine)] = task.name
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    (finished if future.result() else missing).add(running.pop(future))
+
+    def put(self, name: str, finding: Finding) -> None:
+        """Keep a finding."""
         with self._lock:
             self.all_hold &= finding["holds"] is not False
             self._record.put(name, finding)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 
 import torch
@@ -24,13 +25,27 @@ _starting = threading.Lock()
 
 
 def share_the_machine() -> None:
-    """To be called before the first is started: nothing is fetched, and none takes all cores."""
-    for name, value in {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}.items():
-        os.environ.setdefault(name, value)
+    """
+    To be called before the first is started: nothing is fetched, and none takes all cores.
+
+    Whether there is a GPU is asked of its driver's library: asked of CUDA, it would be of no use after a fork.
+    """
+    os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+
+
+def begin_importing() -> None:
+    """Have what they share imported, in another process, while this one goes on."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
+    forkserver.ensure_running()
 
 
 class ProcessError(RuntimeError):
     """It ended otherwise than it should, or not in time; the message has its last lines."""
+
+
+class OutOfTimeError(ProcessError):
+    """It was killed because it took longer than it may."""
 
 
 class Started:
@@ -47,7 +62,6 @@ class Started:
         self.command, self.log, self._begun_at = command, log, time.monotonic()
         log.parent.mkdir(parents=True, exist_ok=True)
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
         self._process = context.Process(target=_run, args=(command, log, environment or {}))
         with _starting:
             self._process.start()
@@ -58,12 +72,13 @@ class Started:
             How many seconds it took.
 
         Raises:
-            ProcessError: it failed, or was killed because it took longer than it may.
+            ProcessError: it failed.
+            OutOfTimeError: it was killed because it took longer than it may.
         """
         self._process.join(max(0.0, seconds))
         if self._process.is_alive():
             self.kill()
-            raise ProcessError(f"not done within {seconds:.0f} s; the last it said: {self.last_lines()}")
+            raise OutOfTimeError(f"not done within {seconds:.0f} s; the last it said: {self.last_lines()}")
         if self._process.exitcode:
             raise ProcessError(f"exit code {self._process.exitcode}; the last it said: {self.last_lines()}")
         return time.monotonic() - self._begun_at
@@ -73,7 +88,8 @@ class Started:
         SIGKILL as soon as a condition holds.
 
         Raises:
-            ProcessError: the process ended before, or it took longer than it may.
+            ProcessError: the process ended before.
+            OutOfTimeError: it took longer than it may.
         """
         until = time.monotonic() + seconds
         while not condition():
@@ -81,7 +97,7 @@ class Started:
                 raise ProcessError(f"ended before it could be killed; the last it said: {self.last_lines()}")
             if time.monotonic() > until:
                 self.kill()
-                raise ProcessError(f"not so far within {seconds:.0f} s; the last it said: {self.last_lines()}")
+                raise OutOfTimeError(f"not so far within {seconds:.0f} s; the last it said: {self.last_lines()}")
             time.sleep(0.01)
         self.kill()
 
@@ -94,7 +110,7 @@ class Started:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def last_lines(self) -> str:
-        return " | ".join(line.strip() for line in self.said().splitlines()[-_SHOWN_LINES:])
+        return _last_lines(self.log)
 
 
 def _run(command: list[str], log: Path, environment: dict[str, str]) -> None:
@@ -124,7 +140,7 @@ def run_torchrun(arguments: list[str], log: Path, seconds: float) -> str:
         What it said.
 
     Raises:
-        ProcessError: as for `Started.wait`.
+        ProcessError, OutOfTimeError: as for `Started.wait`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "1", "--standalone", *arguments]
@@ -136,15 +152,18 @@ def run_torchrun(arguments: list[str], log: Path, seconds: float) -> str:
         try:
             code = process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:
+            last = _last_lines(log)  # what torchrun says of its own end is of no use
             process.terminate()  # torchrun ends its processes
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
-            code = None
-    said = log.read_text(errors="replace")
+            raise OutOfTimeError(f"not done within {seconds:.0f} s; the last it said: {last}") from None
     if code != 0:
-        last = " | ".join(line.strip() for line in said.splitlines()[-_SHOWN_LINES:])
-        how = f"not done within {seconds:.0f} s" if code is None else f"exit code {code}"
-        raise ProcessError(f"{how}; the last it said: {last}")
-    return said
+        raise ProcessError(f"exit code {code}; the last it said: {_last_lines(log)}")
+    return log.read_text(errors="replace")
+
+
+def _last_lines(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return " | ".join(line.strip() for line in lines[-_SHOWN_LINES:])
