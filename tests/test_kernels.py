@@ -1,6 +1,5 @@
 """Compiled training: the same names, the same weights within rounding, and no more compiling than there are sizes."""
 
-import json
 import os
 import subprocess
 import sys
@@ -59,17 +58,16 @@ def test_every_size_is_compiled_once_however_many_there_are(dynamo):
     model = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3))
     forward = kernels.compiled_for_training(model, Criterion(recipe), recipe)
     sizes = [32 * n for n in range(1, 13)]
+    compiled = []
     for size in [*sizes, *sizes]:
-        logits = forward(torch.randn(2, 3, size, size)).logits
-        assert counters["stats"]["unique_graphs"] == min(
-            size // 32 if counters["stats"]["unique_graphs"] < 12 else 12, 12
-        )
-    torch.testing.assert_close(logits.shape, torch.Size([2, 3]))
+        assert forward(torch.randn(2, 3, size, size)).logits.shape == (2, 3)
+        compiled.append(counters["stats"]["unique_graphs"])
+    assert compiled == [*range(1, 13), *[12] * 12]
     model.eval()
     with torch.no_grad():
         for batch in (5, 3, 1):
             model(torch.randn(batch, 3, 48, 48))
-    assert counters["stats"]["unique_graphs"] == len(sizes) == 12
+    assert counters["stats"]["unique_graphs"] == 12
     assert not counters["graph_break"]
 
 
@@ -104,21 +102,20 @@ def test_compiling_changes_neither_names_nor_weights_and_may_begin_or_end_in_mid
     )
 
 
-def test_two_compiled_ranks_end_with_the_weights_of_one_process_that_accumulates(image_folder, tmp_path, train):
+def test_two_compiled_ranks_that_accumulate_end_with_the_weights_of_one_process(image_folder, tmp_path, train):
     """DDP is still there, and its `no_sync`: half of the passes send no gradients."""
-    fields = {"total_train_batch_size": 8, "num_train_epochs": 1, "warmup_epochs": 0}
-    sync = {"sync_batch_norm": "true"}
-    train(tiny_arguments(image_folder, tmp_path / "one", **fields, gradient_accumulation_steps=2, **sync))
+    fields = {"num_train_epochs": 1, "warmup_epochs": 0}
+    train(tiny_arguments(image_folder, tmp_path / "one", **fields, gradient_accumulation_steps=4))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "train.py"]
+    arguments = tiny_arguments(image_folder, tmp_path / "two", **fields, gradient_accumulation_steps=2)
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "ACCELERATE_DYNAMO_BACKEND": "EAGER"}
-    arguments = tiny_arguments(image_folder, tmp_path / "two", **fields)
-    subprocess.run([*command, *arguments], cwd=PROJECT, env=environment, check=True, timeout=300, capture_output=True)
-    described = json.loads((tmp_path / "two" / "environment.json").read_text())
-    assert described[-1]["num_processes"] == 2
+    result = subprocess.run([*command, *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "2 processes on cpu" in result.stdout
     one, two = (weights(tmp_path / run / "final") for run in ("one", "two"))
     for name, value in one.items():
-        if "running" not in name:
-            torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)
+        if "running" not in name and "tracked" not in name:  # BatchNorm's own of each process
+            torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("by", ["recipe", "launcher"])
