@@ -389,7 +389,9 @@ class OverflowingRun:
         if taken:
             self.progress.step += 1
             if self.average is not None:
-                self.average.after_step(self.plain_model, self.progress.step, 1)
+                self.average.after_step(
+                    self.plain_model, self.guard.buffers_of(self.plain_model), self.progress.step, 1
+                )
         return taken
 
     def whole_state(self) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """
-Is the gradient of the stem's weights (7×7, stride 2, 3 channels) the same each time? For each number format, layout and
-number of channels, with the kernels that compute it.
+Is the gradient of the stem's weights (7×7, stride 2, 3 channels) the same each time? For each number format, layout
+and number of channels, with the kernels that compute it.
 """
 
 import itertools
