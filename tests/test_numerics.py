@@ -133,6 +133,23 @@ def test_a_fused_optimizers_skipped_steps_are_seen(fields, image_folder, tmp_pat
             torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-5)
 
 
+def test_a_fused_optimizers_first_step_may_be_skipped(image_folder, tmp_path, train_scaled, spoil, monkeypatch):
+    """PyTorch's fused SGD would go on from a momentum of memory as it came, which here is NaN."""
+    spoil(epoch=1, number=0, factor=math.inf)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    torch.use_deterministic_algorithms(True)
+    try:
+        for run, fused in (("plain", False), ("fused", True)):
+            arguments = {**SETTINGS, "optim_args": json.dumps({"fused": fused})}
+            train_scaled(tiny_arguments(image_folder, tmp_path / run, **arguments), init_scale=8.0)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    plain, fused = (load_file(tmp_path / run / "final" / "model.safetensors") for run in ("plain", "fused"))
+    for name, value in plain.items():
+        torch.testing.assert_close(fused[name], value, rtol=1e-4, atol=1e-5)
+    assert rows_of(tmp_path / "fused")[0]["skipped_steps"] == 1
+
+
 def test_a_run_with_a_scaler_resumes_bit_for_bit(image_folder, tmp_path, train_scaled, spoil):
     spoil(epoch=1, number=2, factor=math.inf)
     train_scaled(tiny_arguments(image_folder, tmp_path / "whole", **SETTINGS), init_scale=8.0, growth_interval=3)

@@ -28,10 +28,10 @@ def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         name = "nesterov" if recipe.nesterov else "momentum"  # in timm, sgd alone means Nesterov
     arguments = recipe.optim_args or {}
     on_gpu = next(model.parameters()).device.type == "cuda"
-    if on_gpu and not {"fused", "foreach"} & arguments.keys() and _can_be_fused(name):
+    if on_gpu and not {"fused", "foreach", "dampening"} & arguments.keys() and _can_be_fused(name):
         arguments = {**arguments, "fused": True}
     try:
-        return create_optimizer_v2(
+        optimizer = create_optimizer_v2(
             parameter_groups(model, recipe),
             opt=name,
             lr=recipe.learning_rate,
@@ -41,6 +41,24 @@ def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         )
     except (TypeError, ValueError, AssertionError) as error:
         raise UserError(f"optim {recipe.optim} with optim_args {recipe.optim_args}: {error}") from error
+    if isinstance(optimizer, torch.optim.SGD):
+        _begin_momentum(optimizer)
+    return optimizer
+
+
+def _begin_momentum(optimizer: torch.optim.SGD) -> None:
+    """
+    With zeros, from which the first step makes the gradient, as without. Fused SGD would take memory as it comes, and
+    keep what was in it if a loss scaler skips the first step (torch 2.11 to 2.15).
+    """
+    for group in optimizer.param_groups:
+        if group["fused"] and group["momentum"]:
+            if group["dampening"]:
+                raise UserError(
+                    "fused SGD with dampening may begin with anything: leave one of them out of optim_args"
+                )
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _can_be_fused(name: str) -> bool:
