@@ -114,7 +114,7 @@ def train(
     teacher = None
     if recipe.teacher is not None:
         teacher = Teacher(*load_teacher(recipe.teacher), recipe, len(data.label_names))
-        teacher.to(accelerator.device, memory_format=torch.channels_last)
+        teacher.to(accelerator.device).to(memory_format=torch.channels_last)
     criterion = Criterion(recipe, teacher, accelerator.autocast)
     model, optimizer = accelerator.prepare(model, optimizer)
     plain_model = accelerator.unwrap_model(model)

@@ -152,7 +152,11 @@ def measure(chosen: dict[str, Form], options: argparse.Namespace, record: Record
         if options.dry_run:
             return
         for name in [name for name in PROFILED if name in ready]:
-            kernels = ready[name].ask(steps=3, kernels=True)["kernels"]
+            try:
+                kernels = ready[name].ask(steps=3, kernels=True)["kernels"]
+            except RuntimeError as error:
+                record.put(f"failed: {name}", str(error)[-1500:])
+                continue
             record.put(f"kernels: {name}", {
                 "longest": [(kernel[:120], count // 3, round(1000 * s / 3, 3)) for kernel, count, s in kernels[:12]],
                 "milliseconds": round(1000 * sum(s for *_, s in kernels) / 3, 2),

@@ -1,7 +1,7 @@
 """How the device computes a step: by which algorithms, and compiled or as it is written."""
 
 import os
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils import DynamoBackend, TorchDynamoPlugin
@@ -64,7 +64,9 @@ def compiled_for_training(model: ModelType, criterion: Criterion, recipe: Recipe
     # Beyond this, dynamo would run what is new uncompiled, and say so in a log only. Images grow by 32 pixels.
     sizes = 1 if recipe.image_size_start is None else 2 + abs(recipe.image_size - recipe.image_size_start) // 32
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, sizes)
-    settings = {"dynamic": False, "backend": backend} | ({"mode": mode} if backend == "inductor" else {})
+    settings: dict[str, Any] = {"dynamic": False, "backend": backend} | (
+        {"mode": mode} if backend == "inductor" else {}
+    )
     criterion.compile(**settings)
     compiled: ModelType = torch.compile(model, **settings)
     return compiled
