@@ -35,7 +35,8 @@ def choose_algorithms(recipe: Recipe) -> None:
     torch.backends.cudnn.benchmark = not recipe.full_determinism if benchmark is None else benchmark
     torch.backends.cudnn.deterministic = recipe.full_determinism
     torch.use_deterministic_algorithms(recipe.full_determinism)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what nobody wrote
+    # Nothing here reads what nobody wrote.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
     if recipe.full_determinism:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
 
@@ -68,5 +69,5 @@ def compiled_for_training(model: ModelType, criterion: Criterion, recipe: Recipe
         {"mode": mode} if backend == "inductor" else {}
     )
     criterion.compile(**settings)
-    compiled: ModelType = torch.compile(model, **settings)
+    compiled: Any = torch.compile(model, **settings)
     return compiled
