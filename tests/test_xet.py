@@ -1,13 +1,15 @@
-"""Large files that travel by Xet, as they do unless it is switched off: once, and whatever the storage does meanwhile."""
+"""Large files travel by Xet, as they do unless it is switched off: once, whatever the storage does meanwhile."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from conftest import run_python, write_shards
 from hub_server import HubServer
 from test_upload import MESSAGES, contents, start
 
@@ -90,8 +92,8 @@ def queue(tmp_path: Path, repo_id: str, model: Path, **settings) -> Path:
 
 def asked(hub, since: int = 0) -> Counter:
     """How often each of Xet's addresses was asked for, without hashes."""
-    paths = [path.split("/") for _, path in hub.requests[since:]]
-    return Counter(next(word for word in parts[2:] if word not in ("v1", "v2")) for parts in paths if parts[1] == "xet")
+    matches = [re.match(r"/xet/(?:v\d/)?([\w-]+)", path) for _, path in hub.requests[since:]]
+    return Counter(match[1] for match in matches if match)
 
 
 def assert_published_once(hub, repo_id, model) -> None:
@@ -103,9 +105,7 @@ def assert_published_once(hub, repo_id, model) -> None:
 SENT = {"xorb-grants": 1, "blocks": 1, "xorb-commits": 1, "shards": 1}
 
 
-def test_it_goes_by_xet_once_and_another_machine_sends_nothing_that_is_there(
-    hub, sender, repo_id, model, tmp_path
-):
+def test_it_goes_by_xet_once_and_another_machine_sends_nothing_that_is_there(hub, sender, repo_id, model, tmp_path):
     since = len(hub.requests)
     path = queue(tmp_path, repo_id, model)
     assert sender.send(path)["changes"] == 3
@@ -288,3 +288,50 @@ def test_a_data_set_is_never_seen_half(hub, sender, repo_id, tmp_path):
     assert sender.send(path)["url"] == f"{hub.url}/datasets/{repo_id}/tree/main"
     assert repo.files == {**contents(tmp_path / "packed"), "notes.md": b"by hand"}
     assert [commit.title for commit in repo.commits] == ["initial commit", "The model"]
+
+
+# Reading
+
+
+READ = """
+import sys
+from pathlib import Path
+import datasets
+from modeling_resnet50.data.sources import load_splits
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.hub.publishing import fetch_backup
+from modeling_resnet50.prepare.hub import fetch_from_hub
+from modeling_resnet50.prepare.steps import Steps
+from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.training.run_folder import RunFolder
+datasets.config.USE_PARQUET_EXPORT = False  # which it would ask another server for
+folder = Path(sys.argv[1])
+recipe = Recipe(output_dir=str(folder / "run"), resume_from_checkpoint="hub:ann/backup")
+for read in (
+    lambda: load_splits("ann/data"),
+    lambda: fetch_from_hub("ann/data", folder / "data", Steps()),
+    lambda: fetch_backup(recipe, RunFolder(recipe)),
+):
+    try:
+        read()
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_a_storage_that_gives_nothing_is_named_in_one_line(tmp_path, image_folder):
+    with HubServer() as hub:
+        hub.add_folder("ann/data", write_shards(image_folder, tmp_path / "shards"), "dataset")
+        hub.add_repo("ann/backup", {"checkpoints/epoch-0001/model.safetensors": b"weights"})
+        for repo in hub.repos.values():
+            for content in repo.files.values():
+                hub.xet.add_file(content)
+        hub.fail_next("GET", "/reconstructions/", 403, times=100)
+        environment = hub.environment(tmp_path / "home", xet=True)
+        result = run_python(["-c", READ, str(tmp_path)], **environment)
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stdout.splitlines() if not line.startswith("fetch ")]
+    begins = ["cannot read ann/data: ", "cannot fetch ann/data (", "resume_from_checkpoint hub:ann/backup: "]
+    for line, begin in zip(lines, begins, strict=True):
+        assert line.startswith(begin), result.stdout
+        assert "HTTP status client error (403 Forbidden)" in line

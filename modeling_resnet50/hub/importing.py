@@ -287,7 +287,7 @@ def _from_transformers(source: str) -> Source:
         opened: Any = ResNetForImageClassification.from_pretrained(source, output_loading_info=True)
         model, loading = opened
         original = AutoImageProcessor.from_pretrained(source)
-    except (OSError, RuntimeError, ValueError, KeyError, StrictDataclassError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise UserError(f"transformers cannot open {source}: {' '.join(str(error).split())}") from error
     model.eval()
     config = model.config

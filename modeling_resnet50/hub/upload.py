@@ -208,8 +208,8 @@ def send(item: Item, files: dict[str, Path], ours: set[str]) -> dict[str, Any]:
 
 def _all_but_the_last_batch(additions: list[Any]) -> list[list[Any]]:
     """
-    What is sent before the commit, which sends the rest. Xet knows of the files of one call when it ends: whatever ends
-    before that has sent all of them for nothing.
+    What is sent before the commit, which sends the rest. Xet puts the files of a call on record when it ends: of one
+    that was killed, all would be sent again.
     """
     batches: list[list[Any]] = [[]]
     for addition in additions:
@@ -521,7 +521,7 @@ def main() -> int:
     parser.add_argument("--time_limit", type=float, default=TIME_LIMIT)
     options = parser.parse_args()
     if options.attempt:
-        # The queue has patience enough. That of Xet is minutes, by which the end of training would be late.
+        # The queue is patient enough: by Xet's own, of minutes, the end of training would come late.
         os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2")
         print(json.dumps(attempt(options.attempt)))
         return 0
