@@ -259,5 +259,8 @@ def test_what_was_pushed_is_what_datasets_opens_and_an_earlier_packing_is_gone(s
             **{name: path.read_bytes() for name, path in packed_files(folder).items()},
             ".gitattributes": b"",
         }
-    with pytest.raises(UserError, match="is not a packed data set"):
-        packed_files(source)
+    for shard in (first / "data").glob("*"):
+        shard.unlink()
+    for folder in (source, first):  # nothing would be left on the Hub
+        with pytest.raises(UserError, match="is not a packed data set"):
+            packed_files(folder)

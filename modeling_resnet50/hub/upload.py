@@ -35,7 +35,7 @@ EXIT_REFUSED, EXIT_LEFT = 3, 4
 LONGEST_DELAY = 300.0  # seconds between two tries
 TIME_LIMIT = 300.0  # seconds for one try, for which the client itself has no limit, and …
 SLOWEST_UPLOAD = 250_000.0  # … bytes per second, for what is large
-BATCH_SIZE = 2**28  # bytes of large files that arrive for good together: what an interruption costs at most
+BATCH_SIZE = 2**28  # bytes, about, of files that arrive for good together: what an interruption costs at most
 # Folders that are all ours: a Space may have some of these, and the shards of an earlier packing would be read too.
 _OUR_FOLDERS = {"space": ("examples/", "model/", "models/", "vendor/"), "dataset": ("data/",), "model": ()}
 _PAGES = {"space": "spaces/", "dataset": "datasets/", "model": ""}
@@ -521,7 +521,7 @@ def main() -> int:
     parser.add_argument("--time_limit", type=float, default=TIME_LIMIT)
     options = parser.parse_args()
     if options.attempt:
-        # The queue is patient enough: by Xet's own, of minutes, the end of training would come late.
+        # The queue has patience enough. Xet's own is minutes long, for which the end of training would wait.
         os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2")
         print(json.dumps(attempt(options.attempt)))
         return 0

@@ -113,10 +113,10 @@ def packed_files(folder: Path) -> dict[str, Path]:
     Raises:
         UserError: not a packed data set.
     """
-    if not (folder / _RECORD).is_file():
+    shards = sorted(folder.glob("data/*.parquet"))
+    if not shards or not (folder / _RECORD).is_file():
         raise UserError(f"{folder} is not a packed data set: resnet50 prepare folder … --pack makes one")
-    paths = [*sorted(folder.glob("data/*.parquet")), *folder.glob("README.md")]
-    return {path.relative_to(folder).as_posix(): path for path in paths}
+    return {path.relative_to(folder).as_posix(): path for path in [*shards, *folder.glob("README.md")]}
 
 
 def _check_settings(short_side: int | None, quality: int) -> None:
