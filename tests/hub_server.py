@@ -6,7 +6,7 @@ A stand-in for the Hugging Face Hub, in memory, on 127.0.0.1: tests run the real
         run_python(["-c", program], **hub.environment(home, token="hf_ann"))
 
 The clients read HF_ENDPOINT when they are imported, hence the process. A token `hf_NAME` is that of the user NAME, who
-may write to the repositories of that namespace. Large files travel by git-lfs, never by Xet.
+may write to the repositories of that namespace. Large files travel by git-lfs, or by Xet if the environment says so.
 """
 
 import base64
@@ -23,6 +23,8 @@ from threading import Event, Lock, Thread
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from xet_server import MalformedError, XetStorage
+
 
 Failure = int | Literal["drop", "cut", "hang", "drip", "spoil", "gone"]
 
@@ -36,6 +38,7 @@ _FILE = re.compile(rf"/(datasets/|spaces/)?{_NAME}/resolve/([^/]+)/(.+)")
 _REPO_API = re.compile(rf"/api/(model|dataset|space)s/{_NAME}(?:/([\w-]+))?(?:/([^/]+))?(?:/(.+))?")
 _LFS_BATCH = re.compile(rf"/(datasets/|spaces/)?{_NAME}\.git/info/lfs/objects/batch")
 _LFS_OBJECT = re.compile(r"/lfs/([0-9a-f]{64})")
+_XET = re.compile(r"/xet/(?:v(\d)/)?([\w-]+)(?:/default)?(?:/([0-9a-f]{64}))?(?:/grant/1)?")
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ class HubServer:
     Attributes:
         repos: by address: `user/name` of a model, `datasets/user/name` of a data set, `spaces/user/name` of a Space.
         requests: what was asked for, as `(method, path)`, the oldest first.
-        lfs_objects: by SHA-256; uploaded, not necessarily committed.
+        lfs_objects: by SHA-256; uploaded, by git-lfs or by Xet, and not necessarily committed.
+        xet: what came by Xet.
         faults: what `fail_next` asked for and no request has met.
     """
 
@@ -110,6 +114,7 @@ class HubServer:
         self.repos: dict[str, Repo] = {}
         self.requests: list[tuple[str, str]] = []
         self.lfs_objects: dict[str, bytes] = {}
+        self.xet = XetStorage()
         self.faults: list[tuple[str, str, Failure]] = []
         self.retry_after = "1"  # what 429 and 503 say
         self.gone_until = 0.0
@@ -162,7 +167,7 @@ class HubServer:
         """
         self.faults += [(method, path_contains, status)] * times
 
-    def environment(self, home: Path, token: str | None = None) -> dict[str, str]:
+    def environment(self, home: Path, token: str | None = None, xet: bool = False) -> dict[str, str]:
         """For a process that shall take this for the Hub, with caches of its own in `home` and no other token."""
         return {
             "HF_ENDPOINT": self.url,
@@ -174,7 +179,8 @@ class HubServer:
             "HF_MODULES_CACHE": str(home / "modules"),
             "HF_TOKEN": token or "",
             "HF_TOKEN_PATH": str(home / "token"),
-            "HF_HUB_DISABLE_XET": "1",  # an installed hf_xet would take every upload of a large file
+            "HF_HUB_DISABLE_XET": "0" if xet else "1",  # otherwise it takes every upload of a large file
+            "HF_XET_XORB_COMPRESSION_POLICY": "none",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # datasets would tell a server elsewhere
@@ -272,6 +278,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._lfs_batch(self._repo((match[1] or "") + match[2]))
         if match := _LFS_OBJECT.fullmatch(path):
             return self._lfs_object(match[1])
+        if match := _XET.fullmatch(path):
+            return self._xet(match[2], int(match[1] or 0), match[3])
         if match := _REPO_API.fullmatch(path):
             kind, name, action, revision, rest = (unquote(part or "") for part in match.groups())
             repo = self._repo(name if kind == "model" else f"{kind}s/{name}")
@@ -284,6 +292,8 @@ class _Handler(BaseHTTPRequestHandler):
                     if revision == "write":
                         self._require_owner(repo.owner)
                     return _Answer(200, {})
+                case "GET", "xet-write-token" | "xet-read-token":
+                    return self._xet_token(repo, action)
                 case "GET", "tree":
                     return self._tree(self._at(repo, revision), rest)
                 case "POST", "paths-info":
@@ -350,13 +360,27 @@ class _Handler(BaseHTTPRequestHandler):
         headers["ETag"] = f'"{entry["oid"]}"'
         if "lfs" in entry:
             headers |= {"X-Linked-Etag": f'"{entry["lfs"]["oid"]}"', "X-Linked-Size": str(len(content))}
-        if not (match := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))):
+            if entry["lfs"]["oid"] in self.hub.xet.hashes:  # otherwise the client takes the body
+                address = f"{self.hub.url}/api/{repo.repo_type}s/{repo.repo_id}/xet-read-token/{commit.oid}"
+                headers |= {"X-Xet-Hash": self.hub.xet.hashes[entry["lfs"]["oid"]],
+                            "Link": f'<{address}>; rel="xet-auth"'}  # fmt: skip
+        return self._part(content, headers)
+
+    def _part(self, content: bytes, headers: dict[str, str]) -> _Answer:
+        """What of `content` was asked for."""
+        start, stop = self._range()
+        if (start, stop) == (0, None):
             return _Answer(200, content, headers)
-        start, stop, size = int(match[1]), int(match[2] or len(content)) + 1, len(content)
+        stop, size = stop or len(content), len(content)
         if start >= size:
             raise _RefusedError(416, "Range not satisfiable", headers={"Content-Range": f"bytes */{size}"})
         headers["Content-Range"] = f"bytes {start}-{min(stop, size) - 1}/{size}"
         return _Answer(206, content[start:stop], headers)
+
+    def _range(self) -> tuple[int, int | None]:
+        """First byte, and the one after the last."""
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        return (int(match[1]), int(match[2]) + 1 if match[2] else None) if match else (0, None)
 
     def _info(self, repo: Repo, commit: Commit) -> _Answer:
         files = [_file_entry(path, content) for path, content in sorted(commit.files.items())]
@@ -381,11 +405,16 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(404, f"{folder} does not exist", "EntryNotFound", {"X-Repo-Commit": commit.oid})
         if self.query.get("recursive", "false").lower() != "true":
             entries = [entry for entry in entries if "/" not in entry["path"].removeprefix(prefix)]
-        return _Answer(200, entries)
+        return _Answer(200, self._with_xet(entries))
 
     def _paths_info(self, commit: Commit) -> _Answer:
         wanted = parse_qs(self.body.decode())["paths"]
-        return _Answer(200, [entry for entry in _listing(commit.files) if entry["path"] in wanted])
+        return _Answer(200, self._with_xet([entry for entry in _listing(commit.files) if entry["path"] in wanted]))
+
+    def _with_xet(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        hashes = self.hub.xet.hashes
+        known = {entry["path"]: hashes.get(entry.get("lfs", {}).get("oid")) for entry in entries}
+        return [entry | ({"xetHash": known[entry["path"]]} if known[entry["path"]] else {}) for entry in entries]
 
     # Writing
 
@@ -439,6 +468,47 @@ class _Handler(BaseHTTPRequestHandler):
         elif len(self.hub.lfs_objects.get(oid, b"")) != self._json["size"]:
             raise _RefusedError(404, "LFS object not found")
         return _Answer(200, {})
+
+    def _xet_token(self, repo: Repo, action: str) -> _Answer:
+        if action == "xet-write-token" and not self.query.get("create_pr"):
+            self._require_owner(repo.owner)
+        address, expires = f"{self.hub.url}/xet", int(time.time()) + 3600
+        headers = {"X-Xet-Cas-Url": address, "X-Xet-Access-Token": action, "X-Xet-Token-Expiration": str(expires)}
+        return _Answer(200, {"casUrl": address, "accessToken": action, "exp": expires}, headers)
+
+    def _xet(self, what: str, version: int, name: str) -> _Answer:
+        """The storage's own addresses. Its tokens tell reading from writing, not one repository from another."""
+        storage, address = self.hub.xet, f"{self.hub.url}/xet/blocks/"
+        if what != "blocks":  # those carry their permission in themselves
+            needed = "xet-read-token" if what == "reconstructions" else "xet-write-token"
+            if self.headers.get("Authorization") != f"Bearer {needed}":
+                raise _RefusedError(401, f"not a {needed}")
+        try:
+            match self.command, what, version:
+                case "POST", "xorb-grants", 1 if name in storage.xorbs:
+                    return _Answer(200, {"was_inserted": False})
+                case "POST", "xorb-grants", 1:
+                    return _Answer(201, {"id": "1", "method": "PUT", "url": address + name, "headers": {}})
+                case "PUT", "blocks", 0:
+                    storage.granted[name] = self.body
+                    return _Answer(200)
+                case "POST", "xorb-commits", 1 if name in storage.granted:
+                    return _Answer(200, {"was_inserted": storage.add_xorb(name, storage.granted.pop(name))})
+                case "POST", "xorbs", 1:  # where there are no grants
+                    return _Answer(200, {"was_inserted": storage.add_xorb(name, self.body)})
+                case "POST", "shards", 2:
+                    self.hub.lfs_objects |= storage.add_shard(self.body)
+                    return _Answer(200, b'{"type": "result"}\n')
+                case "GET", "reconstructions", 2 if name in storage.files:
+                    found = storage.reconstruction(name, *self._range(), address)
+                    if found is None:
+                        raise _RefusedError(416, "Range not satisfiable")
+                    return _Answer(200, found)
+                case "GET", "blocks", 0 if name in storage.xorbs:
+                    return self._part(storage.xorbs[name].content, {})
+        except MalformedError as error:
+            raise _RefusedError(400, str(error)) from error
+        raise _RefusedError(404, f"{self.command} {what} {name}")  # chunks, too, which another client may have sent
 
     def _commit(self, repo: Repo, branch: str) -> _Answer:
         header, *operations = (json.loads(line) for line in self.body.splitlines())

@@ -1,6 +1,7 @@
 """The stand-in for the Hub does what the Hub does, as far as the real clients can tell."""
 
 import json
+import re
 
 import datasets
 import pytest
@@ -21,8 +22,8 @@ def hub():
 def ask(hub, tmp_path):
     """Run a program against the stand-in, as the user of a token; the same caches in every call of a test."""
 
-    def run(program: str, token: str | None = None) -> None:
-        result = run_python(["-c", f"{program}\nprint('done')"], **hub.environment(tmp_path / "home", token))
+    def run(program: str, token: str | None = None, xet: bool = False) -> None:
+        result = run_python(["-c", f"{program}\nprint('done')"], **hub.environment(tmp_path / "home", token, xet))
         assert result.stdout.strip() == "done", result.stderr
 
     return run
@@ -146,6 +147,42 @@ api.upload_file(path_or_fileobj=b"rows", path_in_repo="a.parquet", repo_id="ann/
     assert hub.repos["datasets/ann/net"].files["a.parquet"] == b"rows"
     assert list(hub.lfs_objects.values()) == [weights, b"rows"]
     assert sum(method == "PUT" for method, _ in hub.requests) == 2
+
+
+def test_what_comes_by_xet_is_cut_into_chunks_and_comes_back_byte_for_byte(hub, ask, tmp_path):
+    first = torch.randint(256, (3 * 2**20,), dtype=torch.uint8).numpy().tobytes()
+    files = {"a.bin": first, "b.bin": b"c", "c.bin": bytes(2**20), "d.bin": first[2**20 :] + b"d"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    program = f"""
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
+from pathlib import Path
+api, folder, files = HfApi(), Path({str(tmp_path)!r}), {list(files)!r}
+api.create_repo("ann/net")
+for name in files:
+    api.create_commit("ann/net", [CommitOperationAdd(name, str(folder / name))], commit_message=name)
+    assert Path(hf_hub_download("ann/net", name)).read_bytes() == (folder / name).read_bytes()
+back = Path(snapshot_download("ann/net", local_dir=folder / "back"))
+assert all((back / name).read_bytes() == (folder / name).read_bytes() for name in files)
+for entry in api.list_repo_tree("ann/net"):
+    assert (entry.xet_hash is None) == (entry.path == ".gitattributes")
+(folder / "e.bin").write_bytes(b"e" * 1000)
+request = api.upload_file(path_or_fileobj=folder / "e.bin", path_in_repo="e.bin", repo_id="ann/net", create_pr=True,
+                          token="hf_bob")
+assert Path(hf_hub_download("ann/net", "e.bin", revision=request.pr_revision)).read_bytes() == b"e" * 1000
+operations = [CommitOperationAdd("f.bin", str(folder / "e.bin"))]
+with pytest.raises(ConnectionError, match="403 Forbidden"):
+    api.create_commit("ann/net", operations, commit_message="f", token="hf_bob")
+"""
+    ask(program, token="hf_ann", xet=True)
+    assert {**hub.repos["ann/net"].files, ".gitattributes": b""} == {**files, ".gitattributes": b""}
+    assert hub.xet.files.keys() == set(hub.xet.hashes.values())
+    stored = sum(len(xorb.content) for xorb in hub.xet.xorbs.values())
+    assert len(first) < stored < 1.2 * len(first)  # zeros are there once, and so is what two files share
+    assert not [path for _, path in hub.requests if "/lfs" in path]
+    assert not [path for method, path in hub.requests if method == "GET" and re.search("resolve.*bin$", path)]
 
 
 def test_injected_failures_reach_the_clients_which_retry_and_resume(hub, ask):

@@ -22,7 +22,7 @@ from synthetic_imagenet import WNIDS, make_kaggle
 
 from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.errors import UserError
-from modeling_resnet50.prepare.pack import pack, push
+from modeling_resnet50.prepare.pack import pack, packed_files
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -217,21 +217,23 @@ def test_a_packed_data_set_trains_memory_mapped_and_streamed(source, tmp_path, t
 
 
 PUSH_AND_OPEN = """
-import json, sys
-from pathlib import Path
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout, suppress
 import datasets
-from modeling_resnet50.errors import UserError
-from modeling_resnet50.prepare.pack import push
-results = []
+from modeling_resnet50.cli import main
+
+def push(folder, repo_id):
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said), suppress(SystemExit):
+        main(["prepare", "push", folder, repo_id])
+    return said.getvalue().strip()
+
+results = [push(sys.argv[1], "ann/pictures")]
 for folder in sys.argv[1:]:
-    results.append(push(Path(folder), "ann/pictures"))
+    results.append(push(folder, "ann/pictures"))
     rows = datasets.load_dataset("ann/pictures", split="train")
     results.append([len(rows), rows.features["label"].names])
-try:
-    push(Path(folder), "eve/pictures")
-except UserError as error:
-    results.append(str(error))
-print(json.dumps(results))
+print(json.dumps([*results, push(folder, "eve/pictures")]))
 """
 
 
@@ -239,13 +241,26 @@ def test_what_was_pushed_is_what_datasets_opens_and_an_earlier_packing_is_gone(s
     first = packed(source, tmp_path / "first", rows_per_shard=4)
     second = packed(source, tmp_path / "second", rows_per_shard=20)
     with HubServer() as hub:
-        environment = hub.environment(tmp_path / "home", token="hf_ann")
-        environment |= {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0"}
+        environment = hub.environment(tmp_path / "home", token="hf_ann", xet=True)
+        hub.fail_next("POST", "/commit/main", "cut")  # done, but nobody hears of it
         result = run_python(["-c", PUSH_AND_OPEN, str(first), str(second)], **environment)
         assert result.returncode == 0, result.stderr
-        *opened, refusal = json.loads(result.stdout)
-    assert opened[1::2] == [[27, ["ant", "bee", "cat"]]] * 2
-    assert "datasets/ann/pictures" in opened[0]
-    assert refusal.startswith("cannot push to eve/pictures (")
-    with pytest.raises(UserError, match="is not a packed data set"):
-        push(source, "ann/pictures")
+        failure, *opened, refusal = json.loads(result.stdout)
+        repo = hub.repos["datasets/ann/pictures"]
+        assert hub.xet.files
+    assert failure.startswith("error: cannot push to ann/pictures (the Hub cannot be reached (")
+    assert failure.endswith("); the same command goes on from here")
+    assert opened == [f"pushed: {hub.url}/datasets/ann/pictures/tree/main", [27, ["ant", "bee", "cat"]]] * 2
+    assert refusal.startswith("error: cannot push to eve/pictures: this token may not write to eve/pictures (403)")
+    # The first packing came whole, and the second took its place, in one commit each.
+    assert [commit.title for commit in repo.commits] == ["initial commit", *["Upload packed images"] * 2]
+    for commit, folder in zip(repo.commits[1:], (first, second)):
+        assert {**commit.files, ".gitattributes": b""} == {
+            **{name: path.read_bytes() for name, path in packed_files(folder).items()},
+            ".gitattributes": b"",
+        }
+    for shard in (first / "data").glob("*"):
+        shard.unlink()
+    for folder in (source, first):  # nothing would be left on the Hub
+        with pytest.raises(UserError, match="is not a packed data set"):
+            packed_files(folder)

@@ -26,10 +26,16 @@ TOKEN = "hf_ann"
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
+def xet() -> bool:
+    """How large files travel, as they do for those who leave the client as it is."""
+    return True
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch, xet):
     """For the uploader, which is a process of its own and takes its environment from this one."""
     with HubServer() as server:
-        for name, value in server.environment(tmp_path / "home", TOKEN).items():
+        for name, value in server.environment(tmp_path / "home", TOKEN, xet).items():
             monkeypatch.setenv(name, value)
         yield server
 
@@ -47,7 +53,8 @@ def assert_holds(files: dict[str, bytes], folder: Path) -> None:
     } == expected
 
 
-def test_a_run_arrives_with_its_revisions_tag_and_logs_and_opens_everywhere(hub, image_folder, tmp_path, train):
+@pytest.mark.parametrize("xet", [False, True], ids=["lfs", "xet"])
+def test_a_run_arrives_with_its_revisions_tag_and_logs_and_opens_everywhere(xet, hub, image_folder, tmp_path, train):
     run = tmp_path / "run"
     settings = {"hub_strategy": "all_checkpoints", "hub_final_tag": "v1.0", "hub_private_repo": "true",
                 "report_to": "tensorboard", "config_overrides": json.dumps(RESNET18)}  # fmt: skip
@@ -90,6 +97,10 @@ assert open(path, "rb").read() == open({str(tmp_path / "epoch-0002")!r}, "rb").r
     shutil.rmtree(tmp_path / "home", ignore_errors=True)
     result = run_python(["-c", program])
     assert result.returncode == 0, result.stderr
+    sent_by = {True: "xorb-grants", False: "info"}
+    assert {way for way, word in sent_by.items() for _, path in hub.requests if word in path.split("/")} == {xet}
+    read = [path for _, path in hub.requests if "/reconstructions/" in path]
+    assert len(read) == len(set(read)) == (2 if xet else 0)  # main's weights, by three libraries, and epoch-0002's
 
 
 def test_a_revision_waits_before_its_checkpoint_stands(hub, image_folder, tmp_path, train, monkeypatch):

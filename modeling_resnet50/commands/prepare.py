@@ -10,13 +10,14 @@ from resnet50_cli.exit_codes import ExitCode
 from ..data.sources import load_splits
 from ..errors import UserError
 from ..evaluation.results import to_json
+from ..hub.upload import Item, explain_failures, send
 from ..prepare.check import EXPECTATIONS, CheckResult, check_folder
 from ..prepare.check_report import write_report
 from ..prepare.download import download, verify
 from ..prepare.hub import fetch_from_hub
 from ..prepare.imagenet import prepare_imagenet
 from ..prepare.known_files import IMAGENET_1K, TINY_IMAGENET, TRACKERS, ImageNetFiles, KnownFile
-from ..prepare.pack import pack, push
+from ..prepare.pack import pack, packed_files
 from ..prepare.steps import Steps, require_space
 from ..prepare.tiny_imagenet import extract_tiny_imagenet
 from ..prepare.torrent import TorrentProgress, TorrentSettings, download_torrent, identify
@@ -84,7 +85,15 @@ def _require(source: Path) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
-    print(f"pushed: {push(options.source, options.repo_id, private=options.private)}")
+    """In one commit: whoever opens the data set finds all of it, or what was there before."""
+    files = packed_files(options.source)
+    item = Item(options.repo_id, "main", "Upload packed images", private=options.private, dataset=True)
+    result = explain_failures(item.repo_id, lambda: send(item, files, ours=set()))
+    if "refused" in result:
+        raise UserError(f"cannot push to {item.repo_id}: {result['refused']}")
+    if "failure" in result:
+        raise UserError(f"cannot push to {item.repo_id} ({result['failure']}); the same command goes on from here")
+    print(f"pushed: {result['url']}")
 
 
 def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps) -> None:

@@ -73,7 +73,7 @@ def errors_named(dataset_name: str) -> Iterator[None]:
             f"dataset_name {dataset_name}: neither a local folder nor a data set on the Hub that this account can "
             f"see. If it is private or gated, log in with `hf auth login`. {_RUNS_NOW}"
         ) from error
-    except (OSError, HTTPError, pa.ArrowException, DatasetGenerationError) as error:
+    except (OSError, HTTPError, pa.ArrowException, DatasetGenerationError, RuntimeError) as error:  # that is Xet's
         reason = " ".join(cause(error).split())
         if "BatchSize must be greater than 0" in reason:  # what `datasets` says of a file without a row group
             raise UserError(f"cannot read {dataset_name}: a parquet file without rows") from error

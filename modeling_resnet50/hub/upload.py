@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,10 @@ EXIT_REFUSED, EXIT_LEFT = 3, 4
 LONGEST_DELAY = 300.0  # seconds between two tries
 TIME_LIMIT = 300.0  # seconds for one try, for which the client itself has no limit, and …
 SLOWEST_UPLOAD = 250_000.0  # … bytes per second, for what is large
-SPACE_FOLDERS = ("examples/", "model/", "models/", "vendor/")  # that a Space of ours may have
+BATCH_SIZE = 2**28  # bytes, about, of files that arrive for good together: what an interruption costs at most
+# Folders that are all ours: a Space may have some of these, and the shards of an earlier packing would be read too.
+_OUR_FOLDERS = {"space": ("examples/", "model/", "models/", "vendor/"), "dataset": ("data/",), "model": ()}
+_PAGES = {"space": "spaces/", "dataset": "datasets/", "model": ""}
 
 # Answers that no repetition will change.
 _REFUSALS = {
@@ -43,6 +47,8 @@ _REFUSALS = {
     404: "{repo} is not there, or this token may not see it (404)",
     413: "the Hub refuses {repo} what is sent as too large (413)",
 }
+# By Xet these come as built-in exceptions, and only their text has the status.
+_XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3})")
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,8 @@ class Item:
         message: of the commit.
         tag: put on the commit.
         private: whether a new repository is. None: as the user's settings have it.
-        space_sdk: `"gradio"` or `"static"`: the repository is a Space. None: it is a model's.
+        space_sdk: `"gradio"` or `"static"`: the repository is a Space.
+        dataset: the repository is a data set. Otherwise, and if it is no Space: a model's.
     """
 
     repo_id: str
@@ -65,9 +72,12 @@ class Item:
     tag: str | None = None
     private: bool | None = None
     space_sdk: str | None = None
+    dataset: bool = False
 
     @property
     def repo_type(self) -> str:
+        if self.dataset:
+            return "dataset"
         return "space" if self.space_sdk else "model"
 
 
@@ -169,11 +179,12 @@ def send(item: Item, files: dict[str, Path], ours: set[str]) -> dict[str, Any]:
     head = _head(api, item, repo_id)
     remote = remote_files(api, repo_id, head, kind)
     changes = compare(files, remote, ours_in(item, remote, ours))
-    operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        CommitOperationAdd(name, str(files[name])) for name in changes["added"] + changes["changed"]
-    ]
-    operations += [CommitOperationDelete(name) for name in changes["deleted"]]
+    additions = [CommitOperationAdd(name, str(files[name])) for name in changes["added"] + changes["changed"]]
+    deletions = [CommitOperationDelete(name) for name in changes["deleted"]]
+    operations = [*additions, *deletions]
     if operations:
+        for batch in _all_but_the_last_batch(additions):
+            api.preupload_lfs_files(repo_id, batch, repo_type=kind, revision=item.revision)
         # The parent is named: whoever else commits meanwhile, this commit is then refused, and made anew.
         commit = api.create_commit(
             repo_id,
@@ -191,8 +202,21 @@ def send(item: Item, files: dict[str, Path], ours: set[str]) -> dict[str, Any]:
                 f"{repo_id} has a tag {item.tag} already, on another commit: choose another hub_final_tag"
             )
         api.create_tag(repo_id, tag=item.tag, revision=head, exist_ok=True, repo_type=kind)
-    page = f"{api.endpoint}/spaces/{repo_id}" if item.space_sdk else f"{api.endpoint}/{repo_id}"
+    page = f"{api.endpoint}/{_PAGES[kind]}{repo_id}"
     return {"commit": head, "url": f"{page}/tree/{item.revision}", "changes": len(operations)}
+
+
+def _all_but_the_last_batch(additions: list[Any]) -> list[list[Any]]:
+    """
+    What is sent before the commit, which sends the rest. Xet puts the files of a call on record when it ends: of one
+    that was killed, all would be sent again.
+    """
+    batches: list[list[Any]] = [[]]
+    for addition in additions:
+        if sum(sent.upload_info.size for sent in batches[-1]) >= BATCH_SIZE:
+            batches.append([])
+        batches[-1].append(addition)
+    return batches[:-1]
 
 
 def _head(api: Any, item: Item, repo_id: str) -> str:
@@ -215,9 +239,8 @@ def remote_files(api: Any, repo_id: str, revision: str, repo_type: str = "model"
 
 
 def ours_in(item: Item, remote: dict[str, str], known: set[str]) -> set[str]:
-    """Paths in a repository that are ours to delete: those `known` to be, and of a Space the folders that we write."""
-    folders = {name for name in remote if name.startswith(SPACE_FOLDERS)} if item.space_sdk else set()
-    return known | folders
+    """Paths in a repository that are ours to delete: those `known` to be, and the folders that are all ours."""
+    return known | {name for name in remote if name.startswith(_OUR_FOLDERS[item.repo_type])}
 
 
 def compare(files: dict[str, Path], remote: dict[str, str], ours: set[str]) -> dict[str, list[str]]:
@@ -316,9 +339,14 @@ def explain_failures(repo_id: str, action: Callable[[], dict[str, Any]]) -> dict
             return {"refused": _REFUSALS[status].format(repo=repo_id)}
         seconds = error.response.headers.get("Retry-After", "") if error.response is not None else ""
         return {"failure": _one_line(error), "after": float(seconds) if seconds.isdigit() else None}
-    except (HTTPError, ConnectionError, TimeoutError) as error:  # no answer at all
-        return {"failure": f"the Hub cannot be reached ({_one_line(error)})"}
-    except RuntimeError as error:  # the client's word for what goes wrong on the way to the storage
+    except (HTTPError, ConnectionError, TimeoutError) as error:  # no answer at all, or one to what was sent by Xet
+        answer = _XET_STATUS.search(str(error))
+        if answer is None:
+            return {"failure": f"the Hub cannot be reached ({_one_line(error)})"}
+        if int(answer[1]) in _REFUSALS:
+            return {"refused": _REFUSALS[int(answer[1])].format(repo=repo_id)}
+        return {"failure": _one_line(error)}
+    except RuntimeError as error:  # the client's word for what goes wrong on the way to or from the storage
         status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
         if status == 413:
             return {"refused": _REFUSALS[413].format(repo=repo_id)}
@@ -493,6 +521,8 @@ def main() -> int:
     parser.add_argument("--time_limit", type=float, default=TIME_LIMIT)
     options = parser.parse_args()
     if options.attempt:
+        # The queue has patience enough. Xet's own is minutes long, for which the end of training would wait.
+        os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2")
         print(json.dumps(attempt(options.attempt)))
         return 0
     if options.prepare:

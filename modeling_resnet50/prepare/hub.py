@@ -59,7 +59,8 @@ def fetch_from_hub(repo_id: str, to: Path, steps: Steps, revision: str | None = 
         raise UserError(
             f"{repo_id}: no such data set on the Hub, or a private one; `hf auth login` if you may see it"
         ) from error
-    except (HTTPError, OSError) as error:  # HTTPError: of the HTTP library that this version of the client uses
+    # HTTPError is that of the HTTP library that this version of the client uses; RuntimeError, what Xet raises.
+    except (HTTPError, OSError, RuntimeError) as error:
         if isinstance(error, OSError):
             raise_if_disk_full(error, to)
         reason = " ".join(str(error).split())

@@ -21,8 +21,7 @@ import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, Features, Image
-from huggingface_hub import DatasetCardData, HfApi
-from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
+from huggingface_hub import DatasetCardData
 from PIL import Image as PILImage
 from torch.utils.data import Dataset as TorchDataset
 
@@ -107,32 +106,17 @@ def pack(
         finish(unfinished, to)
 
 
-def push(folder: Path, repo_id: str, *, private: bool = False) -> str:
+def packed_files(folder: Path) -> dict[str, Path]:
     """
-    Upload a packed data set with its card, or go on with it; returns the address.
+    What a packed data set consists of on the Hub, by the path there.
 
     Raises:
-        UserError: not a packed data set, no login, or the Hub does not take it.
+        UserError: not a packed data set.
     """
-    if not (folder / _RECORD).is_file():
+    shards = sorted(folder.glob("data/*.parquet"))
+    if not shards or not (folder / _RECORD).is_file():
         raise UserError(f"{folder} is not a packed data set: resnet50 prepare folder … --pack makes one")
-    try:
-        api = HfApi()
-        url = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-        api.upload_folder(
-            repo_id=repo_id,
-            repo_type="dataset",
-            folder_path=folder,
-            allow_patterns=["data/*.parquet", "README.md"],
-            delete_patterns=["data/*"],  # shards of an earlier packing would be read with these
-            commit_message="Upload packed images",
-        )
-        return str(url)
-    except LocalTokenNotFoundError as error:
-        raise UserError("pushing needs a login: run `hf auth login`, or set HF_TOKEN") from error
-    except (HTTPError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"cannot push to {repo_id} ({reason}); the same command goes on from here") from error
+    return {path.relative_to(folder).as_posix(): path for path in [*shards, *folder.glob("README.md")]}
 
 
 def _check_settings(short_side: int | None, quality: int) -> None:

@@ -52,15 +52,17 @@ def kill_uploaders(run) -> int:
 
 
 @pytest.mark.parametrize(
-    ("kills", "epochs"), [(4, 16), pytest.param(30, 100, marks=pytest.mark.long)], ids=["short", "long"]
+    ("kills", "epochs", "xet"),
+    [(4, 16, True), *(pytest.param(30, 100, xet, marks=pytest.mark.long) for xet in (False, True))],
+    ids=["short", "long-lfs", "long-xet"],
 )
-def test_the_repository_ends_equal_to_the_run(kills, epochs, image_folder, tmp_path, train, monkeypatch):
+def test_the_repository_ends_equal_to_the_run(kills, epochs, xet, image_folder, tmp_path, train, monkeypatch):
     run, rng, landed = tmp_path / "run", random.Random(2), 0
     settings = {**SETTINGS, "num_train_epochs": epochs}
     arguments = tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto")
     context = preloaded_forkserver()
     with HubServer() as hub:
-        environment = hub.environment(tmp_path / "home", "hf_ann")
+        environment = hub.environment(tmp_path / "home", "hf_ann", xet)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         while landed < kills:
