@@ -38,6 +38,8 @@ _OPERATIONS: dict[type[ast.AST], Callable[..., float]] = {
 }
 # What arithmetic may refer to.
 _KNOWN_NUMBERS = ("total_train_batch_size", "num_train_epochs")
+_LONGEST = 200  # characters of arithmetic, which also bounds how deep it is
+_LONGEST_SHOWN = 60
 
 
 def load_recipe_file(path: str | Path) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def load_recipe_file(path: str | Path) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the recipe {path}: {error}. There are: {_recipe_names()}") from error
-    except yaml.YAMLError as error:
+    except _YAML_ERRORS as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     values = {} if values is None else values
     if not isinstance(values, dict):
@@ -119,29 +121,42 @@ def _recipe(values: dict[str, Any]) -> Recipe:
 
 
 def _calculate(name: str, text: str, numbers: dict[str, float]) -> float:
-    """The value of an expression: numbers, + - * / **, parentheses, and the names of `numbers`."""
+    """
+    The value of an expression: numbers, + - * / **, parentheses, and the names of `numbers`. All of it in floating point:
+    `9**9**9` overflows at once, where whole numbers would be multiplied out for ever.
+    """
+    shown = repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
+    if len(text) > _LONGEST:
+        raise UserError(f"{name}: cannot work out {shown}: {len(text):,} characters, and {_LONGEST} are the most")
 
     def value(node: ast.expr) -> float:
         match node:
             case ast.Constant(value=bool()):
                 pass
             case ast.Constant(value=int() | float() as number):
-                return number
+                return float(number)
             case ast.Name(id=known) if known in numbers:
-                return numbers[known]
+                return float(numbers[known])
             case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATIONS:
                 return _OPERATIONS[type(op)](value(operand))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
                 return _OPERATIONS[type(op)](value(left), value(right))
         raise UserError(
-            f"{name}: {text!r} is neither a number nor arithmetic (+ - * / ** and parentheses) of numbers and "
+            f"{name}: {shown} is neither a number nor arithmetic (+ - * / ** and parentheses) of numbers and "
             + " and ".join(numbers)
         )
 
     try:
         return float(value(ast.parse(text, mode="eval").body))
-    except (SyntaxError, ArithmeticError, TypeError, RecursionError) as error:
-        raise UserError(f"{name}: cannot work out {text!r} ({error})") from error
+    except (SyntaxError, ArithmeticError, TypeError, ValueError, MemoryError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise UserError(f"{name}: cannot work out {shown} ({reason})") from error
+
+
+# A day that no calendar has, or a number of thousands of digits; brackets in brackets by the thousand.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
 
 
 class _Loader(yaml.SafeLoader):
@@ -178,7 +193,7 @@ class _Parser(HfArgumentParser):
 def _mapping(text: str) -> dict[str, Any]:
     try:
         value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+    except _YAML_ERRORS:
         value = None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"not a YAML mapping such as '{{stem_type: cifar}}': {text!r}")

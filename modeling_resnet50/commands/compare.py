@@ -26,7 +26,7 @@ class RunSummary:
 
     Attributes:
         name: of its folder, or its path where several have the same name.
-        status: by `status.json`.
+        status: as `RunFolder.stands` has it.
         history: rows of metrics.jsonl; there is one at least.
         best_epoch, prefix: of the best weights, by `metric_for_best_model`, as `Recipe.best_of` gives them.
         devices: of its last start: "8 × NVIDIA H100 80GB HBM3".
@@ -74,8 +74,7 @@ def summarize(folders: list[Path]) -> list[RunSummary]:
             name = str(folder)
         devices = run.sessions()[-1]["devices"] if run.sessions() else {}
         told = " + ".join(f"{count} × {device}" for device, count in devices.items())
-        status = run.status().get("status", "unknown")
-        summaries.append(RunSummary(name, folder, recipe, status, history, best_epoch, prefix, told))
+        summaries.append(RunSummary(name, folder, recipe, run.stands(), history, best_epoch, prefix, told))
     return summaries
 
 

@@ -76,7 +76,7 @@ def _deliver(
 def _renamed(run: RunFolder, recipe: Recipe, folder: Path) -> Path:
     """The run's best model, with a card for the repository that the recipe names."""
     shutil.copytree(run.best, folder)
-    _, epoch, prefix = recipe.best_of(run.history())
+    _, epoch, prefix = run.best_model(recipe)
     renew_card(folder, load_model(str(run.best))[0], recipe, run.history(), run.sessions(), epoch, prefix)
     return folder
 

@@ -125,7 +125,8 @@ class Publisher:
             files = {f"checkpoints/{checkpoint.name}/{name}": path for name, path in files_of(checkpoint).items()}
             if self.run.best.exists():
                 files |= {f"best/{name}": path for name, path in files_of(self.run.best).items()}
-            self._put(Item(self.backup_id, "main", f"Backup of {checkpoint.name}", private=True), files)
+            records = {path.name: path for path in [self.run.contents_file]}
+            self._put(Item(self.backup_id, "main", f"Backup of {checkpoint.name}", private=True), files, records)
 
     def final_is_there(self) -> None:
         """To be called when training is done."""
@@ -254,7 +255,8 @@ def _fetch(repo_id: str, run: RunFolder, token: str | None) -> dict[str, str]:
     if place.exists() and damage(place) is None:
         return {}
     fetched = run.path / ".backup"
-    snapshot_download(repo_id, local_dir=fetched, allow_patterns=[f"checkpoints/{newest}/*", "best/*"], token=token)
+    patterns = [f"checkpoints/{newest}/*", "best/*", run.contents_file.name]
+    snapshot_download(repo_id, local_dir=fetched, allow_patterns=patterns, token=token)
     problem = damage(fetched / "checkpoints" / newest)
     if problem is not None:
         return {"failure": f"{newest} of {repo_id} is damaged: {problem}"}
@@ -262,5 +264,7 @@ def _fetch(repo_id: str, run: RunFolder, token: str | None) -> dict[str, str]:
     put_in_place(fetched / "checkpoints" / newest, place)
     if (fetched / "best").exists() and not run.best.exists():
         put_in_place(fetched / "best", run.best)
+        if (fetched / run.contents_file.name).exists():
+            os.replace(fetched / run.contents_file.name, run.contents_file)
     shutil.rmtree(fetched)
     return {}

@@ -104,7 +104,7 @@ class TrainingConsole:
     def finish(self, recipe: Recipe, run: RunFolder) -> None:
         """How it ended, and what can be done with it."""
         history = run.history()
-        score, epoch, prefix = recipe.best_of(history)
+        score, epoch, prefix = run.best_model(recipe)
         averaged = ", averaged weights" if prefix else ""
         publish = f"resnet50 publish {run.path}" + ("" if recipe.hub_model_id else " --to user/name")
         self.print()
