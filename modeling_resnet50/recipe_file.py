@@ -56,7 +56,7 @@ def load_recipe_file(path: str | Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the recipe {path}: {error}. There are: {_recipe_names()}") from error
+        raise UserError(f"cannot read the recipe {path}: {error}. There are:", *_recipe_names()) from error
     except _YAML_ERRORS as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     values = {} if values is None else values
@@ -94,7 +94,7 @@ def parse_recipe(arguments: list[str] | None = None) -> Recipe:
     parser.add_argument("--config", metavar="FILE", help="The recipe. Fields given beside it override its own.")
     config, _ = parser.parse_known_args(arguments)
     if config.config is None:
-        raise UserError(f"which recipe? Give one with --config: {_recipe_names()}")
+        raise UserError("which recipe? Give one with --config:", *_recipe_names())
     parser.set_defaults(**load_recipe_file(config.config))
     namespace, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -122,8 +122,8 @@ def _recipe(values: dict[str, Any]) -> Recipe:
 
 def _calculate(name: str, text: str, numbers: dict[str, float]) -> float:
     """
-    The value of an expression: numbers, + - * / **, parentheses, and the names of `numbers`. All of it in floating point:
-    `9**9**9` overflows at once, where whole numbers would be multiplied out for ever.
+    The value of an expression: numbers, + - * / **, parentheses, and the names of `numbers`. All of it in floating
+    point: `9**9**9` overflows at once, where whole numbers would be multiplied out for ever.
     """
     shown = repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
     if len(text) > _LONGEST:
@@ -151,7 +151,8 @@ def _calculate(name: str, text: str, numbers: dict[str, float]) -> float:
     except (SyntaxError, ArithmeticError, TypeError, ValueError, MemoryError) as error:
         if isinstance(error, UserError):
             raise
-        reason = error.msg if isinstance(error, SyntaxError) else error
+        # Of an overflow, Python also tells the number that C has for it.
+        reason = error.msg if isinstance(error, SyntaxError) else error.args[-1] if error.args else "too deep"
         raise UserError(f"{name}: cannot work out {shown} ({reason})") from error
 
 
@@ -200,14 +201,14 @@ def _mapping(text: str) -> dict[str, Any]:
     return value
 
 
-def _recipe_names() -> str:
+def _recipe_names() -> list[str]:
     """The recipes in reach, each with the first line of its header."""
     folder = Path("recipes")
     lines = [
-        f"\n  {path}  {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}"
+        f"  {path}  {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}"
         for path in sorted(folder.glob("*.yaml"))
     ]
-    return "".join(lines) or "none in ./recipes; start from the project's folder"
+    return lines or ["  none in ./recipes; start from the project's folder"]
 
 
 def _whole_numbers_as_floats(value: Any, hint: Any) -> Any:

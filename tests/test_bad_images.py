@@ -13,7 +13,7 @@ from datasets import Dataset
 from PIL import Image, PngImagePlugin
 
 from modeling_resnet50.data.loader import ImageBatches
-from modeling_resnet50.data.transforms import UNREADABLE, decode_image
+from modeling_resnet50.data.transforms import UNREADABLE, EncodedImage, decode_image
 from modeling_resnet50.errors import UserError
 
 
@@ -168,6 +168,15 @@ def test_it_is_refused_by_name(kind, tmp_path):
     error = ImageBatches(rows, torch.nn.Identity()).__getitems__([(0, 0)])
     assert isinstance(error, UserError)
     assert str(error).startswith(f"unreadable image: {path} (row 0): ")
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>not found</html>", b"\x00" * 100], ids=["empty", "a page", "zeros"])
+def test_what_is_no_image_is_said_in_words(data):
+    for read in (decode_image, lambda data: EncodedImage({"bytes": data, "path": None}, "x.jpg").shape):
+        with pytest.raises((UserError, OSError)) as error:
+            read(data)
+        assert "object at" not in str(error.value)
+        assert ("the file is empty" if not data else "not an image of a kind that is read here") in str(error.value)
 
 
 @pytest.mark.parametrize("kind", CONVERTED)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -275,6 +276,82 @@ def test_small_files_are_on_the_disk_before_they_are_renamed(tmp_path, monkeypat
     calls.clear()
     RunFolder(Recipe(output_dir=str(tmp_path))).log({"epoch": 1})
     assert calls == [str(tmp_path / "metrics.jsonl")]
+
+
+# A full disk
+
+
+@pytest.fixture
+def full_disk(train, monkeypatch):
+    """Let some writes of models fail, by a limit on the size of files, as a quota or a full disk would."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    original = train.script.save_model
+
+    def arrange(fails) -> None:
+        def limited(folder, *arguments):
+            if not fails(folder.name):
+                return original(folder, *arguments)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+            try:
+                return original(folder, *arguments)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+        monkeypatch.setattr("modeling_resnet50.training.model_writer.RETRY_AFTER", 0)
+        monkeypatch.setattr(train.script, "save_model", limited)
+
+    return arrange
+
+
+def test_a_best_model_that_the_disk_does_not_take_is_kept_and_written_later(
+    image_folder, tmp_path, train, full_disk, monkeypatch, capsys
+):
+    scores, tries = iter([0.9, 0.2, 0.3]), iter([True] * 3)
+
+    def evaluated(*_, **__):
+        value = next(scores)
+        return {"val_loss": value, "val_top1": value, "val_top5": value}
+
+    monkeypatch.setattr(train.script, "evaluate_model", evaluated)
+    full_disk(lambda name: "best" in name and next(tries, False))
+    run = tmp_path / "run"
+    train(tiny_arguments(image_folder, run, num_train_epochs=3, checkpoint_every_epochs=1))
+    out = capsys.readouterr().out
+    assert out.count("could not write best/ (") == 1
+    assert "what was there before stays, and it is tried again every" in out
+    folder = RunFolder(Recipe(output_dir=str(run)))
+    assert folder.best_model(Recipe(output_dir=str(run))) == (0.9, 1, "")
+    weights, saved = (load_file(run / name / "model.safetensors") for name in ("best", "checkpoints/epoch-0001"))
+    assert all(weights[key].equal(saved[key]) for key in weights)  # not those of the epoch in which it was written
+
+
+def test_final_weights_that_the_disk_never_takes_are_in_the_last_checkpoint(image_folder, tmp_path, train, full_disk):
+    full_disk(lambda name: "final" in name)
+    run = tmp_path / "run"
+    arguments = tiny_arguments(image_folder, run, num_train_epochs=1, warmup_epochs=0)
+    with pytest.raises(UserError, match=r"final could not be written: make room on the disk, then the same command"):
+        train(arguments)
+    assert json.loads((run / "status.json").read_text())["status"] == "failed"
+    full_disk(lambda name: False)
+    train([*arguments, "--resume_from_checkpoint", "latest"])
+    weights, saved = (load_file(run / name / "model.safetensors") for name in ("final", "checkpoints/epoch-0001"))
+    assert all(weights[key].equal(saved[key]) for key in weights)
+
+
+def test_metrics_that_the_disk_does_not_take_come_with_the_next_and_no_line_is_half(tmp_path):
+    folder = RunFolder(Recipe(output_dir=str(tmp_path)))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    folder.log({"epoch": 1})
+    written = folder.metrics_file.read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(written) + 5, limits[1]))
+    try:
+        folder.log({"epoch": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert folder.metrics_file.read_bytes() == written
+    assert [row["epoch"] for row in folder.history()] == [1, 2]
+    folder.log({"epoch": 3})
+    assert [row["epoch"] for row in lines(folder.metrics_file)] == [1, 2, 3]
 
 
 # Two at once

@@ -20,6 +20,7 @@ from ..prepare.pack import pack, push
 from ..prepare.steps import Steps, require_space
 from ..prepare.tiny_imagenet import extract_tiny_imagenet
 from ..prepare.torrent import TorrentProgress, TorrentSettings, download_torrent, identify
+from ..terminal import say
 
 
 def run(options: argparse.Namespace) -> None:
@@ -73,7 +74,7 @@ def _check_alone(options: argparse.Namespace) -> None:
         counts = {table.name: len(table.labels) for table in result.tables}
         names = result.tables[0].class_names
         found = {"images": counts, "classes": len(names), "problems": result.problems, "notes": result.notes}
-        print(to_json({"source": str(options.source), **found, "report": str(report)}))
+        say(to_json({"source": str(options.source), **found, "report": str(report)}))
     if result.problems:
         sys.exit(ExitCode.FAILED)
 
@@ -84,7 +85,7 @@ def _require(source: Path) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
-    print(f"pushed: {push(options.source, options.repo_id, private=options.private)}")
+    say(f"pushed: {push(options.source, options.repo_id, private=options.private)}")
 
 
 def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps) -> None:

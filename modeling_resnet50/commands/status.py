@@ -3,6 +3,7 @@
 import argparse
 import json
 
+from ..terminal import say
 from ..training.run_folder import open_run
 
 
@@ -16,10 +17,10 @@ def run(options: argparse.Namespace) -> None:
         word, status = run_folder.stands(), run_folder.status()
         if options.json:
             checkpoint = run_folder.newest_checkpoint
-            print(json.dumps({"folder": str(folder), **status, "status": word, "checkpoint": checkpoint}))
+            say(json.dumps({"folder": str(folder), **status, "status": word, "checkpoint": checkpoint}))
             continue
         if not status:
-            print(f"{folder}: no status yet, or none that can be read")
+            say(f"{folder}: no status yet, or none that can be read")
             continue
         where = f"epoch {status['epoch']} of {recipe.num_train_epochs} done, {status['step']:,} steps"
         process = f"process {status['pid']} on {status['host']}"
@@ -30,4 +31,4 @@ def run(options: argparse.Namespace) -> None:
             "failed": f"{status['reason']}",
             "finished": f"{status['written']}",
         }
-        print(f"{folder}: {word}, {where}; {told[word]}")
+        say(f"{folder}: {word}, {where}; {told[word]}")

@@ -16,6 +16,7 @@ from huggingface_hub import HfApi, snapshot_download
 from ..errors import UserError
 from ..files import put_in_place
 from ..recipe import Recipe
+from ..training.checkpoint import WRITE_ERRORS
 from ..training.manifest import damage
 from ..training.run_folder import RunFolder, checkpoint_position
 from . import upload
@@ -114,8 +115,12 @@ class Publisher:
         if self.pushes and self.recipe.hub_strategy == "all_checkpoints":
             folder = self.run.hub / ".model"
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            save(folder)
+            try:
+                folder.mkdir(parents=True)
+                save(folder)
+            except WRITE_ERRORS as error:
+                self.report(f"Epoch {epoch}: could not be queued for the Hub ({error})")
+                return
             self._put(self._item(f"Epoch {epoch}", revision=f"epoch-{epoch:04d}"), model_files(folder))
             shutil.rmtree(folder)
 
@@ -157,9 +162,12 @@ class Publisher:
         return Item(self.repo_id, revision, message, tag, self.recipe.hub_private_repo)
 
     def _put(self, item: Item, files: dict[str, Path], growing: dict[str, Path] = {}) -> None:  # noqa: B006
-        with self._lock:
-            enqueue(self.run.hub, item, files, growing)
-            self._notify()
+        try:
+            with self._lock:
+                enqueue(self.run.hub, item, files, growing)
+                self._notify()
+        except OSError as error:  # a full disk must not end the run
+            self.report(f"{item.message}: could not be queued for the Hub ({error})")
 
     # The process
 

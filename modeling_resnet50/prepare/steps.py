@@ -23,6 +23,7 @@ from rich.progress import (
 
 from ..errors import UserError
 from ..files import replaced_file
+from ..terminal import printable
 
 
 OnProgress = Callable[..., None]
@@ -39,7 +40,7 @@ class Steps:
 
     def say(self, step: str, text: str) -> None:
         """`fetch    ILSVRC2012_img_val.tar: there already`"""
-        self.console.print(f"{step:<8} {text}")
+        self.console.print(f"{step:<8} {printable(text)}")
 
     @contextmanager
     def bar(self, step: str, text: str, unit: str = "bytes") -> Iterator[OnProgress]:
@@ -57,7 +58,7 @@ class Steps:
             TextColumn("{task.fields[remark]}", markup=False),
         ]
         with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(f"{step:<8} {text}", total=None, remark="")
+            task = progress.add_task(f"{step:<8} {printable(text)}", total=None, remark="")
             yield lambda done, total, remark="": progress.update(task, completed=done, total=total, remark=remark)
 
     def _lines(self, step: str, text: str, unit: str) -> OnProgress:

@@ -14,6 +14,7 @@ from rich.text import Text
 from transformers import PreTrainedModel
 
 from ..recipe import Recipe
+from ..terminal import printable
 from .metrics import TrainMetrics
 from .run_folder import RunFolder
 
@@ -56,8 +57,10 @@ class TrainingConsole:
         self._trained_until: float | None = None
         self._seconds_beside = 0.0  # of the last epoch: validation, saving
 
-    def print(self, text: str = "") -> None:
-        self.console.print(text, markup=False)
+    def print(self, *lines: str) -> None:
+        """Print lines; none: an empty one."""
+        for line in lines or [""]:
+            self.console.print(printable(line), markup=False)
 
     def start(
         self, recipe: Recipe, run: RunFolder, environment: dict[str, Any], model: PreTrainedModel, steps_per_epoch: int
@@ -119,14 +122,15 @@ class TrainingConsole:
             }
         )
         self.print(
-            "\nimport modeling_resnet50\n"
-            "from transformers import AutoModelForImageClassification\n"
-            f'model = AutoModelForImageClassification.from_pretrained("{run.best}")'
+            "",
+            "import modeling_resnet50",
+            "from transformers import AutoModelForImageClassification",
+            f'model = AutoModelForImageClassification.from_pretrained("{run.best}")',
         )
 
     def _lines(self, lines: dict[str, str]) -> None:
         for title, text in lines.items():
-            self.console.print(Text.assemble((f"{title:<12}", "bold cyan"), text))
+            self.console.print(Text.assemble((f"{title:<12}", "bold cyan"), printable(text)))
 
     @contextmanager
     def epoch(self, epoch: int, num_batches: int, done: int = 0) -> Iterator[None]:
