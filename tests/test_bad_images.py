@@ -85,14 +85,23 @@ def zip_file() -> bytes:
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/tmp/x) deletefile\nshowpage\n%%EOF\n"
 
 REFUSED = {
-    "empty": (b"", "cannot identify"),
-    "a single byte": (b"\xff", "cannot identify"),
-    "an HTML error page": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "cannot identify"),
-    "a pointer of git-lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "cannot identify"),
-    "SVG": (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "cannot identify"),
-    "PDF": (saved(PICTURE, "PDF"), "cannot identify"),
-    "EPS, which is a program": (EPS, "cannot identify"),
-    "a zip": (zip_file(), "cannot identify"),
+    "empty": (b"", "the file is empty"),
+    "a single byte": (b"\xff", "not an image of a kind"),
+    "an HTML error page": (
+        b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
+        "not an image of a kind that is read here",
+    ),
+    "a pointer of git-lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "not an image of a kind that is read here",
+    ),
+    "SVG": (
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+        "not an image of a kind that is read here",
+    ),
+    "PDF": (saved(PICTURE, "PDF"), "not an image of a kind"),
+    "EPS, which is a program": (EPS, "not an image of a kind"),
+    "a zip": (zip_file(), "not an image of a kind"),
     "noise behind the signature of a JPEG": (JPEG[:3] + random.Random(0).randbytes(500), None),
     "nothing behind the signature of a PNG": (PNG[:8], None),
     "JPEG cut off in its header": (JPEG[:200], None),

@@ -100,9 +100,8 @@ def test_no_command_shows_a_strangers_name_as_it_is(command, strangers, tmp_path
         assert_harmless(out.getvalue())
     said = ""
     for arguments in commands(strangers)[command]:
-        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
-            with suppress(SystemExit):
-                main(arguments)
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err, suppress(SystemExit):
+            main(arguments)
         shown = out.getvalue() + err.getvalue()
         assert_harmless(shown)
         said += shown
