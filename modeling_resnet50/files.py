@@ -75,6 +75,11 @@ def put_back(target: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def path_of(hidden: Path) -> Path:
+    """The place of a hidden file or folder of the above; any other path as it is."""
+    return hidden.with_name(hidden.name[1:].rsplit(".", 1)[0]) if hidden.name.startswith(".") else hidden
+
+
 def _hidden(target: Path, state: str) -> Path:
     return target.with_name(f".{target.name}.{state}")
 

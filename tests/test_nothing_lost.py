@@ -205,6 +205,18 @@ def test_keep_last_leaves_the_new_line(run, train):
     assert folder.newest_checkpoint == "epoch-0003"
 
 
+def test_of_two_checkpoints_in_one_place_the_whole_one_is_kept(run):
+    """Killed before the old one was removed, and then the new one was damaged."""
+    folder, _ = run
+    newest = folder.checkpoints / "epoch-0003"
+    shutil.copytree(newest, folder.checkpoints / ".epoch-0003.old")
+    (newest / "optimizer.pt").write_bytes(b"damaged")
+    whole, _ = folder.newest_whole_checkpoint()
+    folder.resume(Recipe(output_dir=str(folder.path)), whole, epoch=3)
+    assert folder.newest_whole_checkpoint() == (newest, [])
+    assert (folder.checkpoints / "set_aside-1" / "epoch-0003" / "optimizer.pt").read_bytes() == b"damaged"
+
+
 # Links
 
 

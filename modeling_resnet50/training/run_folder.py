@@ -33,7 +33,7 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
-from ..files import put_back, replaced_file, replaced_folder, sync
+from ..files import path_of, put_back, replaced_file, replaced_folder, sync
 from ..recipe import Recipe
 from .manifest import damage, listed_files, sha256
 from .run_lock import RunLock, is_alive
@@ -97,9 +97,8 @@ class RunFolder:
     def _beside(self) -> list[Path]:
         """What else is the run's, of folders in which others may have theirs."""
         trackers = readable(self.logs / "trackers.json", dict) or {}
-        logs = (
-            ["trackers.json", *(_LOGS.get(name, str(known)) for name, known in trackers.items())] if trackers else []
-        )
+        logs = [_LOGS.get(name, str(known)) for name, known in trackers.items()]
+        logs += ["trackers.json"] if trackers else []
         profile = _inside(self.profile, ["trace.json", "summary.json"])
         return [*_inside(self.logs, logs), *profile, *_inside(self.hub, _OF_HUB)]
 
@@ -133,8 +132,10 @@ class RunFolder:
         Raises:
             UserError: another run lies here, and this one neither resumes it nor was told to overwrite it.
         """
-        taken = any(path.exists() for path in (*self._files, *self._models, self.checkpoints, *self._beside))
-        if taken and not (recipe.resume_from_checkpoint or recipe.overwrite_output_dir or self.restarted):
+        taken = any(path.exists() for path in (*self._files, *self._beside)) or any(map(files_in, self._models))
+        if (taken or self._saved()) and not (
+            recipe.resume_from_checkpoint or recipe.overwrite_output_dir or self.restarted
+        ):
             raise UserError(
                 f"output_dir {self.path} already holds a run: continue it with --resume_from_checkpoint auto, "
                 "replace it with --overwrite_output_dir, or choose another with --output_dir"
@@ -224,13 +225,15 @@ class RunFolder:
         """
         self._mend()
         metrics = (checkpoint / "metrics.jsonl").read_bytes()
-        hidden = {path.name[1:].rsplit(".", 1)[0] for path in self.checkpoints.glob(".epoch-*")}
-        for path in (*self._files, *self._models, *(self.checkpoints / name for name in sorted(hidden))):
+        if path_of(checkpoint) != checkpoint and path_of(checkpoint).exists():
+            self._set_aside([path_of(checkpoint)], "damaged")
+        hidden = {path_of(path) for path in self.checkpoints.glob(".epoch-*")}
+        for path in (*self._files, *self._models, *sorted(hidden)):
             put_back(path)
         within = checkpoint.parent.resolve() == self.checkpoints.resolve()  # or of another run
         here = checkpoint_position(checkpoint.name) if within else (-1, 0)
         after = [path for path in self._saved() if checkpoint_position(path.name) > here]
-        after += [path for path in self._models if path.exists() and not (within and self._is_until(path, epoch))]
+        after += [path for path in self._models if files_in(path) and not (within and self._is_until(path, epoch))]
         if self.metrics_file.exists() and not metrics.startswith(self.metrics_file.read_bytes()):
             after.append(self.metrics_file)
         sessions = [session for session in self.sessions() if within and session["first_epoch"] <= epoch + 1]
@@ -243,7 +246,8 @@ class RunFolder:
         self._save_sessions(sessions)
         with self._changed_contents() as contents:
             models = contents.get("models", {})
-            contents["models"] = {path.name: models[path.name] for path in self._models if path.exists()}
+            contents["models"] = {path.name: models[path.name] for path in self._models if files_in(path)}
+            contents["checkpoint"] = path_of(checkpoint).name if within else None
         with replaced_file(self.recipe_file) as unfinished:
             recipe.save(unfinished)
 
@@ -453,10 +457,13 @@ def _inside(folder: Path, names: Iterable[str]) -> list[Path]:
 def _remove(paths: Iterable[Path]) -> None:
     """Files and folders, and the folders that are empty without them."""
     for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+        real = path.resolve()  # of a link, what it leads to
+        if real.is_dir():
+            shutil.rmtree(real)
+            if path.is_symlink():
+                real.mkdir()
         else:
-            path.resolve().unlink(missing_ok=True)  # of a link, what it leads to
+            real.unlink(missing_ok=True)
         with suppress(OSError):
             os.removedirs(path.parent)
 
