@@ -101,7 +101,10 @@ class Verified:
             unfinished.write_text(json.dumps({**self._read(), archive.name: self._stamp(archive)}, indent=1) + "\n")
 
     def _read(self) -> dict[str, list[int]]:
-        return json.loads(self._path.read_text()) if self._path.is_file() else {}
+        try:
+            return json.loads(self._path.read_text())
+        except (FileNotFoundError, ValueError):  # spoilt by a power failure, perhaps: then it is done again
+            return {}
 
     @staticmethod
     def _stamp(archive: Path) -> list[int]:
