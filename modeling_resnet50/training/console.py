@@ -109,14 +109,16 @@ class TrainingConsole:
         history = run.history()
         score, epoch, prefix = run.best_model(recipe)
         averaged = ", averaged weights" if prefix else ""
+        best = f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {epoch}{averaged}: {run.best}"
+        model = run.best if epoch else run.final
         publish = f"resnet50 publish {run.path}" + ("" if recipe.hub_model_id else " --to user/name")
         self.print()
         self._lines(
             {
                 "finished": f"{len(history)} epochs, {history[-1]['step']:,} steps, {_duration(run.seconds())}",
-                "best": f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {epoch}{averaged}: {run.best}",
+                **({"best": best} if epoch else {}),
                 "curves": str(run.training_curves),
-                "evaluate": f"resnet50 evaluate {run.best} --dataset {recipe.dataset_name}",
+                "evaluate": f"resnet50 evaluate {model} --dataset {recipe.dataset_name}",
                 "publish": publish + (" sends what is not there yet" if recipe.push_to_hub else ""),
                 "load": "",
             }
@@ -125,7 +127,7 @@ class TrainingConsole:
             "",
             "import modeling_resnet50",
             "from transformers import AutoModelForImageClassification",
-            f'model = AutoModelForImageClassification.from_pretrained("{run.best}")',
+            f'model = AutoModelForImageClassification.from_pretrained("{model}")',
         )
 
     def _lines(self, lines: dict[str, str]) -> None:
