@@ -118,7 +118,8 @@ class Publisher:
             try:
                 folder.mkdir(parents=True)
                 save(folder)
-            except WRITE_ERRORS as error:
+            except WRITE_ERRORS as error:  # a full disk must not end the run
+                shutil.rmtree(folder, ignore_errors=True)
                 self.report(f"Epoch {epoch}: could not be queued for the Hub ({error})")
                 return
             self._put(self._item(f"Epoch {epoch}", revision=f"epoch-{epoch:04d}"), model_files(folder))
@@ -130,8 +131,9 @@ class Publisher:
             files = {f"checkpoints/{checkpoint.name}/{name}": path for name, path in files_of(checkpoint).items()}
             if self.run.best.exists():
                 files |= {f"best/{name}": path for name, path in files_of(self.run.best).items()}
-            records = {path.name: path for path in [self.run.contents_file]}
-            self._put(Item(self.backup_id, "main", f"Backup of {checkpoint.name}", private=True), files, records)
+            record = self.run.contents_file  # by which a machine that resumes knows what best/ is
+            growing = {record.name: record} if record.exists() else {}
+            self._put(Item(self.backup_id, "main", f"Backup of {checkpoint.name}", private=True), files, growing)
 
     def final_is_there(self) -> None:
         """To be called when training is done."""

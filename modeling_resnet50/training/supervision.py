@@ -191,8 +191,9 @@ class Supervisor:
             _let_go_of_the_terminal()
         if self.rank == 0:
             more = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-            # Not by print, which may be in the middle of something.
-            os.write(2, f"\n{signal.Signals(number).name}: writing a checkpoint and stopping{more}\n".encode())
+            # Not by print, which may be in the middle of something. Nobody may be there to read it.
+            with suppress(OSError):
+                os.write(2, f"\n{signal.Signals(number).name}: writing a checkpoint and stopping{more}\n".encode())
 
     # Watchdog
 
