@@ -1,5 +1,6 @@
 """Names that come from strangers are shown on a terminal, and not acted on by it."""
 
+import ast
 import io
 import json
 import os
@@ -8,7 +9,7 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout, suppress
 
 import pytest
-from conftest import TINY, tiny_arguments, write_image
+from conftest import PROJECT, TINY, tiny_arguments, write_image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
@@ -40,6 +41,16 @@ def test_a_line_break_in_a_name_does_not_break_an_error(capsys):
     with pytest.raises(SystemExit), user_errors_exit_cleanly():
         raise UserError(f"{CANARY}: no such file. There are:", "one", "two")
     assert capsys.readouterr().err == f"error: {SHOWN}: no such file. There are:\none\ntwo\n"
+
+
+def test_nothing_prints_by_itself():
+    """But for what is printed of a process's own, or has been through it already."""
+    own = {"errors.py", "supervision.py", "terminal.py", "upload.py"}
+    for path in (PROJECT / "modeling_resnet50").rglob("*.py"):
+        names = {
+            ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        }
+        assert "print" not in names or path.name in own, path
 
 
 @pytest.fixture(scope="module")

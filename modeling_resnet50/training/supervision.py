@@ -31,6 +31,7 @@ from resnet50_cli.exit_codes import ExitCode
 from ..errors import UserError
 from ..files import replaced_file
 from ..recipe import Recipe
+from ..terminal import printable
 from .checkpoint import Progress
 from .distributed import store_of_this_start
 from .run_folder import RunFolder
@@ -321,7 +322,7 @@ def _connection_broke(error: BaseException | None) -> bool:
 
 
 def _in_one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
