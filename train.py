@@ -270,7 +270,7 @@ def train(
             models.write(path, candidate, progress.epoch, prefix)
         models.finish()
         _, epoch, prefix = run.best_model(recipe)
-        if 0 < epoch < progress.epoch:
+        if 0 < epoch < progress.epoch and run.wrote(run.best, until=epoch):
             renew_card(run.best, plain_model, recipe, run.history(), run.sessions(), epoch, prefix)
         publisher.final_is_there()
         console.finish(recipe, run)

@@ -178,6 +178,32 @@ def test_best_that_is_not_what_the_run_wrote_is_set_aside(run, train):
     assert folder.best_model(Recipe(output_dir=str(folder.path)))[1] == 3
 
 
+def test_the_card_of_weights_that_the_run_did_not_write_is_left_alone(image_folder, tmp_path, train, monkeypatch):
+    scores = iter([0.9, 0.1, 0.9, 0.1])
+
+    def evaluated(*_, **__):
+        value = next(scores)
+        return {"val_loss": value, "val_top1": value, "val_top5": value}
+
+    monkeypatch.setattr(train.script, "evaluate_model", evaluated)
+    original, kept = RunFolder.log, {}
+
+    def log(self, row):
+        original(self, row)
+        if row["epoch"] == 2:
+            kept[self.path.name] = (self.best / "README.md").read_bytes()
+            if self.path.name == "swapped":
+                shutil.copy(self.checkpoints / "epoch-0001" / "model.safetensors", self.best)
+                with (self.best / "model.safetensors").open("ab") as file:
+                    file.write(b" ")
+
+    monkeypatch.setattr(RunFolder, "log", log)
+    for name in ("own", "swapped"):
+        train(tiny_arguments(image_folder, tmp_path / name, num_train_epochs=2, checkpoint_every_epochs=1))
+    assert (tmp_path / "own" / "best" / "README.md").read_bytes() != kept["own"]
+    assert (tmp_path / "swapped" / "best" / "README.md").read_bytes() == kept["swapped"]
+
+
 def test_best_from_before_the_point_of_return_stays(run):
     folder, _ = run
     contents = json.loads(folder.contents_file.read_text())

@@ -233,7 +233,7 @@ class RunFolder:
         within = checkpoint.parent.resolve() == self.checkpoints.resolve()  # or of another run
         here = checkpoint_position(checkpoint.name) if within else (-1, 0)
         after = [path for path in self._saved() if checkpoint_position(path.name) > here]
-        after += [path for path in self._models if files_in(path) and not (within and self._is_until(path, epoch))]
+        after += [path for path in self._models if files_in(path) and not (within and self.wrote(path, until=epoch))]
         if self.metrics_file.exists() and not metrics.startswith(self.metrics_file.read_bytes()):
             after.append(self.metrics_file)
         sessions = [session for session in self.sessions() if within and session["first_epoch"] <= epoch + 1]
@@ -277,10 +277,10 @@ class RunFolder:
         folders = " and ".join(sorted(str(parent / f"set_aside-{number}") for parent in parents))
         self.report(f"set aside in {folders}, {why}: {', '.join(path.name for path in there)}")
 
-    def _is_until(self, model: Path, epoch: int) -> bool:
-        """Whether a model is what this run has written, and of no later epoch."""
+    def wrote(self, model: Path, until: int) -> bool:
+        """Whether a model's weights are those that this run has put there, of no later epoch than that."""
         record = self._contents().get("models", {}).get(model.name)
-        if record is None or record["epoch"] > epoch or not (model / _WEIGHTS).is_file():
+        if record is None or record["epoch"] > until or not (model / _WEIGHTS).is_file():
             return False
         return record["sha256"] == sha256(model / _WEIGHTS)
 
