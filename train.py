@@ -19,7 +19,6 @@ from accelerate.utils import set_seed
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
 from modeling_resnet50.evaluation.evaluate import evaluate_model
-from modeling_resnet50.files import replaced_folder
 from modeling_resnet50.hub.model_folder import renew_card, save_model
 from modeling_resnet50.hub.pretrained import load_teacher, starting_model
 from modeling_resnet50.hub.publishing import Publisher, fetch_backup
@@ -37,6 +36,7 @@ from modeling_resnet50.training.distributed import (
 from modeling_resnet50.training.environment import describe_environment
 from modeling_resnet50.training.kernels import compiled_for_training
 from modeling_resnet50.training.losses import Criterion, Teacher
+from modeling_resnet50.training.model_writer import ModelWriter
 from modeling_resnet50.training.numerics import NumericsGuard, is_finite
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
 from modeling_resnet50.training.profiling import ProfiledSteps
@@ -50,13 +50,19 @@ def main() -> None:
     # What is to be done, and where: everything that can be wrong is found before anything is written.
     recipe = parse_recipe()
     run = RunFolder(recipe)
+    with run.held() as killed:  # nobody else trains in it meanwhile
+        start(recipe, run, killed)
+
+
+def start(recipe: Recipe, run: RunFolder, killed: str | None) -> None:
     run.check_free(recipe)
     recipe = fetch_backup(recipe, run)
     checkpoint, remarks = run.checkpoint_to_resume(recipe)
     accelerator = create_accelerator(recipe)
     recipe.local_batch_size(accelerator.num_processes)
     console = TrainingConsole(accelerator.is_main_process, recipe.num_train_epochs, recipe.averages)
-    for remark in remarks:
+    run.report = console.print
+    for remark in [killed, *remarks] if killed else remarks:
         console.print(remark)
     publisher = Publisher(recipe, run, accelerator.is_main_process, console.print)
     publisher.check_access()
@@ -124,8 +130,13 @@ def train(
 
     # The run folder: a new run, or back to where the old one stood
     state = TrainingState(accelerator, model, optimizer, average, progress)
+
+    def save(folder: Path, model: transformers.PreTrainedModel, epoch: int, prefix: str = "") -> None:
+        save_model(folder, model, recipe, run.history(), run.sessions(), epoch, prefix)
+
     checkpoints = CheckpointWriter(run, recipe, state, console.print, on_written=publisher.back_up)
-    supervisor.at_the_end = checkpoints.close
+    models = ModelWriter(run, save, console.print)
+    supervisor.at_the_end += [checkpoints.close, models.close]
     guard = NumericsGuard(accelerator, plain_model, optimizer, recipe, len(data.label_names), run, progress)
     if checkpoint is not None:
         differences = state.load(checkpoint, keep_optimizer_settings=recipe.allow_recipe_change)
@@ -136,15 +147,12 @@ def train(
         accelerator.wait_for_everyone()
     environment = describe_environment(accelerator, data.num_train_images, data.num_validation_images)
     if accelerator.is_main_process:
-        run.resume(recipe, checkpoint) if checkpoint is not None else run.begin(recipe)
+        run.resume(recipe, checkpoint, progress.epoch) if checkpoint is not None else run.begin(recipe)
         run.add_session(environment, first_epoch=progress.epoch + 1)
     accelerator.wait_for_everyone()
     supervisor.run_begins()
     tracker.begin(data.label_names, resumed=checkpoint is not None)
     console.start(recipe, run, environment, plain_model, steps_per_epoch)
-
-    def save(folder: Path, model: transformers.PreTrainedModel, epoch: int, prefix: str = "") -> None:
-        save_model(folder, model, recipe, run.history(), run.sessions(), epoch, prefix)
 
     def count_step() -> None:
         """What follows from the last step of the optimizer, which fp16 may have skipped."""
@@ -215,7 +223,7 @@ def train(
             guard.forget()
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
-                run.resume(recipe, checkpoint)
+                run.resume(recipe, checkpoint, progress.epoch)
             console.print(f"back to {checkpoint}; {len(progress.left_out)} steps are left out")
             continue
         train_results = metrics.compute()
@@ -253,12 +261,10 @@ def train(
             row["seconds"] = run.seconds() + metrics.seconds_of_epoch()
             scores = {prefix: recipe.score(row, prefix) for prefix in candidates}
             better = max(scores, key=scores.__getitem__)
-            is_best = scores[better] > run.best_score(recipe) and is_finite(candidates[better])
+            is_best = scores[better] > models.best_score(recipe) and is_finite(candidates[better])
             run.log(row)
             if is_best:
-                with replaced_folder(run.best) as folder:
-                    save(folder, candidates[better], epoch, better)
-                publisher.best_is_new()
+                models.write(run.best, candidates[better], epoch, better, then=publisher.best_is_new)
             console.row(row, is_best)
         tracker.epoch(row)
         if epoch % recipe.checkpoint_every_epochs == 0 or epoch == recipe.num_train_epochs:
@@ -275,15 +281,19 @@ def train(
         for prefix, (path, candidate) in finals.items():
             if not is_finite(candidate):
                 raise UserError(f"{path} was not written: some weights are not finite. best/ is from before that")
-            with replaced_folder(path) as folder:
-                save(folder, candidate, progress.epoch, prefix)
-        _, epoch, prefix = recipe.best_of(run.history())
-        if epoch < progress.epoch and run.best.exists():  # or it stayed in another folder, with the run's first part
+            models.write(path, candidate, progress.epoch, prefix)
+        models.finish()
+        _, epoch, prefix = run.best_model(recipe)
+        if 0 < epoch < progress.epoch and run.wrote(run.best, until=epoch):
             renew_card(run.best, plain_model, recipe, run.history(), run.sessions(), epoch, prefix)
         publisher.final_is_there()
         console.finish(recipe, run)
 
 
 if __name__ == "__main__":
-    with user_errors_exit_cleanly():
-        main()
+    try:
+        with user_errors_exit_cleanly():
+            main()
+    except KeyboardInterrupt:
+        print("stopped at once", file=sys.stderr)
+        sys.exit(ExitCode.INTERRUPTED)

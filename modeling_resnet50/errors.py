@@ -10,9 +10,17 @@ from typing import NoReturn
 
 from resnet50_cli.exit_codes import ExitCode
 
+from .terminal import printable
+
 
 class UserError(ValueError):
-    """Bad input: the message says what was wrong and what to do. Programs print it and exit with code 2."""
+    """
+    Bad input: the message says what was wrong and what to do. Programs print it and exit with code 2. Further
+    arguments are lines of their own.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 @contextmanager
@@ -24,7 +32,7 @@ def user_errors_exit_cleanly() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        _exit_with(f"error: {error}", ExitCode.USAGE)
+        _exit_with("error: " + "\n".join(map(printable, error.args)), ExitCode.USAGE)
 
 
 @contextmanager
@@ -44,7 +52,9 @@ def errors_exit_cleanly(debug: bool = False) -> Iterator[None]:
                 raise
     except Exception as error:
         more = "" if debug else "; run again with --debug for the traceback"
-        _exit_with(f"unexpected: {type(error).__name__}: {' '.join(str(error).split())}{more}", ExitCode.FAILED)
+        _exit_with(
+            f"unexpected: {type(error).__name__}: {printable(' '.join(str(error).split()))}{more}", ExitCode.FAILED
+        )
 
 
 def _exit_with(message: str, code: ExitCode) -> NoReturn:

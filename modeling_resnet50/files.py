@@ -11,8 +11,12 @@ from .errors import UserError
 
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
-    """Gives a hidden folder beside `target` to fill; on leaving, it takes the place of `target`."""
-    unfinished = target.with_name(f".{target.name}.unfinished")
+    """
+    Gives a hidden folder beside `target` to fill; on leaving, it takes the place of `target`. A link stays: what it
+    leads to is replaced.
+    """
+    target = target.resolve()
+    unfinished = _hidden(target, "unfinished")
     if unfinished.exists():
         shutil.rmtree(unfinished)
     unfinished.mkdir(parents=True)
@@ -29,19 +33,26 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_file(target: Path) -> Iterator[Path]:
-    """Gives a hidden path beside `target` to write to; on leaving, that file takes the place of `target`."""
+    """
+    Gives a hidden path beside `target` to write to; on leaving, that file takes the place of `target`, once the disk
+    has it: renamed before its content is written, it may be empty after a power failure. Links as above.
+    """
+    target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.unfinished")
+    unfinished = _hidden(target, "unfinished")
     try:
         yield unfinished
+        sync(unfinished)
         os.replace(unfinished, target)
+        sync(target.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def put_in_place(unfinished: Path, target: Path) -> None:
     """Rename a folder over another one. Killed between the two renames, `put_back` mends it."""
-    old = target.with_name(f".{target.name}.old")
+    target = target.resolve()
+    old = _hidden(target, "old")
     if old.exists():
         shutil.rmtree(old)
     if target.exists():
@@ -51,13 +62,26 @@ def put_in_place(unfinished: Path, target: Path) -> None:
         shutil.rmtree(old)
 
 
-def put_back(folder: Path) -> None:
-    """Clear up after a kill: an old folder whose place is empty returns to it, what was unfinished goes."""
-    for path in folder.glob(".*"):
-        if path.suffix == ".old" and not (place := path.with_name(path.stem[1:])).exists():
-            os.rename(path, place)
-        elif path.suffix in (".old", ".unfinished", ".forgotten") and path.is_dir():
+def put_back(target: Path) -> None:
+    """Clear up after a kill: if its place is empty, the old folder returns to it; what was unfinished goes."""
+    target = target.resolve()
+    old = _hidden(target, "old")
+    if old.exists() and not target.exists():
+        os.rename(old, target)
+    for path in (old, _hidden(target, "unfinished"), _hidden(target, "forgotten")):
+        if path.is_dir():
             shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def path_of(hidden: Path) -> Path:
+    """The place of a hidden file or folder of the above; any other path as it is."""
+    return hidden.with_name(hidden.name[1:].rsplit(".", 1)[0]) if hidden.name.startswith(".") else hidden
+
+
+def _hidden(target: Path, state: str) -> Path:
+    return target.with_name(f".{target.name}.{state}")
 
 
 def sync(path: Path) -> None:

@@ -335,6 +335,7 @@ class Recipe:
         for name in ("label_smoothing_factor", "ema_decay", "bce_target_threshold"):
             if getattr(self, name) is not None:
                 self._require(name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
+        self._require("seed", self.seed < 2**32, "must be below 4,294,967,296, for NumPy")
         self._require("momentum", 0 <= self.momentum < 1, "must be in [0, 1)")
         self._require("eval_crop_ratio", 0 < self.eval_crop_ratio <= 1, "must be in (0, 1]")
         if self.train_val_split is not None:

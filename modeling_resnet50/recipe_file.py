@@ -38,6 +38,8 @@ _OPERATIONS: dict[type[ast.AST], Callable[..., float]] = {
 }
 # What arithmetic may refer to.
 _KNOWN_NUMBERS = ("total_train_batch_size", "num_train_epochs")
+_LONGEST = 200  # characters of arithmetic, which also bounds how deep it is
+_LONGEST_SHOWN = 60
 
 
 def load_recipe_file(path: str | Path) -> dict[str, Any]:
@@ -54,8 +56,8 @@ def load_recipe_file(path: str | Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the recipe {path}: {error}. There are: {_recipe_names()}") from error
-    except yaml.YAMLError as error:
+        raise UserError(f"cannot read the recipe {path}: {error}. There are:", *_recipe_names()) from error
+    except _YAML_ERRORS as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     values = {} if values is None else values
     if not isinstance(values, dict):
@@ -92,7 +94,7 @@ def parse_recipe(arguments: list[str] | None = None) -> Recipe:
     parser.add_argument("--config", metavar="FILE", help="The recipe. Fields given beside it override its own.")
     config, _ = parser.parse_known_args(arguments)
     if config.config is None:
-        raise UserError(f"which recipe? Give one with --config: {_recipe_names()}")
+        raise UserError("which recipe? Give one with --config:", *_recipe_names())
     parser.set_defaults(**load_recipe_file(config.config))
     namespace, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -119,29 +121,43 @@ def _recipe(values: dict[str, Any]) -> Recipe:
 
 
 def _calculate(name: str, text: str, numbers: dict[str, float]) -> float:
-    """The value of an expression: numbers, + - * / **, parentheses, and the names of `numbers`."""
+    """
+    The value of an expression: numbers, + - * / **, parentheses, and the names of `numbers`. All of it in floating
+    point: `9**9**9` overflows at once, where whole numbers would be multiplied out for ever.
+    """
+    shown = repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
+    if len(text) > _LONGEST:
+        raise UserError(f"{name}: cannot work out {shown}: {len(text):,} characters, and {_LONGEST} are the most")
 
     def value(node: ast.expr) -> float:
         match node:
             case ast.Constant(value=bool()):
                 pass
             case ast.Constant(value=int() | float() as number):
-                return number
+                return float(number)
             case ast.Name(id=known) if known in numbers:
-                return numbers[known]
+                return float(numbers[known])
             case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATIONS:
                 return _OPERATIONS[type(op)](value(operand))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
                 return _OPERATIONS[type(op)](value(left), value(right))
         raise UserError(
-            f"{name}: {text!r} is neither a number nor arithmetic (+ - * / ** and parentheses) of numbers and "
+            f"{name}: {shown} is neither a number nor arithmetic (+ - * / ** and parentheses) of numbers and "
             + " and ".join(numbers)
         )
 
     try:
         return float(value(ast.parse(text, mode="eval").body))
-    except (SyntaxError, ArithmeticError, TypeError, RecursionError) as error:
-        raise UserError(f"{name}: cannot work out {text!r} ({error})") from error
+    except (SyntaxError, ArithmeticError, TypeError, ValueError, MemoryError) as error:
+        if isinstance(error, UserError):
+            raise
+        # Of an overflow, Python also tells the number that C has for it.
+        reason = error.msg if isinstance(error, SyntaxError) else error.args[-1] if error.args else "too deep"
+        raise UserError(f"{name}: cannot work out {shown} ({reason})") from error
+
+
+# A day that no calendar has, or a number of thousands of digits; brackets in brackets by the thousand.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
 
 
 class _Loader(yaml.SafeLoader):
@@ -178,21 +194,21 @@ class _Parser(HfArgumentParser):
 def _mapping(text: str) -> dict[str, Any]:
     try:
         value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+    except _YAML_ERRORS:
         value = None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"not a YAML mapping such as '{{stem_type: cifar}}': {text!r}")
     return value
 
 
-def _recipe_names() -> str:
+def _recipe_names() -> list[str]:
     """The recipes in reach, each with the first line of its header."""
     folder = Path("recipes")
     lines = [
-        f"\n  {path}  {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}"
+        f"  {path}  {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}"
         for path in sorted(folder.glob("*.yaml"))
     ]
-    return "".join(lines) or "none in ./recipes; start from the project's folder"
+    return lines or ["  none in ./recipes; start from the project's folder"]
 
 
 def _whole_numbers_as_floats(value: Any, hint: Any) -> Any:

@@ -9,7 +9,7 @@ import argparse
 import sys
 from importlib import import_module
 
-from . import compare, demo, evaluate, export, import_model, inspect, plan, predict, prepare, publish
+from . import compare, demo, evaluate, export, import_model, inspect, plan, predict, prepare, publish, status
 from .exit_codes import ExitCode
 from .parsing import Parser, PrintCompletion, Version, with_underscores
 
@@ -17,6 +17,7 @@ from .parsing import Parser, PrintCompletion, Version, with_underscores
 # What each is for, and the options; what it does is in the module of the same name in `modeling_resnet50.commands`.
 COMMANDS = {
     "plan": ("what a recipe would take and do, before it runs", plan),
+    "status": ("runs: how they stand, and whether they live", status),
     "compare": ("runs: curves, recipes and results side by side", compare),
     "prepare": ("a data set onto this disk, whole and verified", prepare),
     "evaluate": ("how good models are, and how sure that is", evaluate),

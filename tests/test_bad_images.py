@@ -13,7 +13,7 @@ from datasets import Dataset
 from PIL import Image, PngImagePlugin
 
 from modeling_resnet50.data.loader import ImageBatches
-from modeling_resnet50.data.transforms import UNREADABLE, decode_image
+from modeling_resnet50.data.transforms import UNREADABLE, EncodedImage, decode_image
 from modeling_resnet50.errors import UserError
 
 
@@ -85,14 +85,23 @@ def zip_file() -> bytes:
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/tmp/x) deletefile\nshowpage\n%%EOF\n"
 
 REFUSED = {
-    "empty": (b"", "cannot identify"),
-    "a single byte": (b"\xff", "cannot identify"),
-    "an HTML error page": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "cannot identify"),
-    "a pointer of git-lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "cannot identify"),
-    "SVG": (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "cannot identify"),
-    "PDF": (saved(PICTURE, "PDF"), "cannot identify"),
-    "EPS, which is a program": (EPS, "cannot identify"),
-    "a zip": (zip_file(), "cannot identify"),
+    "empty": (b"", "the file is empty"),
+    "a single byte": (b"\xff", "not an image of a kind"),
+    "an HTML error page": (
+        b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
+        "not an image of a kind that is read here",
+    ),
+    "a pointer of git-lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "not an image of a kind that is read here",
+    ),
+    "SVG": (
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+        "not an image of a kind that is read here",
+    ),
+    "PDF": (saved(PICTURE, "PDF"), "not an image of a kind"),
+    "EPS, which is a program": (EPS, "not an image of a kind"),
+    "a zip": (zip_file(), "not an image of a kind"),
     "noise behind the signature of a JPEG": (JPEG[:3] + random.Random(0).randbytes(500), None),
     "nothing behind the signature of a PNG": (PNG[:8], None),
     "JPEG cut off in its header": (JPEG[:200], None),
@@ -168,6 +177,15 @@ def test_it_is_refused_by_name(kind, tmp_path):
     error = ImageBatches(rows, torch.nn.Identity()).__getitems__([(0, 0)])
     assert isinstance(error, UserError)
     assert str(error).startswith(f"unreadable image: {path} (row 0): ")
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>not found</html>", b"\x00" * 100], ids=["empty", "a page", "zeros"])
+def test_what_is_no_image_is_said_in_words(data):
+    for read in (decode_image, lambda data: EncodedImage({"bytes": data, "path": None}, "x.jpg").shape):
+        with pytest.raises((UserError, OSError)) as error:
+            read(data)
+        assert "object at" not in str(error.value)
+        assert ("the file is empty" if not data else "not an image of a kind that is read here") in str(error.value)
 
 
 @pytest.mark.parametrize("kind", CONVERTED)

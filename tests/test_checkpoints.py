@@ -258,7 +258,7 @@ def test_killed_between_two_renames_the_old_checkpoint_is_still_found(run):
     folder, _ = run
     (folder.checkpoints / "epoch-0003").rename(folder.checkpoints / ".epoch-0003.old")
     assert folder.newest_whole_checkpoint()[0].name == ".epoch-0003.old"
-    put_back(folder.checkpoints)
+    put_back(folder.checkpoints / "epoch-0003")
     assert folder.newest_whole_checkpoint()[0].name == "epoch-0003"
 
 

@@ -64,6 +64,7 @@ def test_start_and_end_are_one_screen_with_colour_on_a_terminal_only(shown, tiny
     run.begin(recipe)
     for epoch, top1 in ((1, 0.4), (2, 0.9), (3, 0.8)):
         run.log({**ROW, "epoch": epoch, "val_top1": top1, "seconds": 60.0 * epoch})
+    run.best.mkdir()
     shown.console.finish(recipe, run)
     text = plain(shown.text())
     for told in (

@@ -23,7 +23,7 @@ from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import evaluation_transform
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.evaluate import evaluate_model, predict
-from modeling_resnet50.evaluation.metric_modules import compute_metric, load_metric
+from modeling_resnet50.evaluation.metric_modules import compute_metric, in_memory, load_metric
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.statistics import log_probabilities, summarize, top_classes
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
@@ -159,6 +159,16 @@ def test_each_is_a_folder_to_push_as_a_metric_space(name):
     exec("\n".join(lines), names)
     call, said = last.split("  # ")
     assert eval(call, names) == yaml.safe_load(said)
+
+
+def test_a_cache_that_cannot_be_written_does_not_end_a_run_at_its_first_validation(tmp_path, monkeypatch):
+    (tmp_path / "a file").touch()
+    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "a file" / "metrics")
+    with pytest.raises(OSError, match="a file"):
+        modeling_resnet50.evaluation.TopKAccuracy(keep_in_memory=True)
+    metric = in_memory(modeling_resnet50.evaluation.TopKAccuracy)
+    metric.add_batch(predictions=np.array([[0, 1]]), references=np.array([0]))
+    assert metric.compute()["top1"] == 1
 
 
 def test_unknown_metric_is_one_line_with_the_nearest_name():

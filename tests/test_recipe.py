@@ -83,6 +83,16 @@ def test_help_lists_every_field(capsys):
         ("config_overrides: {depths: [1]}", "one entry per stage"),
         ("push_to_hub: true", "push_to_hub needs hub_model_id"),
         ("mixed_precision: fp8", "mixed_precision"),
+        ("learning_rate: 9**9**9", r"cannot work out '9\*\*9\*\*9' \(Numerical result out of range\)"),
+        (f"learning_rate: {'2**' * 60}2", "cannot work out '2.*…' \\(Numerical result out of range\\)"),
+        (f"learning_rate: '{'-' * 20_000}1'", "cannot work out '-{60}…': 20,001 characters, and 200 are the most"),
+        (f"learning_rate: '{'(' * 20_000}1'", "20,001 characters, and 200 are the most"),
+        (f"learning_rate: '{'(' * 110}1'", "cannot work out"),
+        ("learning_rate: (-8)**0.5", "cannot work out"),
+        (f"learning_rate: {'9' * 5000}", "not valid YAML"),
+        ("learning_rate: 2024-99-99", "not valid YAML: month must be in 1..12"),
+        (f"config_overrides: {'[' * 1500}", "not valid YAML"),
+        ("seed: 4294967296", "seed must be below 4,294,967,296"),
     ],
 )
 def test_bad_recipe_is_one_clear_error(tmp_path, text, message):
@@ -98,6 +108,8 @@ def test_bad_recipe_is_one_clear_error(tmp_path, text, message):
         (["--learning_rate", "fast"], "learning_rate: 'fast' is neither a number nor arithmetic"),
         (["--warmup_epochs", "1000"], "warmup_epochs"),
         (["--config_overrides", "{"], "not a YAML mapping"),
+        (["--config_overrides", "{a: 2024-99-99}"], "not a YAML mapping"),
+        (["--learning_rate", "9**9**9"], "cannot work out"),
     ],
 )
 def test_bad_command_line_is_one_clear_error(arguments, message):

@@ -27,7 +27,8 @@ def outcome(run: Path) -> dict:
     """What a run leaves behind and does not depend on the clock, byte by byte; of checkpoints, those after epochs."""
     files = {}
     for path in sorted(run.rglob("*")):
-        if "-batch-" in path.parent.name or path.relative_to(run).parts[0] == "hub":
+        folders = path.relative_to(run).parts
+        if "-batch-" in path.parent.name or folders[0] == "hub" or any(f.startswith("set_aside") for f in folders):
             continue
         if path.suffix == ".safetensors" or path.name == "optimizer.pt":
             files[str(path.relative_to(run))] = path.read_bytes()

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from modeling_resnet50.prepare import steps as module
-from modeling_resnet50.prepare.steps import Steps
+from modeling_resnet50.prepare.steps import Steps, Verified
 
 
 @pytest.fixture
@@ -36,3 +36,14 @@ def test_without_a_total_there_is_no_time_left(clock):
         clock[0] = 100
         on_progress(5000, None)
     assert file.getvalue().splitlines()[1] == "check    data: 5,000 images, 50 images/s"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff"], ids=repr)
+def test_a_note_that_a_power_failure_has_spoilt_is_written_anew(content, tmp_path):
+    archive = tmp_path / "a.tar"
+    archive.touch()
+    (tmp_path / ".verified.json").write_bytes(content)
+    verified = Verified(tmp_path)
+    assert archive not in verified
+    verified.add(archive)
+    assert archive in verified

@@ -6,17 +6,27 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from conftest import PROJECT, tiny_arguments
+from processes import run_in_a_fork
 from test_resuming import outcome
 
 from modeling_resnet50.errors import UserError
+from modeling_resnet50.files import replaced_file
 from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.run_folder import RunFolder
-from modeling_resnet50.training.supervision import Agreed, Supervisor, TrainingStopped
+from modeling_resnet50.training.supervision import (
+    _LAUNCHER_GONE,
+    Agreed,
+    Supervisor,
+    TrainingStopped,
+    _let_go_of_the_terminal,
+)
+from resnet50_cli import main
 
 
 SETTINGS = {"total_train_batch_size": 4, "num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5}
@@ -74,7 +84,9 @@ def signalled(monkeypatch):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP], ids=lambda number: number.name
+)
 @pytest.mark.parametrize("batch", [1, 6, 9])  # the first, the last of an epoch, and one of validation
 def test_stopped_by_a_signal_and_resumed_it_is_the_same_run(
     number, batch, image_folder, tmp_path, train, signalled, monkeypatch, capfd
@@ -112,6 +124,104 @@ def test_a_launchers_copy_of_the_same_ctrl_c_is_not_a_second_one(image_folder, t
     signalled({1: signal.SIGINT, 2: signal.SIGINT})
     with pytest.raises(TrainingStopped):
         train(tiny_arguments(image_folder, tmp_path / "run", **SETTINGS))
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(image_folder, tmp_path, train, signalled):
+    signalled({1: signal.SIGHUP})
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        train(tiny_arguments(image_folder, tmp_path / "run", **{**SETTINGS, "num_train_epochs": 1}))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert status_of(tmp_path / "run")["status"] == "finished"
+
+
+def test_what_is_said_to_a_terminal_that_is_gone_is_no_error(tmp_path):
+    def hang_up() -> None:
+        reader, writer = os.pipe()
+        os.dup2(writer, 1)
+        os.dup2(os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY), 2)
+        os.close(reader)
+        _let_go_of_the_terminal()
+        os.write(1, b"to nobody")
+        os.write(2, b"to the log")
+
+    assert run_in_a_fork(hang_up) == 0
+    assert (tmp_path / "log").read_text() == "to the log"
+
+
+def test_the_first_signal_says_why_and_the_end_of_a_launcher_least(
+    image_folder, tmp_path, train, signalled, monkeypatch
+):
+    signalled({1: signal.SIGINT})
+    original = Supervisor.batch_done
+
+    def batch_done(self):
+        original(self)
+        if self._batches == 1:
+            self._wish = max(self._wish, _LAUNCHER_GONE)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Supervisor, "batch_done", batch_done)
+    with pytest.raises(TrainingStopped):
+        train(tiny_arguments(image_folder, tmp_path / "run", **SETTINGS))
+    assert status_of(tmp_path / "run")["reason"] == "SIGINT"
+
+
+def test_ctrl_c_under_accelerate_launch_is_said_to_be_that(image_folder, tmp_path):
+    """A terminal tells all processes of its group, and the launcher ends at once."""
+    run = tmp_path / "run"
+    process = start(tiny_arguments(image_folder, run, **LONG), LAUNCHERS["accelerate"])
+    wait_until(lambda: is_training(run))
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    wait_until(lambda: not left_over(run), 60)
+    assert output.splitlines()[-1].startswith("stopped (SIGINT)")
+    assert (status_of(run)["status"], status_of(run)["reason"]) == ("stopped", "SIGINT")
+
+
+def test_status_of_the_living_and_the_dead(image_folder, tmp_path, capsys, train):
+    run = tmp_path / "run"
+    process = start(tiny_arguments(image_folder, run, **LONG))
+    wait_until(lambda: is_training(run))
+    main(["status", str(run)])
+    assert f"{run}: running, epoch " in capsys.readouterr().out
+    process.kill()
+    process.communicate()
+    assert status_of(run)["status"] == "running"
+    main(["status", str(run)])
+    out = capsys.readouterr().out
+    assert f"{run}: killed, epoch " in out
+    assert f"process {process.pid} on {os.uname().nodename} is not there any more: go on by the same command" in out
+    main(["status", str(run), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["folder"], told["status"], told["pid"]) == (str(run), "killed", process.pid)
+    settings = {**LONG, "num_train_epochs": 1, "checkpoint_every_epochs": 1, "allow_recipe_change": True}
+    train(tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto"))
+    out = capsys.readouterr().out
+    assert f"process {process.pid} on {os.uname().nodename} trained here, and is not there any more" in out
+    main(["status", str(run)])
+    assert f"{run}: finished, epoch 1 of 1 done, 6 steps" in capsys.readouterr().out
+
+
+def test_on_a_full_disk_the_last_word_is_still_written(image_folder, tmp_path, train, monkeypatch):
+    run = tmp_path / "run"
+    reserve = RunFolder(Recipe(output_dir=str(run))).reserve
+    sizes = []
+
+    @contextmanager
+    def full(target):
+        if reserve.exists():
+            sizes.append(reserve.stat().st_size)
+            raise OSError(28, "No space left on device")
+        with replaced_file(target) as unfinished:
+            yield unfinished
+
+    monkeypatch.setattr("modeling_resnet50.training.supervision.replaced_file", full)
+    train(tiny_arguments(image_folder, run, num_train_epochs=1, warmup_epochs=0))
+    assert sizes == [65536]
+    assert status_of(run)["status"] == "finished"
+    assert not reserve.exists()
 
 
 def test_status_tells_how_a_run_ended(image_folder, tmp_path, train):

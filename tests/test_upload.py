@@ -121,6 +121,23 @@ def test_killed_while_queueing_all_of_it_waits_or_nothing(tmp_path, model):
     assert len(queued) == 1
 
 
+@pytest.mark.parametrize("content", [b"", b'{"half": ', b"\x00" * 99, b"\xff"], ids=repr)
+def test_what_a_power_failure_has_spoilt_stops_no_upload(content, tmp_path, model):
+    enqueue(tmp_path, ITEM, files_of(model))
+    (tmp_path / "state.json").write_bytes(content)
+    (tmp_path / "published.jsonl").write_bytes(b'{"message": "whole"}\n' + content)
+    assert state_of(tmp_path) == {"waiting": [], "trouble": None, "refused": False}
+    assert read_records(tmp_path) == [{"message": "whole"}]
+
+
+def test_a_queued_item_is_on_the_disk_before_it_has_its_name(tmp_path, model, monkeypatch):
+    calls, fsync, rename = [], os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+    monkeypatch.setattr(os, "rename", lambda *names: (calls.append("rename"), rename(*names)))
+    enqueue(tmp_path, ITEM, files_of(model))
+    assert [os.path.basename(call) for call in calls] == ["item.json", "rename"]
+
+
 def test_what_differs_is_told_by_the_hubs_own_checksums(tmp_path, model):
     """git's id of a small file is that of `git hash-object`."""
     expected = subprocess.run(["git", "hash-object", model / "config.json"], capture_output=True, text=True)

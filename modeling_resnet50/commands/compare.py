@@ -8,13 +8,13 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
 from ..errors import UserError
 from ..files import replaced_file
 from ..recipe import Recipe
+from ..terminal import in_table, say
 from ..training.curves import Course, draw_comparison
 from ..training.run_folder import open_run
 
@@ -26,7 +26,7 @@ class RunSummary:
 
     Attributes:
         name: of its folder, or its path where several have the same name.
-        status: by `status.json`.
+        status: as `RunFolder.stands` has it.
         history: rows of metrics.jsonl; there is one at least.
         best_epoch, prefix: of the best weights, by `metric_for_best_model`, as `Recipe.best_of` gives them.
         devices: of its last start: "8 × NVIDIA H100 80GB HBM3".
@@ -74,8 +74,7 @@ def summarize(folders: list[Path]) -> list[RunSummary]:
             name = str(folder)
         devices = run.sessions()[-1]["devices"] if run.sessions() else {}
         told = " + ".join(f"{count} × {device}" for device, count in devices.items())
-        status = run.status().get("status", "unknown")
-        summaries.append(RunSummary(name, folder, recipe, status, history, best_epoch, prefix, told))
+        summaries.append(RunSummary(name, folder, recipe, run.stands(), history, best_epoch, prefix, told))
     return summaries
 
 
@@ -97,21 +96,22 @@ def run(options: argparse.Namespace) -> None:
     differing = differences([each.recipe for each in summaries])
     if options.json:
         for place, each in enumerate(summaries):
-            print(json.dumps({
+            say(json.dumps({
                 "name": each.name, "folder": str(each.folder), "status": each.status, "devices": each.devices,
                 **each.results, "differences": {name: values[place] for name, values in differing.items()},
             }))  # fmt: skip
     else:
         _show(summaries, differing)
-        print(f"\ncurves: {picture}")
+        say()
+        say(f"curves: {picture}")
 
 
 def _show(summaries: list[RunSummary], differing: dict[str, list[Any]]) -> None:
     results = [each.results for each in summaries]
     highest = max(result["val_top1"] or 0.0 for result in results)
-    table = Table(Column(""), *(Column(escape(each.name), justify="right") for each in summaries), box=None)
+    table = Table(Column(""), *(Column(in_table(each.name), justify="right") for each in summaries), box=None)
     for name, values in differing.items():
-        table.add_row(name, *(escape(_text(value)) for value in values))
+        table.add_row(name, *(in_table(_text(value)) for value in values))
     if not differing:
         table.add_row("recipe", *("the same" for _ in summaries))
     table.add_section()
@@ -122,10 +122,10 @@ def _show(summaries: list[RunSummary], differing: dict[str, list[Any]]) -> None:
         "its epoch", *(f"{each['best_epoch']}{' (average)' if each['averaged'] else ''}" for each in results)
     )
     table.add_row("epochs", *(f"{len(each.history)} of {each.recipe.num_train_epochs}" for each in summaries))
-    table.add_row("status", *(each.status for each in summaries))
+    table.add_row("status", *(in_table(each.status) for each in summaries))
     table.add_row("hours", *(f"{each['hours']:.2f}" for each in results))
     table.add_row("images/s", *(f"{each['images_per_second']:,.0f}" for each in results))
-    table.add_row("devices", *(escape(each.devices) for each in summaries))
+    table.add_row("devices", *(in_table(each.devices) for each in summaries))
     Console(highlight=False).print(table)
 
 

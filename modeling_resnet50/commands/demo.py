@@ -11,6 +11,7 @@ from ..evaluation.grad_cam import grad_cam, overlay
 from ..hub.classifiers import open_classifier
 from ..hub.spaces.examples import folder_examples, own_examples, save_examples
 from ..modeling_resnet50 import ResNet50ForImageClassification
+from ..terminal import say
 from .spaces import model_of
 
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
             app.launch(page, **where, quiet=True, prevent_thread_lock=True)
         except OSError as error:
             raise UserError(f"cannot listen on {options.host}: {error}") from error
-        print(f"{page.share_url or page.local_url} asks {' and '.join(names)}; Ctrl-C ends it", flush=True)
+        say(f"{page.share_url or page.local_url} asks {' and '.join(names)}; Ctrl-C ends it")
         page.block_thread()
 
 

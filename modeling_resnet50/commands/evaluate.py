@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -30,6 +29,7 @@ from ..evaluation.statistics import compare, summarize
 from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_classes, score_parts
 from ..hub.classifiers import Classifier, open_classifier
 from ..hub.eval_results import protocol_in_words, write_eval_results
+from ..terminal import in_table, say
 from .evaluation_data import (
     class_map_of,
     load_split,
@@ -161,7 +161,7 @@ def _predict(
     shown = accelerator.is_main_process and sys.stderr.isatty()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
-        task = bar.add_task(escape(name), total=len(dataset))
+        task = bar.add_task(in_table(name), total=len(dataset))
         # The other processes are about as far.
         return predict(
             model,
@@ -208,7 +208,7 @@ def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
             write_eval_results(folder, Path(name).name, results["dataset"], result)
     if options.json:
         for name, result in results["models"].items():
-            print(to_json(_flat(name, result)))
+            say(to_json(_flat(name, result)))
         return
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     if results["dataset"] is not None and len(options.models) == 1:
@@ -219,7 +219,7 @@ def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
     if options.suite is not None:
         _show_suites(console, results)
     if options.output is not None:
-        console.print(f"wrote {escape(str(options.output))}")
+        console.print(f"wrote {in_table(str(options.output))}")
 
 
 def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
         f"{result['temperature']:.3f}, and a loss of {result['loss_at_temperature']:.4f}"
     )
     for name, values in result["metrics"].items():
-        console.print(f"{escape(name)}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
+        console.print(f"{in_table(name)}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
     console.print(f"{result['images_per_second']:,.1f} images/s\n")
 
     worst = sorted(result["classes"], key=lambda row: row["top1"])[:_SHOWN]
@@ -255,13 +255,13 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
     table.add_column("top-1", justify="right")
     table.add_column("images", justify="right")
     for row in worst:
-        table.add_row(escape(row["name"]), f"{row['top1']:.1%}", f"{row['images']:,}")
+        table.add_row(in_table(row["name"]), f"{row['top1']:.1%}", f"{row['images']:,}")
     console.print(table)
     if result["confusions"]:
         table = Table("most often mistaken", "for", box=None, pad_edge=False)
         table.add_column("images", justify="right")
         for row in result["confusions"][:_SHOWN]:
-            table.add_row(escape(row["name"]), escape(row["predicted_name"]), f"{row['images']:,}")
+            table.add_row(in_table(row["name"]), in_table(row["predicted_name"]), f"{row['images']:,}")
         console.print()
         console.print(table)
 
@@ -272,7 +272,7 @@ def _show_several(console: Console, results: dict[str, Any]) -> None:
         table.add_column(name, justify="left" if name == "protocol" else "right", no_wrap=name != "protocol")
     for name, result in results["models"].items():
         table.add_row(
-            escape(name),
+            in_table(name),
             f"{result['top1']['value']:.2%} ({_percents(result['top1'], 1, '–')})",
             f"{result['top5']['value']:.2%} ({_percents(result['top5'], 1, '–')})",
             f"{result['loss']['value']:.4f}",
@@ -286,7 +286,7 @@ def _show_several(console: Console, results: dict[str, Any]) -> None:
         difference = row["top1_difference"]
         value, low, high = (f"{100 * difference[name]:+.2f}" for name in ("value", "low", "high"))
         console.print(
-            f"{escape(row['second'])} − {escape(row['first'])}: {value} points of top-1 ({low} to {high}); "
+            f"{in_table(row['second'])} − {in_table(row['first'])}: {value} points of top-1 ({low} to {high}); "
             f"right alone on {row['only_second']:,} images, wrong alone on {row['only_first']:,} "
             f"(McNemar p = {row['p_value']:.2g})"
         )
@@ -296,14 +296,14 @@ def _show_suites(console: Console, results: dict[str, Any]) -> None:
     """A row for each test set, or part of one, and a column for each model."""
     table = Table("test set", box=None, pad_edge=False)
     for name in results["models"]:
-        table.add_column(escape(name), justify="right")
+        table.add_column(in_table(name), justify="right")
     lines = {name: dict(_suite_lines(result["suites"])) for name, result in results["models"].items()}
     for title in next(iter(lines.values())):
-        table.add_row(escape(title), *(model_lines[title] for model_lines in lines.values()))
+        table.add_row(in_table(title), *(model_lines[title] for model_lines in lines.values()))
     console.print()
     console.print(table)
     for sentence in results["suites_absent"].values():
-        console.print(f"not there, or not whole: {escape(sentence)}", soft_wrap=True)
+        console.print(f"not there, or not whole: {in_table(sentence)}", soft_wrap=True)
 
 
 def _suite_lines(suites: dict[str, Any]) -> Iterator[tuple[str, str]]:

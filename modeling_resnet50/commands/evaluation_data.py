@@ -14,6 +14,7 @@ from ..data.streaming import StreamedImageBatches, StreamedSplit, open_streamed_
 from ..data.transforms import evaluation_resize_size, evaluation_transform
 from ..errors import UserError
 from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS
+from ..terminal import say
 
 
 def load_split(options: argparse.Namespace, split: str | None) -> datasets.Dataset:
@@ -66,7 +67,7 @@ def class_map_of(label_names: list[str], data_names: list[str]) -> tuple[torch.T
             f"the data has {len(data_names)} classes ({data_names[0]}, …), the model {len(label_names)} "
             f"({label_names[0]}, …)"
         )
-    print("note: the data's class names are not the model's; classes are matched by position", file=sys.stderr)
+    say("note: the data's class names are not the model's; classes are matched by position", file=sys.stderr)
     return torch.arange(len(data_names)), data_names
 
 

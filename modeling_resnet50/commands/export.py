@@ -16,6 +16,7 @@ from ..hub.fold import fold_batch_norm
 from ..hub.model_folder import load_model, save_model_and_processor
 from ..hub.onnx import add_metadata, evaluate_onnx, export_onnx, quantize_onnx
 from ..modeling_resnet50 import ResNet50ForImageClassification
+from ..terminal import say
 from .evaluation_data import class_map_of, load_split, make_loader
 
 
@@ -56,9 +57,9 @@ def run(options: argparse.Namespace) -> None:
 
 def _say(options: argparse.Namespace, int8: dict[str, Any] | None = None) -> None:
     if options.json:
-        print(to_json({"out": str(options.out), "format": options.format, **({"int8": int8} if int8 else {})}))
+        say(to_json({"out": str(options.out), "format": options.format, **({"int8": int8} if int8 else {})}))
     else:
-        print(f"wrote {options.out}")
+        say(f"wrote {options.out}")
 
 
 def _export_onnx(model, processor, folder: Path, options: argparse.Namespace) -> dict[str, Any] | None:
@@ -91,5 +92,5 @@ def _export_onnx(model, processor, folder: Path, options: argparse.Namespace) ->
     )
     add_metadata(quantized, {"quantization": report})
     if not options.json:
-        print(report)
+        say(report)
     return {"top1": after, "top1_float32": before, "images": len(validation), "calibrated_on": len(chosen)}

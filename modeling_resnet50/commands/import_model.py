@@ -6,6 +6,7 @@ from ..evaluation.results import to_json
 from ..files import replaced_folder, require_free
 from ..hub.importing import import_model
 from ..hub.model_folder import save_model_and_processor
+from ..terminal import say
 
 
 def run(options: argparse.Namespace) -> None:
@@ -21,8 +22,8 @@ def run(options: argparse.Namespace) -> None:
         save_model_and_processor(folder, imported.model, imported.processor)
     parameters = imported.model.num_parameters()
     if options.json:
-        print(to_json({"out": str(options.out), "parameters": parameters, "notes": imported.notes}))
+        say(to_json({"out": str(options.out), "parameters": parameters, "notes": imported.notes}))
         return
     for note in imported.notes:
-        print(note)
-    print(f"wrote {options.out}: {parameters:,} parameters")
+        say(note)
+    say(f"wrote {options.out}: {parameters:,} parameters")

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -37,6 +36,7 @@ from ..evaluation.results import to_json
 from ..hub.classifiers import Classifier, open_classifier
 from ..recipe import Recipe
 from ..recipe_file import parse_recipe
+from ..terminal import in_table, say
 from .evaluation_data import class_map_of, protocol, set_protocol
 
 
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
         folder, name, stages, explanation, first_filters(classifier.model), shown, title, explained
     )
     if options.json:
-        print(_as_json(options, classifier, stages, files))
+        say(_as_json(options, classifier, stages, files))
     else:
         _show(stages, explanation, files)
 
@@ -172,7 +172,7 @@ def _true_classes(classifier: Classifier, data: TrainingData) -> list[int | None
     try:
         return class_map_of(classifier.label_names, data.label_names)[0].tolist()
     except UserError as error:
-        print(f"note: {error}: where the model looks is shown without the truth", file=sys.stderr)
+        say(f"note: {error}: where the model looks is shown without the truth", file=sys.stderr)
         return [None] * len(data.label_names)
 
 
@@ -208,7 +208,7 @@ def _show(stages: list[Stage], explanation: str, files: list[Path]) -> None:
         table.add_column(title, justify="right" if title != titles[0] or not title else "left", no_wrap=True)
     table.columns[0].justify = "left"
     for row in rows:
-        table.add_row(*map(escape, row), style="bold" if row is rows[-1] else None)
+        table.add_row(*map(in_table, row), style="bold" if row is rows[-1] else None)
     console.print(table)
     console.print(f"\n{explanation}", style="dim")
-    console.print(f"\nwrote {', '.join(escape(str(file)) for file in files)}")
+    console.print(f"\nwrote {', '.join(in_table(str(file)) for file in files)}")

@@ -25,6 +25,7 @@ from ..plan import (
 )
 from ..recipe_file import parse_recipe
 from ..scaling import Cluster
+from ..terminal import in_table, printable, say
 from .plan_nodes import draw_scaling, show_scaling
 
 
@@ -67,10 +68,11 @@ def run(options: argparse.Namespace) -> None:
         with replaced_file(picture) as unfinished:
             draw(plan, name, unfinished)
         if options.json:
-            print(to_json({**as_numbers(plan, options.images_per_second), "picture": str(picture)}))
+            say(to_json({**as_numbers(plan, options.images_per_second), "picture": str(picture)}))
             return
         show(plan, options.images_per_second)
-    print(f"\ncurves: {picture}")
+    say()
+    say(f"curves: {picture}")
 
 
 def as_numbers(plan: Plan, images_per_second: float | None = None) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         ),
     }
     for title, text in rows.items():
-        console.print(f"{title:<15}{text}")
+        console.print(f"{title:<15}{in_table(text)}")
     shown = ", ".join(f"{device} {rate:,.0f}" for device, rate in rates.items())
     share = f"{SCALING:.0%} of that on each of several"
     if images_per_second is None:
@@ -134,7 +136,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
     found = complaints(plan)
     console.print()
     for complaint in found:
-        console.print(f"! {complaint}", markup=False)
+        console.print(f"! {printable(complaint)}", markup=False)
     if not found:
         console.print("Nothing looks wrong.")
 

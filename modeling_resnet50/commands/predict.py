@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..evaluation.predictions import ranked
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
+from ..terminal import say
 from .evaluation_data import protocol, set_protocol
 
 
@@ -45,8 +46,8 @@ def run(options: argparse.Namespace) -> None:
                 any_unreadable = True
                 reason = getattr(error, "strerror", None) or str(error)  # an OSError repeats the path
                 if options.json:
-                    print(to_json({"image": path, "error": reason}))
-                print(f"unreadable image: {path}: {reason}", file=sys.stderr)
+                    say(to_json({"image": path, "error": reason}))
+                say(f"unreadable image: {path}: {reason}", file=sys.stderr)
         if not pictures:
             continue
         pixel_values = normalize(torch.stack(pictures).to(device), mean, std)
@@ -81,8 +82,8 @@ def _paths(argument: str) -> list[str]:
 
 def _show(path: str, answers: list[tuple[str, float]], as_json: bool) -> None:
     if as_json:
-        print(to_json({"image": path, "predictions": [{"label": name, "score": score} for name, score in answers]}))
+        say(to_json({"image": path, "predictions": [{"label": name, "score": score} for name, score in answers]}))
         return
-    print(path)
+    say(path)
     for name, score in answers:
-        print(f"  {score:7.2%}  {name}")
+        say(f"  {score:7.2%}  {name}")

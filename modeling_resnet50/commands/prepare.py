@@ -21,6 +21,7 @@ from ..prepare.pack import pack, packed_files
 from ..prepare.steps import Steps, require_space
 from ..prepare.tiny_imagenet import extract_tiny_imagenet
 from ..prepare.torrent import TorrentProgress, TorrentSettings, download_torrent, identify
+from ..terminal import say
 
 
 def run(options: argparse.Namespace) -> None:
@@ -74,7 +75,7 @@ def _check_alone(options: argparse.Namespace) -> None:
         counts = {table.name: len(table.labels) for table in result.tables}
         names = result.tables[0].class_names
         found = {"images": counts, "classes": len(names), "problems": result.problems, "notes": result.notes}
-        print(to_json({"source": str(options.source), **found, "report": str(report)}))
+        say(to_json({"source": str(options.source), **found, "report": str(report)}))
     if result.problems:
         sys.exit(ExitCode.FAILED)
 
@@ -93,7 +94,7 @@ def _push(options: argparse.Namespace) -> None:
         raise UserError(f"cannot push to {item.repo_id}: {result['refused']}")
     if "failure" in result:
         raise UserError(f"cannot push to {item.repo_id} ({result['failure']}); the same command goes on from here")
-    print(f"pushed: {result['url']}")
+    say(f"pushed: {result['url']}")
 
 
 def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps) -> None:

@@ -31,6 +31,7 @@ from ..hub.upload import (
     state_of,
 )
 from ..recipe import Recipe
+from ..terminal import say
 from ..training.run_folder import RunFolder, is_run, open_run
 from .spaces import write_space
 
@@ -76,7 +77,7 @@ def _deliver(
 def _renamed(run: RunFolder, recipe: Recipe, folder: Path) -> Path:
     """The run's best model, with a card for the repository that the recipe names."""
     shutil.copytree(run.best, folder)
-    _, epoch, prefix = recipe.best_of(run.history())
+    _, epoch, prefix = run.best_model(recipe)
     renew_card(folder, load_model(str(run.best))[0], recipe, run.history(), run.sessions(), epoch, prefix)
     return folder
 
@@ -91,14 +92,14 @@ def _send(folder: Path, seconds: float, as_json: bool) -> None:
         raise UserError(f"{folder} is being published by another process: wait for it, or stop it") from error
     for record in read_records(folder)[known:]:
         if as_json:
-            print(to_json(record))
+            say(to_json(record))
             continue
         changes = f"{record['changes']} files changed" if record["changes"] else "was there already"
-        print(f"{record['message']} → {record['url']} ({changes})")
+        say(f"{record['message']} → {record['url']} ({changes})")
     if code == EXIT_REFUSED:
         raise UserError(state_of(folder)["trouble"])
     if code:
-        print(f"not yet published: {state_of(folder)['trouble']}", file=sys.stderr)
+        say(f"not yet published: {state_of(folder)['trouble']}", file=sys.stderr)
         sys.exit(ExitCode.NOT_PUBLISHED)
 
 
@@ -112,16 +113,16 @@ def _show(item: Item, files: dict[str, Path], ours: set[str], as_json: bool) -> 
     to_send = sum(files[name].stat().st_size for name in changes["added"] + changes["changed"])
     if as_json:
         about = {"repo_id": item.repo_id, "revision": item.revision, "exists": result["remote"] is not None}
-        print(to_json({**about, **changes, "bytes": to_send}))
+        say(to_json({**about, **changes, "bytes": to_send}))
         return
     new = " (would be made)" if result["remote"] is None else ""
-    print(f"{item.repo_id}, branch {item.revision}{new}")
+    say(f"{item.repo_id}, branch {item.revision}{new}")
     marks = {name: _MARKS[kind] for kind, names in changes.items() for name in names}
     for name in sorted(marks):
         size = f"{files[name].stat().st_size:>14,} bytes" if name in files else ""
-        print(f"  {marks[name]} {name:40} {size}")
+        say(f"  {marks[name]} {name:40} {size}")
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in changes.items())
-    print(f"{counts}; {to_send:,} bytes to send. Nothing was sent.")
+    say(f"{counts}; {to_send:,} bytes to send. Nothing was sent.")
 
 
 def _remote(item: Item) -> dict[str, str] | None:

@@ -13,6 +13,7 @@ from ..hub.spaces.examples import folder_examples, own_examples
 from ..hub.spaces.writing import write_gradio_space, write_static_space
 from ..hub.upload import Item
 from ..modeling_resnet50 import ResNet50ForImageClassification
+from ..terminal import say
 from ..training.run_folder import is_run, open_run
 
 
@@ -33,7 +34,7 @@ def write_space(options: argparse.Namespace, scratch: Path) -> tuple[Item, dict[
         with replaced_folder(target) as folder:
             _write(options, target.name, folder)
         how = "python app.py" if options.space else "python -m http.server"
-        print(f"wrote {place}: cd {place} && {how}")
+        say(f"wrote {place}: cd {place} && {how}")
         return None
     folder = scratch / "space"
     folder.mkdir()

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import simplejpeg
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
@@ -198,12 +198,21 @@ def _is_turned(data: bytes) -> bool:
     if _ORIENTED.search(header) is None:
         return False
     with _quiet():
-        return _orientation(Image.open(io.BytesIO(data), formats=_FORMATS)) != 1
+        return _orientation(_open(data)) != 1
+
+
+def _open(data: bytes) -> Image.Image:
+    """By PIL, whose own message names an object in memory."""
+    try:
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        what = f"not an image of a kind that is read here ({', '.join(_FORMATS)})" if data else "the file is empty"
+        raise UnidentifiedImageError(what) from error
 
 
 def _decode_by_pil(data: bytes) -> np.ndarray:
     with _quiet():
-        image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = _open(data)
         image.load()
         orientation = _orientation(image)
     if image.mode in ("I", "F"):

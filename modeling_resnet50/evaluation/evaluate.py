@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..data.loader import DeviceLoader
+from .metric_modules import in_memory
 from .metrics.cross_entropy.cross_entropy import CrossEntropy
 from .metrics.topk_accuracy.topk_accuracy import TopKAccuracy
 from .predictions import Predictions, ranked
@@ -68,9 +69,9 @@ def evaluate_model(
         _gather_ragged(torch.cat(parts), accelerator).cpu().numpy()
         for parts in (top_classes, labels, log_probabilities)
     )
-    accuracy = TopKAccuracy(keep_in_memory=True)
+    accuracy = in_memory(TopKAccuracy)
     accuracy.add_batch(predictions=all_top_classes, references=all_labels)
-    loss = CrossEntropy(keep_in_memory=True)
+    loss = in_memory(CrossEntropy)
     # 64 bits on the host: not every device has them.
     loss.add_batch(log_probabilities=all_log_probabilities.astype(np.float64), references=all_labels)
     results = {**accuracy.compute(), **loss.compute()}

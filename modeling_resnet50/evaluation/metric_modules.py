@@ -1,6 +1,9 @@
 """Further metrics by name: any module of `evaluate` that judges one class an image."""
 
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import evaluate
 from datasets import Value
@@ -11,6 +14,23 @@ from .statistics import log_probabilities, top_classes
 
 
 _OURS = Path(__file__).parent / "metrics"
+_Metric = TypeVar("_Metric", bound=evaluate.EvaluationModule)
+
+
+def in_memory(kind: type[_Metric]) -> _Metric:
+    """
+    A metric that writes nothing. `evaluate` makes its folder in the cache all the same: where that cannot be done, a
+    run must not end after its first epoch.
+    """
+    try:
+        return kind(keep_in_memory=True)
+    except OSError:
+        return kind(keep_in_memory=True, cache_dir=_another_cache().name)
+
+
+@lru_cache(maxsize=1)
+def _another_cache() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="metrics-")
 
 
 def load_metric(name: str) -> evaluate.EvaluationModule:

@@ -34,6 +34,7 @@ from typing import Any
 
 from .. import __version__
 from ..files import replaced_file
+from ..terminal import ACTS
 
 
 def versions() -> dict[str, str]:
@@ -50,7 +51,10 @@ def write_results(path: Path, results: dict[str, Any]) -> None:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """As strict JSON, which has no NaN."""
-    return json.dumps(_without_nan(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_without_nan(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    # Of what a terminal would act on, JSON itself escapes a part only.
+    lines = (ACTS.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n"))
+    return "\n".join(lines)
 
 
 def _without_nan(value: Any) -> Any:

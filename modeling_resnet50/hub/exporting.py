@@ -101,7 +101,7 @@ def _row_of(folder: Path, run: Path) -> tuple[dict[str, Any], str]:
     run_folder, recipe = open_run(run)
     rows = run_folder.history()
     if folder.name == "best":
-        _, epoch, prefix = recipe.best_of(rows)
+        _, epoch, prefix = run_folder.best_model(recipe)
         return next(row for row in rows if row["epoch"] == epoch), prefix
     if folder.name.startswith("final"):
         return rows[-1], "average_" if folder.name == "final_average" else ""

@@ -12,6 +12,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_co
 from timm.layers import BlurPool2d
 from torch import nn
 from transformers import AutoImageProcessor, BitImageProcessor, PreTrainedConfig, ResNetForImageClassification
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
 from ..data.class_names import imagenet_words
@@ -19,6 +20,7 @@ from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model, ResNet50PreTrainedModel
 from .model_folder import INTERPOLATIONS, image_processor, load_model, processor_of_sizes
+from .shapes import check_numbers, check_sizes, read_shapes
 from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet, is_transformers_resnet, read_weights
 
 
@@ -210,6 +212,9 @@ def open_timm(name: str, source: str) -> Any:
     Raises:
         UserError: timm cannot open it.
     """
+    folder = Path(name.removeprefix("local-dir:"))
+    if name.startswith("local-dir:") and (folder / SAFE_WEIGHTS_NAME).is_file():
+        check_numbers(_config(folder), read_shapes(folder / SAFE_WEIGHTS_NAME), source)
     try:
         return timm.create_model(name, pretrained=True).eval()
     except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
@@ -284,6 +289,7 @@ def timm_label_names(model: nn.Module) -> list[str] | None:
 
 def _from_transformers(source: str) -> Source:
     try:
+        check_sizes(source)
         opened: Any = ResNetForImageClassification.from_pretrained(source, output_loading_info=True)
         model, loading = opened
         original = AutoImageProcessor.from_pretrained(source)

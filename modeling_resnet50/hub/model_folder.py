@@ -17,6 +17,7 @@ from ..files import replaced_folder
 from ..recipe import Recipe
 from ..training.curves import draw_training_curves
 from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, eval_results, model_card
+from .shapes import check_sizes
 
 
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # by PIL's numbers, which transformers uses
@@ -160,6 +161,7 @@ def load_model(name_or_path: str, trust_remote_code: bool = False) -> tuple[PreT
             (transformers itself would go on, with random numbers in their place).
     """
     try:
+        check_sizes(name_or_path)
         model, loading = AutoModelForImageClassification.from_pretrained(
             name_or_path, trust_remote_code=trust_remote_code, output_loading_info=True
         )
@@ -168,5 +170,7 @@ def load_model(name_or_path: str, trust_remote_code: bool = False) -> tuple[PreT
             raise UserError(f"its weights lack {len(missing)} tensors, first {missing[0]}")
         processor = AutoImageProcessor.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, StrictDataclassError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"cannot load the model {name_or_path}: {' '.join(str(error).split())}") from error
     return model, processor

@@ -22,6 +22,7 @@ from transformers import BitImageProcessor, ResNetConfig
 from .. import __version__
 from ..errors import UserError
 from ..evaluation import TopKAccuracy
+from ..evaluation.metric_modules import in_memory
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .fold import fold_batch_norm
 from .model_folder import INTERPOLATIONS, processor_of_sizes
@@ -140,7 +141,7 @@ def evaluate_onnx(path: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]]) 
         `{"top1": share, "top5": share}`.
     """
     session = _session(path)
-    accuracy = TopKAccuracy(keep_in_memory=True)
+    accuracy = in_memory(TopKAccuracy)
     for pixel_values, labels in batches:
         (logits,) = session.run(["logits"], {"pixel_values": pixel_values})
         accuracy.add_batch(predictions=np.argsort(-logits, axis=1, kind="stable")[:, :5], references=labels)

@@ -16,6 +16,7 @@ from huggingface_hub import HfApi, snapshot_download
 from ..errors import UserError
 from ..files import put_in_place
 from ..recipe import Recipe
+from ..training.checkpoint import WRITE_ERRORS
 from ..training.manifest import damage
 from ..training.run_folder import RunFolder, checkpoint_position
 from . import upload
@@ -114,8 +115,13 @@ class Publisher:
         if self.pushes and self.recipe.hub_strategy == "all_checkpoints":
             folder = self.run.hub / ".model"
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            save(folder)
+            try:
+                folder.mkdir(parents=True)
+                save(folder)
+            except WRITE_ERRORS as error:  # a full disk must not end the run
+                shutil.rmtree(folder, ignore_errors=True)
+                self.report(f"Epoch {epoch}: could not be queued for the Hub ({error})")
+                return
             self._put(self._item(f"Epoch {epoch}", revision=f"epoch-{epoch:04d}"), model_files(folder))
             shutil.rmtree(folder)
 
@@ -125,7 +131,9 @@ class Publisher:
             files = {f"checkpoints/{checkpoint.name}/{name}": path for name, path in files_of(checkpoint).items()}
             if self.run.best.exists():
                 files |= {f"best/{name}": path for name, path in files_of(self.run.best).items()}
-            self._put(Item(self.backup_id, "main", f"Backup of {checkpoint.name}", private=True), files)
+            record = self.run.contents_file  # by which a machine that resumes knows what best/ is
+            growing = {record.name: record} if record.exists() else {}
+            self._put(Item(self.backup_id, "main", f"Backup of {checkpoint.name}", private=True), files, growing)
 
     def final_is_there(self) -> None:
         """To be called when training is done."""
@@ -156,9 +164,12 @@ class Publisher:
         return Item(self.repo_id, revision, message, tag, self.recipe.hub_private_repo)
 
     def _put(self, item: Item, files: dict[str, Path], growing: dict[str, Path] = {}) -> None:  # noqa: B006
-        with self._lock:
-            enqueue(self.run.hub, item, files, growing)
-            self._notify()
+        try:
+            with self._lock:
+                enqueue(self.run.hub, item, files, growing)
+                self._notify()
+        except OSError as error:  # a full disk must not end the run
+            self.report(f"{item.message}: could not be queued for the Hub ({error})")
 
     # The process
 
@@ -254,7 +265,8 @@ def _fetch(repo_id: str, run: RunFolder, token: str | None) -> dict[str, str]:
     if place.exists() and damage(place) is None:
         return {}
     fetched = run.path / ".backup"
-    snapshot_download(repo_id, local_dir=fetched, allow_patterns=[f"checkpoints/{newest}/*", "best/*"], token=token)
+    patterns = [f"checkpoints/{newest}/*", "best/*", run.contents_file.name]
+    snapshot_download(repo_id, local_dir=fetched, allow_patterns=patterns, token=token)
     problem = damage(fetched / "checkpoints" / newest)
     if problem is not None:
         return {"failure": f"{newest} of {repo_id} is damaged: {problem}"}
@@ -262,5 +274,7 @@ def _fetch(repo_id: str, run: RunFolder, token: str | None) -> dict[str, str]:
     put_in_place(fetched / "checkpoints" / newest, place)
     if (fetched / "best").exists() and not run.best.exists():
         put_in_place(fetched / "best", run.best)
+        if (fetched / run.contents_file.name).exists():
+            os.replace(fetched / run.contents_file.name, run.contents_file)
     shutil.rmtree(fetched)
     return {}

@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -106,7 +107,10 @@ def enqueue(folder: Path, item: Item, files: dict[str, Path], growing: dict[str,
         target.parent.mkdir(parents=True, exist_ok=True)
         if name in growing or not _link(source, target):
             shutil.copyfile(source, target)
-    (unfinished / "item.json").write_text(json.dumps(asdict(item)) + "\n")
+    with (unfinished / "item.json").open("w") as file:
+        file.write(json.dumps(asdict(item)) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # before the name: else a power failure may leave it empty, in the queue for ever
     unfinished.rename(queue / f"{number:06d}")
 
 
@@ -271,14 +275,19 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 def state_of(folder: Path) -> dict[str, Any]:
     """What the uploader last said: what is `waiting`, the `trouble`, and whether it was `refused`."""
-    path = folder / "state.json"
-    return json.loads(path.read_text()) if path.exists() else {"waiting": [], "trouble": None, "refused": False}
+    try:
+        return json.loads((folder / "state.json").read_text())
+    except (FileNotFoundError, ValueError):  # nothing said yet, or spoilt by a power failure: it is said again
+        return {"waiting": [], "trouble": None, "refused": False}
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """What has been sent, the oldest first: the fields of each `Item`, the results of `send`, and the `files`."""
-    record = folder / "published.jsonl"
-    return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+    record, records = folder / "published.jsonl", []
+    for line in record.read_text(errors="replace").splitlines() if record.exists() else []:
+        with suppress(ValueError):  # cut off by a power failure: what that sent counts as others' then, and stays
+            records.append(json.loads(line))
+    return records
 
 
 def published(folder: Path, repo_id: str) -> set[str]:

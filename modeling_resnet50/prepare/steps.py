@@ -23,6 +23,7 @@ from rich.progress import (
 
 from ..errors import UserError
 from ..files import replaced_file
+from ..terminal import printable
 
 
 OnProgress = Callable[..., None]
@@ -39,7 +40,7 @@ class Steps:
 
     def say(self, step: str, text: str) -> None:
         """`fetch    ILSVRC2012_img_val.tar: there already`"""
-        self.console.print(f"{step:<8} {text}")
+        self.console.print(f"{step:<8} {printable(text)}")
 
     @contextmanager
     def bar(self, step: str, text: str, unit: str = "bytes") -> Iterator[OnProgress]:
@@ -57,7 +58,7 @@ class Steps:
             TextColumn("{task.fields[remark]}", markup=False),
         ]
         with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(f"{step:<8} {text}", total=None, remark="")
+            task = progress.add_task(f"{step:<8} {printable(text)}", total=None, remark="")
             yield lambda done, total, remark="": progress.update(task, completed=done, total=total, remark=remark)
 
     def _lines(self, step: str, text: str, unit: str) -> OnProgress:
@@ -100,7 +101,10 @@ class Verified:
             unfinished.write_text(json.dumps({**self._read(), archive.name: self._stamp(archive)}, indent=1) + "\n")
 
     def _read(self) -> dict[str, list[int]]:
-        return json.loads(self._path.read_text()) if self._path.is_file() else {}
+        try:
+            return json.loads(self._path.read_text())
+        except (FileNotFoundError, ValueError):  # spoilt by a power failure, perhaps: then it is done again
+            return {}
 
     @staticmethod
     def _stamp(archive: Path) -> list[int]:

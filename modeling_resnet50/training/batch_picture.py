@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from ..terminal import printable
+
 
 MOST_IMAGES = 32
 _COLUMNS = 8
@@ -39,7 +41,7 @@ def picture_of(
         left, top = 4 + column * (width + 4), 4 + row * (height + _CAPTION + 4)
         image = Image.fromarray(values).resize((width, height), Image.Resampling.NEAREST)
         grid.paste(image, (left, top))
-        caption = _caption(target, label_names)
+        caption = printable(_caption(target, label_names))
         while len(caption) > 1 and draw.textlength(caption, font) > width:
             caption = caption[:-2] + "…"
         draw.text((left, top + height + 1), caption, "black", font)

@@ -39,7 +39,7 @@ from .run_folder import RunFolder
 
 RETRY_AFTER = 60  # seconds after a failed write
 _OF_THE_MACHINE = ("fused", "foreach", "capturable", "differentiable")  # settings of an optimizer, not of the run
-_WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)  # torch.save and safetensors have their own for a full disk
+WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)  # torch.save and safetensors have their own for a full disk
 
 
 @dataclass
@@ -256,8 +256,7 @@ class CheckpointWriter:
         progress = contents["state"]["progress"]
         batches = progress["images"] // self.recipe.total_train_batch_size
         name = f"epoch-{progress['epoch']:04d}" + (f"-batch-{batches:06d}" if batches else "")
-        metrics = self.run.metrics_file.read_text() if self.run.metrics_file.exists() else ""
-        self._writing = self._thread.submit(self._write, self.run.checkpoints / name, contents, metrics)
+        self._writing = self._thread.submit(self._write, self.run.checkpoints / name, contents, self.run.metrics())
 
     def wait(self) -> bool:
         """Until the last one stands. Returns whether it does."""
@@ -316,9 +315,10 @@ class CheckpointWriter:
             seal(unfinished, **{name: progress[name] for name in ("epoch", "images", "step")})
             put_in_place(unfinished, target)
             sync(target.parent)
+            self.run.checkpoint_stands(target)
             self.on_written(target)
             self.run.forget_old(self.recipe)
-        except _WRITE_ERRORS as error:
+        except WRITE_ERRORS as error:
             shutil.rmtree(unfinished, ignore_errors=True)
             reason = " ".join(str(error).split())
             self.report(

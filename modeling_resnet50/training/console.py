@@ -14,6 +14,7 @@ from rich.text import Text
 from transformers import PreTrainedModel
 
 from ..recipe import Recipe
+from ..terminal import printable
 from .metrics import TrainMetrics
 from .run_folder import RunFolder
 
@@ -56,8 +57,10 @@ class TrainingConsole:
         self._trained_until: float | None = None
         self._seconds_beside = 0.0  # of the last epoch: validation, saving
 
-    def print(self, text: str = "") -> None:
-        self.console.print(text, markup=False)
+    def print(self, *lines: str) -> None:
+        """Print lines; none: an empty one."""
+        for line in lines or [""]:
+            self.console.print(printable(line), markup=False)
 
     def start(
         self, recipe: Recipe, run: RunFolder, environment: dict[str, Any], model: PreTrainedModel, steps_per_epoch: int
@@ -104,29 +107,32 @@ class TrainingConsole:
     def finish(self, recipe: Recipe, run: RunFolder) -> None:
         """How it ended, and what can be done with it."""
         history = run.history()
-        score, epoch, prefix = recipe.best_of(history)
+        score, epoch, prefix = run.best_model(recipe)
         averaged = ", averaged weights" if prefix else ""
+        best = f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {epoch}{averaged}: {run.best}"
+        model = run.best if epoch else run.final
         publish = f"resnet50 publish {run.path}" + ("" if recipe.hub_model_id else " --to user/name")
         self.print()
         self._lines(
             {
                 "finished": f"{len(history)} epochs, {history[-1]['step']:,} steps, {_duration(run.seconds())}",
-                "best": f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {epoch}{averaged}: {run.best}",
+                **({"best": best} if epoch else {}),
                 "curves": str(run.training_curves),
-                "evaluate": f"resnet50 evaluate {run.best} --dataset {recipe.dataset_name}",
+                "evaluate": f"resnet50 evaluate {model} --dataset {recipe.dataset_name}",
                 "publish": publish + (" sends what is not there yet" if recipe.push_to_hub else ""),
                 "load": "",
             }
         )
         self.print(
-            "\nimport modeling_resnet50\n"
-            "from transformers import AutoModelForImageClassification\n"
-            f'model = AutoModelForImageClassification.from_pretrained("{run.best}")'
+            "",
+            "import modeling_resnet50",
+            "from transformers import AutoModelForImageClassification",
+            f'model = AutoModelForImageClassification.from_pretrained("{model}")',
         )
 
     def _lines(self, lines: dict[str, str]) -> None:
         for title, text in lines.items():
-            self.console.print(Text.assemble((f"{title:<12}", "bold cyan"), text))
+            self.console.print(Text.assemble((f"{title:<12}", "bold cyan"), printable(text)))
 
     @contextmanager
     def epoch(self, epoch: int, num_batches: int, done: int = 0) -> Iterator[None]:

@@ -20,7 +20,7 @@ def seal(folder: Path, **facts: int | float | str) -> None:
     content = {
         **facts,
         "files": {
-            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files
+            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
         },
     }
     for path in files:
@@ -49,12 +49,21 @@ def damage(folder: Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != expected["bytes"]:
             return f"{name} has {path.stat().st_size:,} bytes instead of {expected['bytes']:,}"
-        if _sha256(path) != expected["sha256"]:
+        if sha256(path) != expected["sha256"]:
             return f"{name} is not what was written"
     return None
 
 
-def _sha256(path: Path) -> str:
+def listed_files(folder: Path) -> list[str]:
+    """The files of a sealed folder by its manifest, which is one of them; none if there is no readable one."""
+    try:
+        return [NAME, *json.loads((folder / NAME).read_text())["files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def sha256(path: Path) -> str:
+    """Of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import select
 import signal
 import sys
 import threading
@@ -30,6 +31,7 @@ from resnet50_cli.exit_codes import ExitCode
 from ..errors import UserError
 from ..files import replaced_file
 from ..recipe import Recipe
+from ..terminal import printable
 from .checkpoint import Progress
 from .distributed import store_of_this_start
 from .run_folder import RunFolder
@@ -39,10 +41,13 @@ SECONDS_BETWEEN_BEATS = 5.0
 SECONDS_BETWEEN_STATUSES = 60.0
 # torchrun passes Ctrl-C on to processes that a terminal has already told: within so long it is the same one.
 _SAME_CTRL_C = 2.0
-_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
+_NOHUP = (getattr(signal, "SIGHUP", None), signal.SIG_IGN)
 _HAS_CHILDREN = hasattr(signal, "SIGCHLD")
 _LAUNCHERS = ("accelerate", "torchrun", "accelerate.commands.launch", "torch.distributed.run")
-_LAUNCHER_GONE = 10_000  # above all signals' numbers
+# A wish to stop is the number of its signal, and one more: of several, the launcher's end explains least.
+_LAUNCHER_GONE = 1
+_RESERVE = 1 << 16  # bytes
 _SECONDS_TO_ANSWER = 10.0  # for the machine of the first process
 
 
@@ -66,19 +71,21 @@ class Supervisor:
     """
     To be entered for as long as a run trains, by each of its processes.
 
-    - SIGTERM, SIGINT and SIGUSR1 are taken as a wish to stop, which `agree` makes known to all processes. So is the
-      end of the launcher, which not every launcher passes on. A second Ctrl-C stops at once.
+    - SIGTERM, SIGINT, SIGUSR1 and SIGHUP, unless `nohup` has it ignored, are taken as a wish to stop, which `agree`
+      makes known to all processes. So is the end of the launcher, which not every launcher passes on. A second Ctrl-C
+      stops at once.
     - A thread notes that this process is alive and how many batches it has done, and ends the run with a message that
       names whom the others wait for, when nothing has moved for `watchdog_minutes`.
     - `status.json` says `running`, `stopped`, `failed` or `finished`. While running it is written anew every minute:
-      one that is older is of a run that was killed.
+      one that is older is of a run that was killed. Room for its last word is kept on the disk.
+    - If another process has taken the run folder over, because this one slept or was cut off, it ends.
 
     Args:
         run: whose `status.json` it is.
         progress: of that run, for the status.
 
     Attributes:
-        at_the_end: called when the run has ended, well or not, before the status says so.
+        at_the_end: are called when the run has ended, well or not, before the status says so.
     """
 
     def __init__(self, accelerator: Accelerator, run: RunFolder, recipe: Recipe, progress: Progress):
@@ -89,7 +96,7 @@ class Supervisor:
         self._interrupted_at = -math.inf
         self._since: str = gather_object([_now()])[0]
         self._begun = False
-        self.at_the_end: Callable[[], None] = lambda: None
+        self.at_the_end: list[Callable[[], None]] = []
         self._ended = threading.Event()
         self._batches = 0
         self._group: Any = None
@@ -102,7 +109,8 @@ class Supervisor:
 
     def __enter__(self) -> "Supervisor":
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+            taken = [number for number in _SIGNALS if (number, signal.getsignal(number)) != _NOHUP]
+            self._handlers = {number: signal.signal(number, self._on_signal) for number in taken}
         else:
             self._handlers = {}
         self._beat(0)
@@ -121,7 +129,8 @@ class Supervisor:
                 signal.signal(signal.SIGCHLD, on_child)
 
     def _end_with(self, error: BaseException | None) -> None:
-        self.at_the_end()
+        for finish in self.at_the_end:
+            finish()
         self._ended.set()
         self._thread.join()
         for number, handler in self._handlers.items():
@@ -165,7 +174,7 @@ class Supervisor:
         wish, checkpoint_wanted, in_trouble = wishes
         stop = None
         if wish:
-            stop = "the launcher has ended" if wish == _LAUNCHER_GONE else signal.Signals(wish).name
+            stop = "the launcher has ended" if wish == _LAUNCHER_GONE else signal.Signals(wish - 1).name
         return Agreed(stop, bool(checkpoint_wanted), bool(in_trouble))
 
     # Signals
@@ -176,11 +185,16 @@ class Supervisor:
             raise KeyboardInterrupt
         if number == signal.SIGINT and self._interrupted_at == -math.inf:
             self._interrupted_at = now
-        if not self._wish and self.rank == 0:
+        if self._wish > _LAUNCHER_GONE:  # the first one says why
+            return
+        self._wish = int(number) + 1
+        if signal.Signals(number).name == "SIGHUP":
+            _let_go_of_the_terminal()
+        if self.rank == 0:
             more = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-            # Not by print, which may be in the middle of something.
-            os.write(2, f"\n{signal.Signals(number).name}: writing a checkpoint and stopping{more}\n".encode())
-        self._wish = max(self._wish, int(number))
+            # Not by print, which may be in the middle of something. Nobody may be there to read it.
+            with suppress(OSError):
+                os.write(2, f"\n{signal.Signals(number).name}: writing a checkpoint and stopping{more}\n".encode())
 
     # Watchdog
 
@@ -204,6 +218,9 @@ class Supervisor:
                 self._wish = max(self._wish, _LAUNCHER_GONE)
             if launcher is not None and os.getppid() != launcher:
                 self._wish = max(self._wish, _LAUNCHER_GONE)
+            if (other := self.run.lock.taken_by) is not None:
+                self._begun = False  # the status is the other's
+                self._end(f"process {other.pid} on {other.host} trains in {self.run.path} now: this one was silent")
             if still * interval > self.watchdog_seconds:
                 self._end(self._accusation(interval))
 
@@ -271,6 +288,11 @@ class Supervisor:
             "pid": os.getpid(),
             "processes": self.num_processes,
         }
+        with suppress(OSError):
+            if status == "running" and not self.run.reserve.exists():
+                self.run.reserve.write_bytes(os.urandom(_RESERVE))  # of zeros, some file systems would keep nothing
+            elif status != "running":
+                self.run.reserve.unlink()
         # A full disk must not end the run.
         with suppress(OSError), replaced_file(self.run.status_file) as unfinished:
             unfinished.write_text(json.dumps(content, indent=1) + "\n")
@@ -285,13 +307,22 @@ def _launcher() -> int | None:
     return None
 
 
+def _let_go_of_the_terminal() -> None:
+    """Of one that has been closed: whatever is written to it, or to a pipe that nobody reads, would be an error."""
+    for descriptor in (1, 2):
+        poll = select.poll()
+        poll.register(descriptor, 0)
+        if any(state & (select.POLLHUP | select.POLLERR) for _, state in poll.poll(0)):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
 def _connection_broke(error: BaseException | None) -> bool:
     """Between processes. Gloo has no exception of its own."""
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
 def _in_one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 

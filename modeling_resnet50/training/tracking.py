@@ -22,10 +22,9 @@ from .batch_picture import picture_of
 from .checkpoint import Progress
 from .curves import draw_training_curves
 from .metrics import TrainMetrics
-from .run_folder import RunFolder
+from .run_folder import PROJECT, RunFolder
 
 
-PROJECT = "resnet50"
 _EXTRAS = ("mlflow", "tensorboard", "trackio", "wandb")  # of this package
 _FIRST_BATCH = "train/first_batch"
 DRAWING_SHARE = 0.05  # of the time, at most: where epochs take seconds, some are not drawn

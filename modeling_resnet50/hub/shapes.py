@@ -1,0 +1,109 @@
+"""Sizes that config.json asks for, held against the shapes of the weights before anything of that size is built."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedConfig
+from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
+
+from ..configuration_resnet50 import ResNet50Config
+from ..errors import UserError
+from ..modeling_resnet50 import ResNet50ForImageClassification
+
+
+Shapes = dict[str, tuple[int, ...]]
+
+_CLASSES = ("num_labels", "num_classes")
+_HARMLESS = 1 << 16  # as some settings of small models are
+_LAYERS = ("depths", "num_hidden_layers", "num_layers", "n_layer", "layers")
+
+
+def check_sizes(name_or_path: str) -> None:
+    """
+    Refuse a config.json that does not belong to the weights beside it, before a model is built of it: of 300 million
+    classes, the names alone would fill the memory. Weights that are not in safetensors are left to their reader.
+
+    Args:
+        name_or_path: a folder, or an id on the Hub.
+
+    Raises:
+        UserError: a number of classes or layers, or a width, that the weights do not have.
+        OSError: there is no config.json.
+    """
+    config = PreTrainedConfig.get_config_dict(name_or_path)[0]
+    weights = cached_file(name_or_path, SAFE_WEIGHTS_NAME, _raise_exceptions_for_missing_entries=False)
+    if weights is None:
+        return
+    shapes = read_shapes(Path(weights))
+    check_numbers(config, shapes, name_or_path)
+    if config.get("model_type") == ResNet50Config.model_type and "fc.weight" in shapes:
+        _check_every_shape(config, shapes, name_or_path)
+
+
+def read_shapes(path: Path) -> Shapes:
+    """
+    Of the tensors in a safetensors file, by its header.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged or not a safetensors file: {error}") from error
+
+
+def check_numbers(config: dict[str, Any], shapes: Shapes, source: str) -> None:
+    """
+    Refuse numbers that no model with these weights can have, whatever its architecture.
+
+    Raises:
+        UserError: more classes than a tensor has rows, more layers than tensors, or a size above all weights' number.
+    """
+    most_rows = max((shape[0] for shape in shapes.values() if shape), default=0)
+    total = sum(torch.Size(shape).numel() for shape in shapes.values())
+    for name, number in _numbers(config):
+        if name in _CLASSES:
+            absurd, has = number > most_rows, f"{most_rows:,} rows at most"
+        elif name in _LAYERS:
+            absurd, has = number > len(shapes), f"{len(shapes):,} tensors"
+        else:
+            absurd, has = number > max(total, _HARMLESS), f"{total:,} numbers in all"
+        if absurd:
+            raise UserError(
+                f"{source}: its config.json does not belong to its weights: {name} is {number:,}, and they have {has}"
+            )
+
+
+def _numbers(config: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Whole numbers and those in lists and in settings of settings, by the name of the setting."""
+    for name, value in config.items():
+        if name in ("id2label", "label2id"):
+            continue
+        if isinstance(value, dict):
+            yield from _numbers(value)
+            continue
+        numbers = [item for item in (value if isinstance(value, list) else [value]) if type(item) is int]
+        yield from ((name, number) for number in [*numbers, *([sum(numbers)] if name in _LAYERS else [])])
+
+
+def _check_every_shape(config: dict[str, Any], shapes: Shapes, source: str) -> None:
+    try:
+        with torch.device("meta"):
+            model = ResNet50ForImageClassification(ResNet50Config.from_dict(config))
+    except (StrictDataclassError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"{source}: no model can be built of its config.json: {' '.join(str(error).split())}"
+        ) from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name, shape in wanted.items():
+        if name in shapes and shapes[name] != shape:
+            raise UserError(
+                f"{source}: its config.json does not belong to its weights: {name} would have the shape {shape}, and "
+                f"has {shapes[name]}"
+            )

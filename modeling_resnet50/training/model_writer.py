@@ -1,0 +1,139 @@
+"""Writes the models of a run. One that the disk does not take stays in memory, and is tried again."""
+
+import copy
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from ..errors import UserError
+from ..recipe import Recipe
+from .checkpoint import RETRY_AFTER, WRITE_ERRORS
+from .run_folder import RunFolder
+
+
+TRIES_AT_THE_END = 10
+
+
+@dataclass(frozen=True)
+class _Model:
+    path: Path
+    model: PreTrainedModel
+    epoch: int
+    prefix: str
+    then: Callable[[], None]
+
+
+class ModelWriter:
+    """
+    For the main process.
+
+    Args:
+        run: whose `best`, `final` and `final_average` they are.
+        save: writes a model into an empty folder, by its epoch and the prefix of its columns in the metrics.
+        report: is told what went wrong, a sentence.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        save: Callable[[Path, PreTrainedModel, int, str], None],
+        report: Callable[[str], None],
+    ):
+        self.run, self.save, self.report = run, save, report
+        self._waiting: dict[Path, _Model] = {}
+        self._lock = threading.RLock()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def write(
+        self,
+        path: Path,
+        model: PreTrainedModel,
+        epoch: int,
+        prefix: str = "",
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        """
+        Put a model in the place of `path`, now or as soon as the disk takes it.
+
+        Args:
+            path: one of the run's three.
+            model: unwrapped. If it has to wait, a copy does.
+            epoch: the epoch the weights come from, counted from 1.
+            prefix: of their columns in the metrics.
+            then: called when it stands.
+        """
+        with self._lock:
+            wanted = _Model(path, model, epoch, prefix, then)
+            self._waiting.pop(path, None)
+            if not self._write(wanted):
+                self._waiting[path] = _Model(path, copy.deepcopy(model).cpu(), epoch, prefix, then)
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._try_now_and_then, name="models", daemon=True)
+                    self._thread.start()
+
+    def best_score(self, recipe: Recipe) -> float:
+        """Of the weights in `best`, or of those that wait to be."""
+        with self._lock:
+            waiting = self._waiting.get(self.run.best)
+            if waiting is None:
+                return self.run.best_model(recipe)[0]
+            rows = [row for row in self.run.history() if row["epoch"] == waiting.epoch]
+            return recipe.score(rows[0], waiting.prefix) if rows else -math.inf
+
+    def finish(self) -> None:
+        """
+        Wait until all models stand.
+
+        Raises:
+            UserError: the disk does not take them.
+        """
+        for _ in range(TRIES_AT_THE_END):
+            if not self._try_again():
+                return
+            self._closed.wait(RETRY_AFTER)
+        missing = ", ".join(str(path) for path in self._waiting)
+        raise UserError(
+            f"{missing} could not be written: make room on the disk, then the same command with "
+            "--resume_from_checkpoint latest goes on from the last checkpoint"
+        )
+
+    def close(self) -> None:
+        """When a run ends, however it ends: a last try for what waits."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._try_again()
+        for waiting in self._waiting.values():
+            self.report(f"{waiting.path.name}/ of epoch {waiting.epoch} is lost: it could not be written")
+        self._waiting.clear()
+
+    def _try_now_and_then(self) -> None:
+        while not self._closed.wait(RETRY_AFTER):
+            self._try_again()
+
+    def _try_again(self) -> bool:
+        """Whether any still waits."""
+        with self._lock:
+            for path, waiting in list(self._waiting.items()):
+                if self._write(waiting):
+                    del self._waiting[path]
+            return bool(self._waiting)
+
+    def _write(self, wanted: _Model) -> bool:
+        try:
+            with self.run.replaced_model(wanted.path, wanted.epoch, wanted.prefix) as folder:
+                self.save(folder, wanted.model, wanted.epoch, wanted.prefix)
+        except WRITE_ERRORS as error:
+            if wanted.path not in self._waiting:
+                self.report(
+                    f"could not write {wanted.path.name}/ ({' '.join(str(error).split())}): what was there before "
+                    f"stays, and it is tried again every {RETRY_AFTER} s"
+                )
+            return False
+        wanted.then()
+        return True

@@ -1,0 +1,83 @@
+"""A config.json that asks for sizes which the weights do not have is refused before anything of that size is built."""
+
+import json
+import shutil
+
+import pytest
+import timm
+import torch
+from conftest import TINY
+from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.errors import UserError
+from modeling_resnet50.hub import model_folder
+from modeling_resnet50.hub.classifiers import open_classifier
+from modeling_resnet50.hub.importing import import_model
+from modeling_resnet50.hub.model_folder import image_processor, load_model, save_model_and_processor
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes") / "model"
+    processor = image_processor(16, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)
+    save_model_and_processor(folder, ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)), processor)
+    return folder
+
+
+def changed(folder, tmp_path, changes):
+    shutil.copytree(folder, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    names = [name for name in ("id2label", "label2id") if name in config]  # they would say how many there are
+    config = {name: value for name, value in config.items() if name not in names}
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, **changes}))
+    return str(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_labels": 300_000_000}, "num_labels is 300,000,000, and they have 16 rows at most"),
+        ({"num_labels": 5}, r"fc.weight would have the shape \(5, 16\), and has \(3, 16\)"),
+        ({"depths": [10**9, 1]}, "depths is 1,000,000,000, and they have 50 tensors"),
+        ({"depths": [30, 30]}, "depths is 60, and they have 50 tensors"),
+        ({"hidden_sizes": [10**12, 16]}, r"hidden_sizes is 1,000,000,000,000, and they have [\d,]+ numbers in all"),
+        (
+            {"num_labels": 3, "hidden_sizes": [4096, 16]},
+            r"layer1.0.conv1.weight would have the shape \(1024, 8, 1, 1\)",
+        ),
+        ({"num_labels": 3, "embedding_size": 9}, r"conv1.weight would have the shape \(9, 3, 7, 7\)"),
+        ({"depths": [-1, 1]}, "no model can be built of its config.json: .*needs at least one block"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_absurd_sizes_are_refused_before_anything_is_built(changes, message, ours, tmp_path, monkeypatch):
+    def built(*_, **__):
+        raise AssertionError("was built")
+
+    monkeypatch.setattr(model_folder.AutoModelForImageClassification, "from_pretrained", built)
+    with pytest.raises(UserError, match=message):
+        load_model(changed(ours, tmp_path, changes))
+
+
+def test_a_model_whose_sizes_are_its_own_is_opened(ours, tmp_path):
+    assert load_model(changed(ours, tmp_path, {"num_labels": 3}))[0].config.num_labels == 3
+
+
+def test_so_are_those_of_transformers(tmp_path):
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=3)
+    ResNetForImageClassification(config).save_pretrained(tmp_path / "theirs")
+    ConvNextImageProcessor(size={"shortest_edge": 16}).save_pretrained(tmp_path / "theirs")
+    source = changed(tmp_path / "theirs", tmp_path, {"num_labels": 300_000_000})
+    for open_it in (open_classifier, import_model):
+        with pytest.raises(UserError, match="num_labels is 300,000,000, and they have 16 rows at most"):
+            open_it(source)
+
+
+def test_so_are_those_of_timm(tmp_path):
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=3)
+    timm.models.save_for_hf(model, tmp_path / "theirs", model_config={"num_classes": 3}, safe_serialization=True)
+    source = changed(tmp_path / "theirs", tmp_path, {"num_classes": 300_000_000})
+    with pytest.raises(UserError, match="num_classes is 300,000,000, and they have 512 rows at most"):
+        open_classifier(source)
