@@ -14,7 +14,7 @@ from filelock import FileLock
 from huggingface_hub import HfApi, snapshot_download
 
 from ..errors import UserError
-from ..files import put_in_place
+from ..files import give_usual_modes, put_in_place
 from ..recipe import Recipe
 from ..training.manifest import damage
 from ..training.run_folder import RunFolder, checkpoint_position
@@ -116,6 +116,7 @@ class Publisher:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             save(folder)
+            give_usual_modes(folder)  # the queue, in the run folder, holds links to these files
             self._put(self._item(f"Epoch {epoch}", revision=f"epoch-{epoch:04d}"), model_files(folder))
             shutil.rmtree(folder)
 
