@@ -58,13 +58,24 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
         self.profile = self.path / "profile"
+        self.stacks = self.path / "stacks"
         self.hub = self.path / "hub"
 
     @property
     def _owned(self) -> list[Path]:
         files = [self.recipe_file, self.metrics_file, self.environment_file, self.status_file, self.nonfinite_file]
         files += [self.first_batch, self.training_curves]
-        return [*files, self.best, self.final, self.final_average, self.checkpoints, self.logs, self.profile, self.hub]
+        return [
+            *files,
+            self.best,
+            self.final,
+            self.final_average,
+            self.checkpoints,
+            self.logs,
+            self.profile,
+            self.stacks,
+            self.hub,
+        ]
 
     def check_free(self, recipe: Recipe) -> None:
         """
