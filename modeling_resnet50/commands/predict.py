@@ -11,6 +11,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from resnet50_cli.exit_codes import ExitCode
 
+from ..data.class_names import printable
 from ..data.transforms import UNREADABLE, decode_image, evaluation_transform, normalize
 from ..errors import UserError
 from ..evaluation.results import to_json
@@ -83,4 +84,4 @@ def _show(path: str, answers: list[tuple[str, float]], as_json: bool) -> None:
         return
     print(path)
     for name, score in answers:
-        print(f"  {score:7.2%}  {name}")
+        print(f"  {score:7.2%}  {printable(name)}")

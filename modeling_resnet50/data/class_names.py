@@ -1,9 +1,20 @@
-"""ImageNet's classes in words."""
+"""ImageNet's classes in words, and names of classes on a terminal."""
 
 import re
 from collections import Counter
 
 from timm.data import ImageNetInfo
+
+
+JOINERS = "\u200c\u200d"  # invisible, but part of words in Persian and of emoji
+
+
+def printable(name: str) -> str:
+    """A name on one line of a terminal: line breaks and whatever else would not be seen are escaped, as `\\n`."""
+    return "".join(
+        letter if letter.isprintable() or letter in JOINERS else letter.encode("unicode_escape").decode()
+        for letter in name
+    )
 
 
 def is_wnid(name: str) -> bool:

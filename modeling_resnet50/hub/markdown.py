@@ -2,8 +2,7 @@
 
 import re
 
-
-_JOINERS = "\u200c\u200d"  # invisible, but part of words in Persian and of emoji
+from ..data.class_names import JOINERS
 
 
 def one_line(text: str, longest: int = 100) -> str:
@@ -12,7 +11,7 @@ def one_line(text: str, longest: int = 100) -> str:
     turn the direction of writing, halves of characters), and an end to what is too long.
     """
     visible = "".join(
-        " " if character.isspace() else character if character.isprintable() or character in _JOINERS else "�"
+        " " if character.isspace() else character if character.isprintable() or character in JOINERS else "�"
         for character in text
     )
     line = " ".join(visible.split())
