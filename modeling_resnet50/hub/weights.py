@@ -19,7 +19,7 @@ StateDict = dict[str, Tensor]
 
 # What training scripts pickle beside tensors and plain values: timm's train.py and torchvision's references keep their
 # parsed command line. It has no code of its own to run, and nothing of it is used.
-_SAFE_CLASSES = [argparse.Namespace]
+_SAFE_CLASSES: list[Any] = [argparse.Namespace]
 
 # What PyTorch's reader stumbles over where the bytes of a pickle make no sense.
 _OF_A_DAMAGED_PICKLE = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
