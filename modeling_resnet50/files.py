@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
+        give_usual_modes(unfinished)
         for path in unfinished.rglob("*"):
             sync(path)
         put_in_place(unfinished, target)
@@ -47,6 +49,20 @@ def replaced_file(target: Path) -> Iterator[Path]:
         sync(target.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def give_usual_modes(folder: Path) -> None:
+    """
+    Give the files of a new folder the mode that any new file has there, by the umask. Since 0.8, safetensors writes
+    for its user alone, whatever the umask: no colleague, web server or container could read the model.
+    """
+    usual = folder / ".usual"
+    usual.touch()  # the umask itself can only be asked by changing it, which other threads would feel
+    mode = usual.stat().st_mode
+    usual.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_mode != mode:
+            path.chmod(stat.S_IMODE(mode))
 
 
 def put_in_place(unfinished: Path, target: Path) -> None:

@@ -209,8 +209,10 @@ class Recipe:
     lr_power: float = _field(2.0, "Power of polynomial.")
     lr_step_epochs: list[float] = _field([30.0, 60.0], "For step: epochs after which the learning rate falls.")
     lr_step_factor: float = _field(0.1, "For step: by this factor.")
-    mixed_precision: Literal["no", "fp16", "bf16"] | None = _field(
-        None, "fp16 scales the loss against underflow. Unset: what the accelerate configuration says."
+    mixed_precision: Literal["no", "fp16", "bf16", "auto"] | None = _field(
+        None,
+        "fp16 scales the loss against underflow. auto: bf16 if the device has instructions for it, else fp16 on a GPU "
+        "and no on a CPU. Unset: what the accelerate configuration says.",
     )
     seed: int = _field(42, "Decides initial weights, order of the images and their augmentation.")
     torch_compile: bool = _field(

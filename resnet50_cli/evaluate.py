@@ -42,7 +42,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     images.add_argument("--streaming", action="store_true", help="read parquet shards where they are")
     add_protocol_options(command)
     running = command.add_argument_group("running")
-    running.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], metavar="NAME", help="no, bf16 or fp16")
+    running.add_argument(
+        "--mixed_precision",
+        choices=["no", "bf16", "fp16", "auto"],
+        metavar="NAME",
+        help="no, bf16, fp16, or auto: bf16 if this machine is fast in it",
+    )
     running.add_argument("--torch_compile", action="store_true", help="compile the models first")
     running.add_argument("--flip", action="store_true", help="average with the mirror images")
     running.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="further modules of `evaluate`")

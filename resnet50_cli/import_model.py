@@ -35,5 +35,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="what weights cannot show, e.g. '{\"downsample_in_bottleneck\": true}' for a v1 ResNet",
     )
+    command.add_argument(
+        "--weights", metavar="PLACE", help="of a file with several networks, where the wanted one lies: teacher"
+    )
     command.add_argument("--overwrite", action="store_true", help="replace what OUT already holds")
     add_json_option(command)

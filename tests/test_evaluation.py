@@ -14,13 +14,16 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from conftest import TINY, as_if_trained, run_python
 from huggingface_hub import ModelCard, parse_eval_result_entries
+from huggingface_hub.utils import validate_repo_id
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.cli import main
+from modeling_resnet50.commands.evaluation_data import class_map_of
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.sampling import EvaluationSampler
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import evaluation_transform
+from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.evaluate import evaluate_model, predict
 from modeling_resnet50.evaluation.results import to_json
 from modeling_resnet50.hub.eval_results import write_eval_results
@@ -222,36 +225,126 @@ def test_several_models_are_laid_side_by_side_and_compared(model_folder, image_f
     assert comparison["top1_difference"]["value"] == pytest.approx(two["top1"]["value"] - one["top1"]["value"])
     assert comparison["only_second"] - comparison["only_first"] == round(15 * comparison["top1_difference"]["value"])
     assert one["metrics"]["topk_accuracy"]["top1"] == pytest.approx(one["top1"]["value"])
-    assert len(list(out.glob("*/model-index.yaml"))) == 2
+    assert {result["num_labels"] for result in results["models"].values()} == {3}
+    indices = list(out.glob("*/model-index.yaml"))
+    assert len(indices) == 2
+    for index in indices:
+        (result,) = ModelCard(f"---\n{index.read_text()}---\n").data.eval_results
+        assert (result.dataset_type, result.dataset_name) == ("imagefolder", image_folder.name)
+        assert (result.metric_name, result.metric_value) != ("top-5 accuracy", 1.0)
 
 
-def test_results_are_ready_for_the_hub(tmp_path):
-    """Read back by huggingface_hub's own readers."""
+@pytest.mark.parametrize(
+    ("label_names", "data_names", "expected", "note"),
+    [
+        (["a", "b", "c"], ["c", "a"], [2, 0], ""),
+        (["crane", "b", "crane"], ["b"], [1], ""),
+        (["crane", "b", "crane"], ["b", "crane", "x"], [0, 1, 2], "2 of the model's classes are called crane"),
+        (["crane", "b", "crane"], ["bird", "b", "machine"], [0, 1, 2], "the data's class names are not the model's"),
+        (
+            ["crane", "b", "crane", "d"],
+            ["d", "crane", "b", "x"],
+            [0, 1, 2, 3],
+            "2 of the model's classes are called crane",
+        ),
+        (["crane", "b", "crane"], ["crane", "b"], None, "2 of the model's classes are called crane"),
+        (["a\nb", "c", "a\nb"], ["c", "a\nb"], None, r"called a\nb"),
+    ],
+)
+def test_a_name_that_several_classes_have_matches_none_of_them(label_names, data_names, expected, note, capsys):
+    if expected is None:
+        with pytest.raises(UserError, match=re.escape(note)):
+            class_map_of(label_names, data_names)
+        return
+    class_map, names = class_map_of(label_names, data_names)
+    assert class_map.tolist() == expected
+    assert names == (data_names if note else label_names)
+    said = capsys.readouterr().err
+    assert note in said
+    assert ("classes are matched by position" in said) == bool(note)
+
+
+def test_of_a_model_with_two_cranes_evaluate_judges_each_by_its_place(image_folder, tmp_path, capsys):
+    """As torchvision's own list of ImageNet's classes has them."""
+    results = {}
+    for name, labels in {"cranes": ["ant", "bee", "ant"], "apart": ["ant", "bee", "cat"]}.items():
+        torch.manual_seed(3)
+        model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, id2label=dict(enumerate(labels)))))
+        save_model_and_processor(tmp_path / name, model, image_processor(16, 0.5, "bilinear", *MEAN_STD))
+        main(["evaluate", str(tmp_path / name), "--dataset", str(image_folder), "--num_workers", "0", "--json"])
+        results[name] = json.loads(capsys.readouterr().out)["loss"]
+    assert results["cranes"] == results["apart"]
+
+
+def test_on_a_terminal_names_stay_on_their_line(image_folder, tmp_path, capsys):
+    labels = ["a\nb", "\x1b[31mred", "größe 👩\u200d🔬"]
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, id2label=dict(enumerate(labels)))))
+    save_model_and_processor(tmp_path / "model", model, image_processor(16, 0.5, "bilinear", *MEAN_STD))
+    main(["predict", str(tmp_path / "model"), str(image_folder / "val" / "ant" / "0.jpg")])
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split("%  ")[1] for line in lines[1:]} == {r"a\nb", r"\x1b[31mred", "größe 👩\u200d🔬"}
+    for old, new in zip(("ant", "bee", "cat"), [*labels[:2], "c"]):
+        for split in ("train", "val"):
+            (image_folder / split / old).rename(image_folder / split / new)
+    main(["evaluate", str(tmp_path / "model"), "--dataset", str(image_folder), "--num_workers", "0"])
+    shown = capsys.readouterr().out
+    assert r"a\nb" in shown
+    assert r"\x1b[31mred" in shown
+
+
+def eval_results_of(folder, name, num_labels=1000, config=None):
+    """What huggingface_hub's own reader finds in the file, and the files."""
     result = {
         "images": 50000,
+        "num_labels": num_labels,
         "top1": {"value": 0.7615},
         "top5": {"value": 0.9287},
         "protocol": {"resize_size": 256, "image_size": 224, "interpolation": "bilinear", "flip": False},
     }
-    dataset = {"name": "ILSVRC/imagenet-1k", "config": None, "split": "validation"}
-    index, entries = write_eval_results(tmp_path, "someone's: model", dataset, result)
-    card = ModelCard(f"---\n{index.read_text()}---\n# A card\n")
+    files = write_eval_results(
+        folder, "someone's: model", {"name": name, "config": config, "split": "validation"}, result
+    )
+    card = ModelCard(f"---\n{files[0].read_text()}---\n# A card\n")
     assert card.data.model_name == "someone's: model"
-    assert [r.metric_value for r in card.data.eval_results] == [0.7615, 0.9287]
-    assert {r.dataset_type for r in card.data.eval_results} == {"ILSVRC/imagenet-1k"}
+    return card.data.eval_results, files
+
+
+def test_results_are_ready_for_the_hub(tmp_path):
+    results, (_, entries) = eval_results_of(tmp_path, "ILSVRC/imagenet-1k")
+    assert [r.metric_value for r in results] == [0.7615, 0.9287]
+    assert {(r.dataset_type, r.dataset_name) for r in results} == {("ILSVRC/imagenet-1k", "ILSVRC/imagenet-1k")}
     assert entries == tmp_path / ".eval_results" / "ILSVRC--imagenet-1k.yaml"
     (entry,) = parse_eval_result_entries(yaml.safe_load(entries.read_text()))
     assert (entry.dataset_id, entry.value) == ("ILSVRC/imagenet-1k", 76.15)
     assert "256 → 224 pixels, bilinear; 50,000 images of validation" in entry.notes
 
 
-def test_a_folder_has_no_place_among_the_hubs_results(tmp_path):
-    result = {
-        "images": 1, "top1": {"value": 1.0}, "top5": {"value": 1.0},
-        "protocol": {"resize_size": 1, "image_size": 1, "interpolation": "bilinear", "flip": False},
-    }  # fmt: skip
-    files = write_eval_results(tmp_path, "it", {"name": "data/mine/x", "config": None, "split": None}, result)
+@pytest.mark.parametrize(
+    "name", ["{}/my photos/of birds", "{}/my photos/../my photos/of birds/", "my photos/of birds"]
+)
+def test_a_folder_has_no_place_among_the_hubs_results_and_its_path_is_nobodys_business(tmp_path, monkeypatch, name):
+    (tmp_path / "my photos" / "of birds").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    results, files = eval_results_of(tmp_path, name.format(tmp_path))
+    assert {(r.dataset_type, r.dataset_name) for r in results} == {("imagefolder", "of birds")}
     assert [file.name for file in files] == ["model-index.yaml"]
+    assert str(tmp_path) not in files[0].read_text()
+
+
+@pytest.mark.parametrize("name", ["ILSVRC/imagenet-1k", "mnist", "digits", "/data/a b", "data/x/y", ".", "/", "~/ü"])
+def test_the_type_of_a_data_set_is_an_id(tmp_path, name):
+    results, _ = eval_results_of(tmp_path, name)
+    for result in results:
+        validate_repo_id(result.dataset_type)
+        assert result.dataset_type == (name if name in ("ILSVRC/imagenet-1k", "mnist", "digits") else "imagefolder")
+        assert result.dataset_name
+        assert "/" not in result.dataset_name or name == "ILSVRC/imagenet-1k"
+
+
+@pytest.mark.parametrize(("num_labels", "metrics"), [(3, 1), (5, 1), (6, 2)])
+def test_top5_is_a_result_only_where_it_could_be_wrong(tmp_path, num_labels, metrics):
+    results, _ = eval_results_of(tmp_path, "someone/photographs", num_labels)
+    assert [r.metric_name for r in results] == ["top-1 accuracy", "top-5 accuracy"][:metrics]
 
 
 def test_json_has_null_for_numbers_that_do_not_exist():

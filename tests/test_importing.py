@@ -1,7 +1,11 @@
 """Models of timm, torchvision, transformers and training scripts become ours, with the same logits, or are refused."""
 
+import argparse
+import re
+
 import pytest
 import timm
+import timm.optim
 import torch
 import torchvision
 from conftest import TINY, as_if_trained, run_python
@@ -131,15 +135,41 @@ def test_transformers_base_model_needs_a_decision_about_the_classifier(tmp_path)
     assert import_model(str(tmp_path), classifier="new", num_labels=4).model.config.num_labels == 4
 
 
+def under(prefix, state):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
 def checkpoint_shapes(state):
+    """What training scripts and wrappers make of a state dict."""
     return {
-        "state dict": state,
-        "torchvision's references": {"model": state, "optimizer": {}, "epoch": 3},
-        "the classic tutorial": {"epoch": 3, "model_state_dict": state, "val_acc": 0.7},
-        "timm's train.py": {"arch": "resnet50", "state_dict": state},
-        "DDP": {"state_dict": {f"module.{name}": value for name, value in state.items()}},
-        "torch.compile": {f"_orig_mod.{name}": value for name, value in state.items()},
-        "AveragedModel": {"n_averaged": torch.tensor(3), **{f"module.{n}": v for n, v in state.items()}},
+        "": state,
+        "model": {"model": state, "optimizer": {}, "epoch": 3},
+        "model_state_dict": {"epoch": 3, "model_state_dict": state, "val_acc": 0.7},
+        "state_dict": {"arch": "resnet50", "state_dict": state},
+        "state_dict.module": {"state_dict": under("module.", state), "best_acc1": torch.tensor(76.1)},
+        "torch.compile": under("_orig_mod.", state),
+        "module": {"n_averaged": torch.tensor(3), **under("module.", state)},  # torch's AveragedModel
+        "DDP of a compiled model": under("module._orig_mod.", state),
+        "a compiled DDP": under("_orig_mod.module.", state),
+        "a compiled layer": {name.replace("layer1.", "layer1._orig_mod."): value for name, value in state.items()},
+        "module.module": under("module.module.", state),
+        "state_dict.model": {  # Lightning
+            "state_dict": under("model.", state),
+            "hyper_parameters": {"lr": 0.1},
+            "optimizer_states": [{"state": {0: {"momentum_buffer": torch.zeros(2)}}, "param_groups": []}],
+        },
+        "state_dict.net": {"state_dict": under("net.", state)},
+        "Lightning of a compiled model": {"state_dict": under("model._orig_mod.", state)},
+        "backbone": under("backbone.", state),
+        "state_dict.backbone": {  # mmpretrain: the classifier beside the backbone
+            "meta": {"epoch": 3},
+            "state_dict": {f"{'head' if name[:3] == 'fc.' else 'backbone'}.{name}": state[name] for name in state},
+        },
+        "1": under("1.", state),  # nn.Sequential, behind a layer that normalises
+        "DeepSpeed": {"module": state, "lr_scheduler": None},
+        "net": {"net": state, "acc": 93.1},
+        "teacher": {"teacher": under("backbone.", state), "student": None},
+        "state.model.module": {"state": {"model": under("module.", state)}},
     }
 
 
@@ -150,6 +180,60 @@ def test_training_checkpoints_of_every_shape_give_torchvisions_logits(tmp_path, 
     imported = import_model(str(tmp_path / "model.pth"))
     assert same_logits(imported.model, reference)
     assert "ImageNet's usual one" in imported.notes[-1]
+    if re.fullmatch(r"[a-z0-9_.]+", shape) and shape not in ("torch.compile", "teacher"):
+        assert imported.notes[0].endswith(f"names, in {shape}")
+
+
+def test_wrapped_weights_under_transformers_names_give_the_same_logits(tmp_path):
+    native = as_if_trained(ResNetForImageClassification(ResNetConfig(**TINY, num_labels=6)))
+    save_file(under("module.model.", native.state_dict()), tmp_path / "model.safetensors")
+    assert same_logits(import_model(str(tmp_path / "model.safetensors")).model, native)
+
+
+def test_checkpoints_of_timms_train_py_are_read_with_the_arguments_in_them(tmp_path):
+    model = as_if_trained(timm.create_model("resnet50", **SMALL))
+    average = timm.utils.ModelEmaV3(as_if_trained(timm.create_model("resnet50", **SMALL)))
+    arguments = argparse.Namespace(model="resnet50", mean=(0.5, 0.5, 0.5), model_kwargs={}, device="cuda:0", lr=None)
+    optimizer = timm.optim.create_optimizer_v2(model, "sgd", lr=0.1)
+    optimizer.step()
+    saver = timm.utils.CheckpointSaver(
+        model,
+        optimizer,
+        args=arguments,
+        model_ema=average,
+        amp_scaler=timm.utils.NativeScaler(),
+        checkpoint_dir=str(tmp_path),
+    )
+    saver.save_checkpoint(0, metric=76.1)
+    for name in ("last.pth.tar", "model_best.pth.tar", "checkpoint-0.pth.tar"):
+        imported = import_model(str(tmp_path / name))
+        assert same_logits(imported.model, average.module)
+        assert imported.notes[0].endswith("in state_dict_ema")
+    assert same_logits(import_model(str(tmp_path / "last.pth.tar"), weights="state_dict").model, model)
+
+
+def test_checkpoints_of_torchvisions_references_are_read_with_the_arguments_in_them(tmp_path):
+    model = as_if_trained(torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1, 1, 1, 1], 6))
+    average = torch.optim.swa_utils.AveragedModel(model, use_buffers=True)
+    average.module.fc.bias.data += 1
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=5)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=595)
+    scheduler = torch.optim.lr_scheduler.SequentialLR(optimizer, schedulers=[warmup, cosine], milestones=[5])
+    optimizer.step()
+    scheduler.step()
+    checkpoint = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "lr_scheduler": scheduler.state_dict(),
+        "epoch": 3,
+        "args": argparse.Namespace(model="resnet50", data_path="/data", norm_weight_decay=0.0, gpu=0, weights=None),
+        "scaler": torch.amp.GradScaler("cpu").state_dict(),
+    }
+    torch.save(checkpoint, tmp_path / "model_3.pth")
+    assert same_logits(import_model(str(tmp_path / "model_3.pth")).model, model)
+    torch.save({**checkpoint, "model_ema": average.state_dict()}, tmp_path / "model_4.pth")
+    assert same_logits(import_model(str(tmp_path / "model_4.pth")).model, average.module)
 
 
 def test_averaged_weights_are_preferred(tmp_path):
@@ -158,6 +242,52 @@ def test_averaged_weights_are_preferred(tmp_path):
     torch.save({"state_dict": model.state_dict(), "state_dict_ema": average.state_dict()}, tmp_path / "m.pth")
     imported = import_model(str(tmp_path / "m.pth"))
     assert torch.equal(imported.model.fc.weight, average.fc.weight)
+
+
+@pytest.fixture
+def student_and_teacher():
+    return [as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY))) for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("places", "choices"),
+    [
+        (("student.module.backbone.", "teacher.backbone."), ("student", "teacher")),  # DINO
+        (("state_dict.module.encoder_q.", "state_dict.module.encoder_k."), ("encoder_q", "encoder_k")),  # MoCo
+        (("", "momentum."), ("", "momentum")),
+        (("ema.online_model.", "ema.ema_model."), ("online_model", "ema.ema_model")),
+    ],
+)
+def test_a_file_with_several_networks_asks_which(tmp_path, capsys, student_and_teacher, places, choices):
+    content = {}
+    for prefix, model in zip(places, student_and_teacher):
+        for name, value in under(prefix, model.state_dict()).items():
+            outer, _, inner = name.partition(".") if prefix.startswith(("student", "teacher")) else ("", "", name)
+            (content.setdefault(outer, {}) if outer else content)[inner] = value
+    torch.save(content, tmp_path / "both.pth")
+    listed = ", ".join(place.rstrip(".") or "''" for place in places)
+    with pytest.raises(UserError, match=re.escape(f"holds 2 networks, under {listed}: choose one by")):
+        import_model(str(tmp_path / "both.pth"))
+    for choice, model in zip(choices, student_and_teacher):
+        main(["import", str(tmp_path / "both.pth"), str(tmp_path / f"of {choice}"), "--weights", choice])
+        imported = AutoModelForImageClassification.from_pretrained(tmp_path / f"of {choice}").eval()
+        assert same_logits(imported, model)
+    with pytest.raises(UserError, match="holds 2 networks"):
+        import_model(str(tmp_path / "both.pth"), weights="nobody")
+    with pytest.raises(UserError, match="is not a file, whose networks --weights could choose from"):
+        import_model(str(tmp_path / "of "), weights="teacher")
+
+
+def test_of_a_network_with_a_projection_head_the_features_are_imported(tmp_path):
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY)))
+    head = {"fc.0.weight": torch.zeros(16, 16), "fc.2.weight": torch.zeros(4, 16)}
+    features = {name: value for name, value in model.state_dict().items() if not name.startswith("fc.")}
+    torch.save({"state_dict": under("module.encoder.", {**features, **head})}, tmp_path / "simsiam.pth")
+    with pytest.raises(UserError, match="has no classifier: give it one"):
+        import_model(str(tmp_path / "simsiam.pth"))
+    imported = import_model(str(tmp_path / "simsiam.pth"), classifier="drop").model
+    pixel_values = torch.randn(1, 3, 32, 32)
+    assert torch.equal(model.fc(imported(pixel_values).pooler_output.flatten(1)), model(pixel_values).logits)
 
 
 @pytest.mark.parametrize("native_names", [False, True])

@@ -1,6 +1,7 @@
 """The metrics work as `evaluate` modules do: offline, in parts, over processes, combined, and by its evaluator."""
 
 from concurrent.futures import ProcessPoolExecutor
+from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from modeling_resnet50.data.transforms import evaluation_transform
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.evaluate import evaluate_model, predict
 from modeling_resnet50.evaluation.metric_modules import compute_metric, in_memory, load_metric
+from modeling_resnet50.evaluation.metrics.expected_calibration_error.expected_calibration_error import reliability_bins
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.statistics import log_probabilities, summarize, top_classes
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
@@ -88,6 +90,20 @@ def test_a_confidence_on_an_edge_is_in_the_bin_below():
         predictions=[0, 1], references=[0, 0], confidences=[0.5, 0.6], num_bins=2
     )
     assert result["ece"] == pytest.approx((0.5 + 0.6) / 2)  # together they would be |0.55 - 0.5|
+
+
+@pytest.mark.parametrize("num_bins", [*range(1, 64), 100, 1000])
+def test_every_edge_is_in_the_bin_below_and_what_follows_it_is_not(num_bins):
+    edges = np.array([float(Fraction(number, num_bins)) for number in range(1, num_bins + 1)])
+    in_order = [row["images"] for row in reliability_bins(edges, np.ones(num_bins, bool), num_bins)]
+    assert in_order == [1] * num_bins
+    above = reliability_bins(np.nextafter(edges[:-1], 1), np.ones(num_bins - 1, bool), num_bins)
+    assert [row["images"] for row in above] == [0] + [1] * (num_bins - 1)
+
+
+def test_no_confidence_is_outside_the_bins():
+    rows = reliability_bins(np.array([0.0, 1.0, np.nextafter(1, 2)]), np.ones(3, bool), 29)
+    assert [row["images"] for row in rows] == [1, *[0] * 27, 2]
 
 
 def test_real_accuracy_equals_timms():

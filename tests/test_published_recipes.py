@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from timm.scheduler import CosineLRScheduler
 from torch import nn
 from torch.optim import lr_scheduler
 from torch.optim.swa_utils import AveragedModel
+from torchvision.models import ResNet50_Weights
 from torchvision.ops._utils import split_normalization_params
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
@@ -104,6 +106,66 @@ def test_fields_are_those_of_the_source(name):
     for field, value in SOURCES[name].items():
         ours = getattr(recipe, field)
         assert ours == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value), field
+
+
+# Figures, as the source has them: ffcv-imagenet's README.md, and NVIDIA's for PyTorch (not its MXNet version), by
+# DeepLearningExamples/PyTorch/Classification/ConvNets/resnet50v1.5; timm's results-imagenet.csv.
+FIGURES = {
+    "fast_16": "73.8 % top-1, 90.8 % top-5 … 14.9 minutes",
+    "fast_24": "75.6 % top-1, 92.1 % top-5 … 21.7 minutes",
+    "fast_32": "76.6 % top-1, 92.7 % top-5 … 28.7 minutes",
+    "fast_40": "77.2 % top-1, 93.2 % top-5 … 35.6 minutes",
+    "fast_56": "78.0 % top-1, 93.7 % top-5 … 49.4 minutes",
+    "fast_88": "78.4 % top-1, 94.1 % top-5 … 77.2 minutes",
+    "nvidia_90": "77.12 ± 0.11 % top-1 … about 3 hours … 16,621 images/s … its MXNet version … 77.185 % in 1.14 hours",
+    "rsb_a1": "80.4 % top-1 … timm's own table has 80.382 % (81.240 % at 288)",
+    "rsb_a2": "79.8 % top-1 … timm's own table has 79.828 % (80.774 % at 288)",
+    "rsb_a3": "78.1 % top-1 … timm's own table has 78.052 %",
+    "torchvision_v1": "timm measures 76.156 %",
+    "torchvision_v2": "timm measures 80.846 %",
+}
+
+
+def header_of(name):
+    lines = (PROJECT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    return " ".join(" ".join(line.lstrip("# ") for line in lines if line.startswith("#")).split())
+
+
+def row_of(name):
+    """README's, with the recipes that it names and each column's figures for them."""
+    for line in (PROJECT / "README.md").read_text(encoding="utf-8").splitlines():
+        names = re.findall(r"recipes/(\w+)\.yaml", line)
+        if line.startswith("|") and name in names:
+            _, _, accuracy, time, hardware, whose, _ = (cell.strip() for cell in line.split("|"))
+            place = names.index(name)
+            of = [(cell.split(" · ") + [""] * len(names))[place] for cell in (accuracy, time)]
+            return [text.split(" ")[0] if text[:1].isdigit() else text for text in of] + [hardware, whose]
+    raise AssertionError(f"README has no row for {name}")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_header_has_the_figures_of_its_source(name):
+    header = header_of(name)
+    for figure in FIGURES[name].split(" … "):
+        assert figure in header
+    if name.startswith("torchvision"):
+        weights = ResNet50_Weights[f"IMAGENET1K_{name[-2:].upper()}"].meta["_metrics"]["ImageNet-1K"]
+        assert f"{weights['acc@1']:.3f} % top-1, {weights['acc@5']:.3f} % top-5" in header
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_readmes_table_has_the_figures_of_the_header(name):
+    accuracy, time, hardware, whose = row_of(name)
+    top1 = float(re.search(r"expected: ([\d.]+) ", header_of(name))[1])
+    assert accuracy == f"{top1:.1f}"
+    if name.startswith("fast"):
+        assert f"{time} minutes" in header_of(name)
+        assert hardware in header_of(name)
+    if name == "nvidia_90":
+        assert (time, hardware, whose) == ("about 3 hours", "8 A100", "NVIDIA's, of PyTorch")
+    if name.startswith("rsb"):
+        days = re.search(r"([\d.]+) (days|hours)", header_of(name))
+        assert float(time) == pytest.approx(float(days[1]) * (24 if days[2] == "days" else 1), abs=1)
 
 
 @pytest.mark.parametrize("name", RECIPES)

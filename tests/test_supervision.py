@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from accelerate import Accelerator
 from conftest import PROJECT, tiny_arguments
 from processes import run_in_a_fork
 from test_resuming import outcome
@@ -18,6 +19,7 @@ from test_resuming import outcome
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.files import replaced_file
 from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import (
     _LAUNCHER_GONE,
@@ -295,4 +297,52 @@ def test_a_rank_that_hangs_is_named_and_the_run_ends(image_folder, tmp_path):
     status = status_of(run)
     assert status["status"] == "failed"
     assert f"pid {frozen.pid}) died or is frozen" in status["reason"]
+    assert status["stacks"] == "stacks/rank-0.txt"
+    assert " in main\n" in (run / status["stacks"]).read_text()
+    assert [path.name for path in (run / "stacks").iterdir()] == ["rank-0.txt"]  # the frozen one cannot write
     assert not left_over(run)
+
+
+@pytest.fixture
+def hanging(tmp_path, monkeypatch):
+    """Enter a supervisor and hang until its watchdog ends the process, which here ends the watchdog."""
+    recipe = Recipe(output_dir=str(tmp_path), watchdog_minutes=0.001)
+    supervisor = Supervisor(Accelerator(cpu=True), RunFolder(recipe), recipe, Progress())
+    monkeypatch.setattr("os._exit", lambda code: supervisor._ended.set())
+
+    def hang(begun: bool) -> None:
+        with pytest.raises(OSError, match="over"), supervisor:  # noqa: PT012  (the status of a run that ends well is another)
+            if begun:
+                supervisor.run_begins()
+            assert supervisor._ended.wait(60)
+            raise OSError("over")
+
+    return hang
+
+
+def test_a_process_that_hangs_leaves_the_stacks_of_its_threads(hanging, tmp_path):
+    hanging(begun=True)
+    status = status_of(tmp_path)
+    assert "this process hangs after 0 batches" in status["reason"]
+    assert status["stacks"] == "stacks/rank-0.txt"
+    text = (tmp_path / status["stacks"]).read_text()
+    first, main_thread = text.splitlines()[:2]
+    assert first.startswith(f"rank 0, {os.uname().nodename}, pid {os.getpid()}, ")
+    name, _, ident = main_thread.partition(": ")
+    assert name == "MainThread"
+    stack = text.partition(f"hread {ident} ")[2].partition("\n\n")[0]
+    assert " in hang\n" in stack
+    assert " in _watch\n" in text
+
+
+def test_a_disk_that_takes_no_stacks_does_not_keep_a_hung_process_alive(hanging, tmp_path):
+    (tmp_path / "stacks").write_text("in the way")
+    hanging(begun=True)
+    assert status_of(tmp_path)["stacks"] is None
+    assert status_of(tmp_path)["status"] == "failed"
+
+
+def test_a_process_that_hangs_before_its_run_begins_prints_its_stacks(hanging, tmp_path, capfd):
+    hanging(begun=False)
+    assert " in hang\n" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []

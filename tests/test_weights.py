@@ -1,8 +1,11 @@
 """Files from strangers: damaged or malicious ones are refused by name, and nothing in them runs."""
 
+import argparse
 import json
 import os
 import pickle
+import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,6 +40,44 @@ def test_code_in_a_pickle_is_refused_and_does_not_run(tmp_path, write):
     with pytest.raises(UserError, match=r"is refused: its pickle holds more than weights|is damaged"):
         read_weights(tmp_path / "model.pth")
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("beside", [Malicious("owned"), types.SimpleNamespace(lr=0.1), print, Path("runs")])
+def test_a_checkpoints_arguments_may_hold_plain_values_only(tmp_path, monkeypatch, beside):
+    monkeypatch.chdir(tmp_path)
+    content = {"model": {"layer1.0.conv1.weight": torch.zeros(1)}, "args": argparse.Namespace(lr=0.1, hook=beside)}
+    torch.save(content, tmp_path / "model.pth")
+    with pytest.raises(UserError, match="is refused: its pickle holds more than weights"):
+        read_weights(tmp_path / "model.pth")
+    assert not (tmp_path / "owned").exists()
+
+
+class Pickled:
+    """Unpickled, what `reduced` says."""
+
+    def __init__(self, *reduced):
+        self.reduced = reduced
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("arguments", [(("given",),), ((), [1, 2]), ((), (1, 2)), ((), "abc")])
+def test_arguments_that_were_put_together_wrongly_are_damage(tmp_path, arguments):
+    torch.save({"conv1.weight": torch.zeros(1), "args": Pickled(argparse.Namespace, *arguments)}, tmp_path / "m.pth")
+    with pytest.raises(UserError, match="is damaged, or was not written by torch"):
+        read_weights(tmp_path / "m.pth")
+
+
+def test_dictionaries_that_hold_themselves_or_one_another_twice_are_read(tmp_path):
+    content = {"layer1.0.conv1.weight": torch.ones(1)}
+    for _ in range(200):
+        content = {"x": content, "y": content}
+    content["again"] = content
+    torch.save(content, tmp_path / "model.pth")
+    state, place = read_weights(tmp_path / "model.pth")
+    assert state["layer1.0.conv1.weight"] == 1
+    assert place.replace("y", "x") == ".".join(200 * "x")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pth"])

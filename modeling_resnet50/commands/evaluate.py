@@ -30,6 +30,7 @@ from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_
 from ..hub.classifiers import Classifier, open_classifier
 from ..hub.eval_results import protocol_in_words, write_eval_results
 from ..terminal import in_table, say
+from ..training.precision import precision_here, remark_on
 from .evaluation_data import (
     class_map_of,
     load_split,
@@ -54,13 +55,16 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("--suite needs --suite_root, the folder that the test sets lie in")
     # Everything that can be wrong is found before the work begins.
     metrics = {name: load_metric(name) for name in options.metrics}
-    accelerator = Accelerator(mixed_precision=options.mixed_precision)
+    accelerator = Accelerator(mixed_precision=precision_here(options.mixed_precision))
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
-        raise UserError("fp16 needs a GPU (accelerate would silently go on in float32): --mixed_precision bf16, or no")
+        raise UserError("fp16 needs a GPU (accelerate would silently go on in float32): --mixed_precision auto, or no")
+    remark = remark_on(accelerator.mixed_precision)
+    if remark is not None and accelerator.is_main_process:
+        print(remark, file=sys.stderr)
     classifiers = {name: open_classifier(name, options.trust_remote_code) for name in options.models}
     for name, classifier in classifiers.items():
         set_protocol(classifier.processor, options)
-        if classifier.is_onnx and (options.torch_compile or options.mixed_precision in ("bf16", "fp16")):
+        if classifier.is_onnx and (options.torch_compile or options.mixed_precision not in (None, "no")):
             raise UserError(f"{name} is an ONNX file, whose precision and compilation are its own")
     dataset = None
     if options.dataset is not None:
@@ -101,6 +105,7 @@ def _judge_by_dataset(
                     "interpolation": interpolation,
                     "flip": options.flip,
                 },
+                "num_labels": named[name].logits.shape[1],
                 "images_per_second": round(images_per_second, 1),
                 **summarize(named[name]),
                 "metrics": {metric: compute_metric(module, named[name]) for metric, module in metrics.items()},
@@ -205,7 +210,7 @@ def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
         write_results(options.output / "results.json", results)
         for name, result in results["models"].items() if results["dataset"] is not None else ():
             folder = options.output if len(options.models) == 1 else options.output / _file_name(name)
-            write_eval_results(folder, Path(name).name, results["dataset"], result)
+            write_eval_results(folder, Path(name).name or "model", results["dataset"], result)
     if options.json:
         for name, result in results["models"].items():
             say(to_json(_flat(name, result)))

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 
 import datasets
 import torch
@@ -50,7 +51,8 @@ def make_loader(
 
 def class_map_of(label_names: list[str], data_names: list[str]) -> tuple[torch.Tensor, list[str]]:
     """
-    The model's class for each class of the data: by name where the names agree, else by position.
+    The model's class for each class of the data: by name where the names agree and each is one class's, else by
+    position.
 
     Args:
         label_names, data_names: of the classes of the model and of the data.
@@ -58,16 +60,23 @@ def class_map_of(label_names: list[str], data_names: list[str]) -> tuple[torch.T
     Returns:
         int64 `(number of classes of the data,)`; and the names of the model's classes, which are the data's if the
         classes were matched by position.
+
+    Raises:
+        UserError: neither is possible.
     """
-    number_of = {name: number for number, name in enumerate(label_names)}
-    if set(data_names) <= number_of.keys():
+    counts, number_of = Counter(label_names), {name: number for number, name in enumerate(label_names)}
+    shared = [name for name in data_names if counts[name] > 1]
+    if counts.keys() >= set(data_names) and not shared:
         return torch.tensor([number_of[name] for name in data_names]), label_names
+    reason = "the data's class names are not the model's"
+    if shared:
+        reason = f"{counts[shared[0]]} of the model's classes are called {shared[0]}"
     if len(data_names) != len(label_names):
         raise UserError(
             f"the data has {len(data_names)} classes ({data_names[0]}, …), the model {len(label_names)} "
-            f"({label_names[0]}, …)"
+            f"({label_names[0]}, …), and {reason}"
         )
-    say("note: the data's class names are not the model's; classes are matched by position", file=sys.stderr)
+    say(f"note: {reason}; classes are matched by position", file=sys.stderr)
     return torch.arange(len(data_names)), data_names
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from ..files import replaced_file
-from ..recipe import is_repo_id
+from .markdown import one_line
 
 
 _METRICS = {"top1": "top-1 accuracy", "top5": "top-5 accuracy"}
+_FOLDER = "imagefolder"  # what transformers' examples call data that has no id
 
 
 def write_eval_results(folder: Path, model_name: str, dataset: dict[str, Any], result: dict[str, Any]) -> list[Path]:
@@ -28,33 +31,54 @@ def write_eval_results(folder: Path, model_name: str, dataset: dict[str, Any], r
     Returns:
         The files.
     """
-    is_on_the_hub = is_repo_id(dataset["name"]) and not Path(dataset["name"]).exists()
+    shown = {key: name for key, name in _METRICS.items() if key == "top1" or says_something(5, result["num_labels"])}
     card_data = ModelCardData(
         model_name=model_name,
         eval_results=[
             EvalResult(
                 task_type="image-classification",
-                dataset_type=dataset["name"],
-                dataset_name=dataset["name"],
+                **in_terms_of_the_hub(dataset["name"]),
                 dataset_config=dataset["config"],
                 dataset_split=dataset["split"],
                 metric_type="accuracy",
                 metric_name=name,
                 metric_value=round(result[key]["value"], 6),
             )
-            for key, name in _METRICS.items()
+            for key, name in shown.items()
         ],
     )
     files = [folder / "model-index.yaml"]
     with replaced_file(files[0]) as file:
         file.write_text(card_data.to_yaml() + "\n", encoding="utf-8")
-    if is_on_the_hub:
+    if is_on_hub(dataset["name"]):
         notes = f"{protocol_in_words(result)}; {result['images']:,} images of {dataset['split']}"
         files.append(folder / leaderboard_file(dataset["name"]))
         with replaced_file(files[1]) as file:
             text = leaderboard_yaml(dataset["name"], dataset["config"], result["top1"]["value"], notes)
             file.write_text(text, encoding="utf-8")
     return files
+
+
+def says_something(k: int, num_labels: int) -> bool:
+    """Whether the share of images whose class is among the first k can be anything but 1."""
+    return num_labels > k
+
+
+def is_on_hub(dataset_name: str) -> bool:
+    """As far as its name tells: data sets of old have no user in it."""
+    try:
+        validate_repo_id(dataset_name)
+    except HFValidationError:
+        return False
+    return dataset_name != "digits" and not Path(dataset_name).expanduser().exists()
+
+
+def in_terms_of_the_hub(dataset_name: str) -> dict[str, str]:
+    """`dataset_type` and `dataset_name` of an `EvalResult`. The type is an id, and no path is of use to others."""
+    if is_on_hub(dataset_name) or dataset_name == "digits":
+        return {"dataset_type": dataset_name, "dataset_name": dataset_name}
+    folder = Path(dataset_name).expanduser().resolve().name
+    return {"dataset_type": _FOLDER, "dataset_name": one_line(folder) or _FOLDER}
 
 
 def leaderboard_file(dataset_id: str) -> str:

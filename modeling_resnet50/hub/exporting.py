@@ -77,7 +77,7 @@ def training_checkpoint(source: str) -> dict[str, Any]:
     step = row.get("step")
     return {
         "epoch": row.get("epoch"),
-        "model_state_dict": read_weights(folder / "model.safetensors")
+        "model_state_dict": read_weights(folder / "model.safetensors")[0]
         if is_checkpoint
         else load_model(source)[0].state_dict(),
         "optimizer_state_dict": torch.load(optimizer_file, map_location="cpu", weights_only=True)

@@ -50,6 +50,7 @@ def import_model(
     classifier: Literal["keep", "new", "drop", "fit"] = "keep",
     num_labels: int | None = None,
     config_overrides: dict[str, Any] | None = None,
+    weights: str | None = None,
 ) -> Imported:
     """
     Open a model from elsewhere as one of ours.
@@ -61,12 +62,13 @@ def import_model(
             it if it tells `num_labels` classes apart, else put a new one in its place.
         num_labels: classes of a new classifier.
         config_overrides: what the weights cannot show, e.g. `{"downsample_in_bottleneck": True}` for a v1 ResNet.
+        weights: of a file with several networks, which: `"teacher"`, say.
 
     Raises:
         UserError: nothing there, unreadable, no ResNet, a classifier that does not fit the request, or a model that
             computes something else than its source.
     """
-    found = _find(source)
+    found = _find(source, weights)
     notes = [f"recognised: {found.kind}"]
     fields = {**infer_fields(found.state, source), **found.fields, **(config_overrides or {})}
     classes = found.state["fc.weight"].shape[0] if "fc.weight" in found.state else None
@@ -84,8 +86,7 @@ def import_model(
             )
         notes.append(f"classifier kept: {classes} classes")
     else:
-        for name in ("fc.weight", "fc.bias"):
-            found.state.pop(name, None)
+        found.state = {name: value for name, value in found.state.items() if not name.startswith("fc.")}
         for name in ("id2label", "label2id"):
             fields.pop(name, None)
         dropped = "there was none" if classes is None else f"the old one's {classes} classes are gone"
@@ -162,16 +163,19 @@ def infer_fields(state: StateDict, source: str) -> dict[str, Any]:
     return fields
 
 
-def _find(source: str) -> Source:
+def _find(source: str, weights: str | None) -> Source:
     path = Path(source).expanduser()
+    if weights is not None and not path.is_file():
+        raise UserError(f"{source} is not a file, whose networks --weights could choose from")
     name = timm_name(source)
     if name is not None:
         return _from_timm(name, source)
     if path.is_file():
-        state = read_weights(path)
+        state, place = read_weights(path, weights)
+        where = f", in {place}" if place else ""
         if is_transformers_resnet(state):
-            return Source("weights under transformers' names", from_transformers_resnet(state), {})
-        return Source("weights under torchvision's names", state, {})
+            return Source(f"weights under transformers' names{where}", from_transformers_resnet(state), {})
+        return Source(f"weights under torchvision's names{where}", state, {})
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(f"{source} is a folder without config.json; give the weights' file itself")

@@ -9,12 +9,9 @@ import math
 import re
 import statistics
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 from scipy.stats import binomtest
 from timm.data import ImageNetInfo
 from timm.models import get_pretrained_cfg
@@ -24,7 +21,7 @@ from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_words
 from ..data.transforms import evaluation_resize_size
 from ..recipe import Recipe
-from .eval_results import leaderboard_file, leaderboard_yaml
+from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml, says_something
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
 from .markdown import code, one_line
 
@@ -139,14 +136,12 @@ def _metadata(
     sessions: list[dict[str, Any]],
 ) -> ModelCardData:
     """What the Hub itself reads of a card, to find, show and compare models."""
-    dataset = one_line(recipe.public_dict()["dataset_name"])
     base_model = _hub_model(recipe.model_name_or_path)
     results = [
         EvalResult(
             task_type="image-classification",
             task_name="Image Classification",
-            dataset_type=dataset,
-            dataset_name=dataset,
+            **in_terms_of_the_hub(recipe.dataset_name),
             dataset_config=None if recipe.dataset_config_name is None else one_line(recipe.dataset_config_name),
             dataset_split=one_line(recipe.validation_split_name or "validation"),
             metric_type="accuracy",
@@ -169,7 +164,7 @@ def _metadata(
         license="apache-2.0",
         tags=["image-classification", "resnet", "resnet50", "pytorch"]
         + (["timm"] if "architecture" in config.to_dict() else []),
-        datasets=[recipe.dataset_name] if _is_on_hub(recipe.dataset_name) else None,
+        datasets=[recipe.dataset_name] if is_on_hub(recipe.dataset_name) else None,
         metrics=["accuracy"],
         base_model=base_model,
         base_model_relation="finetune" if base_model else None,
@@ -187,7 +182,7 @@ def eval_results(recipe: Recipe, row: dict[str, Any], prefix: str = "") -> dict[
         Nothing if the data set is not one of the Hub's, or the result is not a number.
     """
     top1 = row[f"{prefix}val_top1"]
-    if not _is_on_hub(recipe.dataset_name) or not math.isfinite(top1):
+    if not is_on_hub(recipe.dataset_name) or not math.isfinite(top1):
         return {}
     config = None if recipe.dataset_config_name is None else one_line(recipe.dataset_config_name)
     flip = ", mean of the image and its mirror image" if recipe.eval_flip else ""
@@ -206,7 +201,7 @@ def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
 
 def _accuracies(row: dict[str, Any], prefix: str, num_labels: int) -> dict[str, float]:
     """Top-1, and top-5 where that is not always right; nothing that is not a number."""
-    titles = {"top-1": "val_top1"} | ({"top-5": "val_top5"} if num_labels > 5 else {})
+    titles = {"top-1": "val_top1"} | ({"top-5": "val_top5"} if says_something(5, num_labels) else {})
     found = {title: float(row[f"{prefix}{column}"]) for title, column in titles.items()}
     return {title: value for title, value in found.items() if math.isfinite(value)}
 
@@ -219,15 +214,6 @@ def _name(recipe: Recipe) -> str:
     return f"resnet50-{slug[:60]}" if slug else "resnet50"
 
 
-def _is_on_hub(name: str) -> bool:
-    """As far as its name tells: data sets of old have no user in it."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return name != "digits" and not Path(name).expanduser().exists()
-
-
 def _hub_model(name_or_path: str | None) -> str | None:
     """The Hub's id of a model that a run started from, if it has one."""
     if name_or_path is None:
@@ -235,7 +221,7 @@ def _hub_model(name_or_path: str | None) -> str | None:
     if name_or_path.startswith("timm:"):
         known = get_pretrained_cfg(name_or_path.removeprefix("timm:"))
         return None if known is None else known.hf_hub_id
-    return name_or_path if "/" in name_or_path and _is_on_hub(name_or_path) else None
+    return name_or_path if "/" in name_or_path and is_on_hub(name_or_path) else None
 
 
 def _architecture(config: ResNet50Config) -> str:
@@ -297,7 +283,7 @@ def _commands(recipe: Recipe, session: dict[str, Any]) -> list[str]:
         launch = f"ACCELERATE_USE_CPU=true {launch}"
     published = recipe.public_dict()
     options = [f"--{name} {path}" for name, path in _PATHS.items() if published[name] != getattr(recipe, name)]
-    if recipe.mixed_precision is None:
+    if recipe.mixed_precision in (None, "auto"):
         options.append(f"--mixed_precision {session['mixed_precision']}")
     return [*lines, " ".join([launch, "train.py --config", recipe_file, *options])]
 

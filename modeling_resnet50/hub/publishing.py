@@ -14,7 +14,7 @@ from filelock import FileLock
 from huggingface_hub import HfApi, snapshot_download
 
 from ..errors import UserError
-from ..files import put_in_place
+from ..files import give_usual_modes, put_in_place
 from ..recipe import Recipe
 from ..training.checkpoint import WRITE_ERRORS
 from ..training.manifest import damage
@@ -118,6 +118,7 @@ class Publisher:
             try:
                 folder.mkdir(parents=True)
                 save(folder)
+                give_usual_modes(folder)  # the queue, in the run folder, holds links to these files
             except WRITE_ERRORS as error:  # a full disk must not end the run
                 shutil.rmtree(folder, ignore_errors=True)
                 self.report(f"Epoch {epoch}: could not be queued for the Hub ({error})")

@@ -1,5 +1,6 @@
 """Weights that come from elsewhere: read without running anything in them, and renamed to and from our names."""
 
+import argparse
 import pickle
 import re
 import zipfile
@@ -14,25 +15,36 @@ from torch import Tensor, nn
 from ..errors import UserError
 
 
-# Where training scripts keep the weights in the dictionaries they save: ours and the classic tutorial's, torchvision's
-# references, timm's train.py (its averaged weights are the better ones), Lightning and many others.
-_WEIGHTS_UNDER = ("model_state_dict", "state_dict_ema", "model_ema", "state_dict", "model")
-
-# Wrappers that put their own name before every key: DDP, torch.compile, timm's and torchvision's averaged model.
-_WRAPPERS = ("module.", "_orig_mod.")
-
 StateDict = dict[str, Tensor]
 
+# What training scripts pickle beside tensors and plain values: timm's train.py and torchvision's references keep their
+# parsed command line. It has no code of its own to run, and nothing of it is used.
+_SAFE_CLASSES: list[Any] = [argparse.Namespace]
 
-def read_weights(path: Path) -> StateDict:
+# What PyTorch's reader stumbles over where the bytes of a pickle make no sense.
+_OF_A_DAMAGED_PICKLE = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
+
+# One weight that every ResNet has exactly once: under torchvision's, timm's and our names, and under transformers'.
+_LANDMARK = re.compile(r"((?:.+?\.)??)(?:layer1\.0\.conv1|(?:resnet\.)?embedder\.embedder\.convolution)\.weight")
+
+
+def read_weights(path: Path, place: str | None = None) -> tuple[StateDict, str]:
     """
     The tensors of a `.safetensors` file, or of a `.pth` / `.pt` / `.bin` file written by `torch.save`.
 
-    Pickles are read with `weights_only=True`: code in them is refused, not run. Of a training checkpoint, the model's
-    weights are returned; names that DDP, `torch.compile` or an averaged model put before each key are taken off.
+    Pickles are read with `weights_only=True`: code in them is refused, not run. The weights may lie anywhere in the
+    dictionaries of a training checkpoint, under whatever names wrappers put before theirs.
+
+    Args:
+        place: what leads to the weights, or a part of it, where the file holds several networks. Without it, averaged
+            weights ("ema") are taken rather than those that they are the average of.
+
+    Returns:
+        The weights under their own names, and what led to them: `"state_dict.module"`, or `""`.
 
     Raises:
-        UserError: no such file, empty, truncated, with code in its pickle, or without weights.
+        UserError: no such file, empty, truncated, with code in its pickle, without weights, or with those of several
+            networks and no answer as to which.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -42,40 +54,85 @@ def read_weights(path: Path) -> StateDict:
         content = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except SafetensorError as error:
         raise UserError(f"{path} is damaged or not a safetensors file: {error}") from error
-    return _state_dict_in(content, path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
+    tensors = _tensors_in(content)
+    if not tensors:
+        raise UserError(f"{path} holds no weights; its keys are {', '.join(map(str, list(content)[:5]))}, …")
+    prefixes = [match[1] for name in tensors if (match := _LANDMARK.fullmatch(name))]
+    if not prefixes:
+        return tensors, ""  # whose names then say what it is instead
+    prefix = _choose(prefixes, place, path)
+    others = tuple(other for other in prefixes if other.startswith(prefix) and other != prefix)
+    names = [name for name in tensors if name.startswith(prefix) and not (others and name.startswith(others))]
+    state = {name.removeprefix(prefix): tensors[name] for name in names}
+    if "fc.weight" not in state:
+        state |= _classifier_beside(prefix, tensors)
+    return state, prefix.rstrip(".")
 
 
 def _unpickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_SAFE_CLASSES):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = re.search(r"Unsupported (?:global|class|operand)[^\n]*|Can only [^\n]*", str(error))
+        reason = re.search(r"unsupported (?:global|class|operand)[^\n]*|Can only [^\n]*", str(error), re.IGNORECASE)
         if reason is None:
             raise UserError(f"{path} is damaged, or was not written by torch.save") from error
         raise UserError(
             f"{path} is refused: its pickle holds more than weights ({reason[0].strip()}), which could run any code "
             "on this machine. Ask its author for a safetensors file"
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, *_OF_A_DAMAGED_PICKLE) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is damaged, or was not written by torch.save: {said}") from error
 
 
-def _state_dict_in(content: Any, path: Path) -> StateDict:
-    if isinstance(content, dict):
-        for name in _WEIGHTS_UNDER:
-            if isinstance(content.get(name), dict):
-                content = content[name]
-                break
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
-    state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    for wrapper in _WRAPPERS:
-        state = {name.removeprefix(wrapper): value for name, value in state.items()}
-    state.pop("n_averaged", None)  # beside the weights in torch's AveragedModel
-    if not state:
-        raise UserError(f"{path} holds no weights; its keys are {', '.join(map(str, list(content)[:5]))}, …")
-    return state
+def _tensors_in(content: dict[Any, Any]) -> StateDict:
+    """All tensors in nested dictionaries as one state dict: the keys that lead to each, joined by dots."""
+    found: StateDict = {}
+    seen = {id(content)}  # a dictionary in a pickle may hold itself, or another one twice
+    waiting = [("", content)]
+    while waiting:
+        prefix, level = waiting.pop(0)
+        for key, value in level.items():
+            # torch.compile puts its name before whatever part it compiled, also within a network
+            name = f"{prefix}{key}".replace("_orig_mod.", "")
+            if isinstance(value, Tensor):
+                found[name] = value
+            elif isinstance(value, dict) and id(value) not in seen:
+                seen.add(id(value))
+                waiting.append((f"{name}.", value))
+    return found
+
+
+def _choose(prefixes: list[str], wanted: str | None, path: Path) -> str:
+    """The one that is meant of the prefixes before the networks' names."""
+    if wanted is None:
+        averaged = [prefix for prefix in prefixes if re.search(r"(?:^|[._])ema[._]", prefix)]
+        found = averaged if len(averaged) == 1 else prefixes
+    else:
+        wanted = wanted.rstrip(".")
+        found = [prefix for prefix in prefixes if prefix.rstrip(".") == wanted]
+        found = found or [prefix for prefix in prefixes if f".{wanted}." in f".{prefix}"]
+    if len(found) != 1:
+        listed = ", ".join(prefix.rstrip(".") or "''" for prefix in prefixes[:5])
+        raise UserError(
+            f"{path} holds {len(prefixes)} networks, under {listed}: choose one by "
+            "resnet50 import FILE OUT --weights PLACE"
+        )
+    return found[0]
+
+
+def _classifier_beside(prefix: str, tensors: StateDict) -> StateDict:
+    """The `fc` of a wrapper that holds backbone and classifier side by side."""
+    parent = re.sub(r"[^.]+\.$", "", prefix)
+    beside = re.compile(re.escape(parent) + r"(?:.+\.)?(?=fc\.weight$)")
+    found = [match[0] for name in tensors if not name.startswith(prefix) and (match := beside.match(name))]
+    if len(found) != 1:
+        return {}
+    names = [f"{found[0]}fc.{kind}" for kind in ("weight", "bias")]
+    return {name.removeprefix(found[0]): tensors[name] for name in names if name in tensors}
 
 
 # Our (and torchvision's) names, and those of transformers' own ResNet. The numbers are stage, block and convolution.

@@ -1,6 +1,7 @@
 """What a run needs from the machine, and what BatchNorm needs when several processes train one model."""
 
 import os
+import sys
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..recipe import Recipe
 from .kernels import choose_algorithms
+from .precision import cpu_is_wanted, is_on_cpu, precision_here, remark_on
 from .tracking import check_trackers
 
 
@@ -30,27 +32,27 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
     Raises:
         UserError: more processes than devices, fp16 without a GPU, or a tracker that is not installed.
     """
-    use_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes")
     processes_here = _processes_here()
     devices = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
-    if processes_here > 1 and processes_here > devices and not use_cpu:
+    if processes_here > 1 and processes_here > devices and not cpu_is_wanted():
         raise UserError(
             f"{processes_here} processes were started on this machine, which has {devices} GPU(s): "
             f"start {max(1, devices)} with --num_processes {max(1, devices)}, "
             "or set ACCELERATE_USE_CPU=true to train on CPU"
         )
-    on_cpu = devices == 0 or use_cpu
-    precision = recipe.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision == "fp16" and on_cpu:
-        raise UserError("mixed_precision fp16 needs a GPU: on this machine use --mixed_precision bf16 or no")
+    on_cpu = is_on_cpu()
+    precision = precision_here(recipe.mixed_precision)
+    wanted = precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if wanted == "fp16" and on_cpu:
+        raise UserError("mixed_precision fp16 needs a GPU: use --mixed_precision auto, which takes what is fast here")
     check_trackers(recipe.trackers)
     if on_cpu:
         # `accelerate launch` leaves each CPU process one thread (OMP_NUM_THREADS=1): give it its share of the cores.
         torch.set_num_threads(_cores_per_process())
     choose_algorithms(recipe)
     _meet_again(on_cpu)
-    return Accelerator(
-        mixed_precision=recipe.mixed_precision,
+    accelerator = Accelerator(
+        mixed_precision=precision,
         dynamo_backend="no",  # `kernels` compiles: Accelerate's wrapper would put its own name before every weight's
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         log_with=recipe.trackers or None,
@@ -62,6 +64,10 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
             )
         ],
     )
+    remark = remark_on(accelerator.mixed_precision)
+    if remark is not None and accelerator.is_main_process:
+        print(remark, file=sys.stderr)
+    return accelerator
 
 
 def _meet_again(on_cpu: bool) -> None:

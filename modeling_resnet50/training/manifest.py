@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from ..files import replaced_file, sync
+from ..files import give_usual_modes, replaced_file, sync
 
 
 NAME = "manifest.json"
@@ -12,10 +12,12 @@ NAME = "manifest.json"
 
 def seal(folder: Path, **facts: int | float | str) -> None:
     """
-    Bring a folder to the disk and write its manifest, as the last file: size and SHA-256 of each file, and some facts.
+    Bring a folder to the disk, readable for whom the umask says, and write its manifest, as the last file: size and
+    SHA-256 of each file, and some facts.
 
     The manifest has a checksum of its own, so that damage to it is found as well.
     """
+    give_usual_modes(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
     content = {
         **facts,

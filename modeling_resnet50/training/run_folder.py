@@ -76,6 +76,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
         self.profile = self.path / "profile"
+        self.stacks = self.path / "stacks"
         self.hub = self.path / "hub"
         self.reserve = self.path / ".reserve"  # room for a last word on a full disk
         self.contents_file = self.path / "contents.json"
@@ -100,7 +101,7 @@ class RunFolder:
         logs = [_LOGS.get(name, str(known)) for name, known in trackers.items()]
         logs += ["trackers.json"] if trackers else []
         profile = _inside(self.profile, ["trace.json", "summary.json"])
-        return [*_inside(self.logs, logs), *profile, *_inside(self.hub, _OF_HUB)]
+        return [*_inside(self.logs, logs), *profile, *self.stacks.glob("rank-*.txt"), *_inside(self.hub, _OF_HUB)]
 
     @contextmanager
     def held(self) -> Iterator[str | None]:

@@ -3,6 +3,7 @@ What happens to a run from outside: signals that stop it, processes of it that d
 others know how it stands.
 """
 
+import faulthandler
 import json
 import math
 import os
@@ -75,7 +76,8 @@ class Supervisor:
       makes known to all processes. So is the end of the launcher, which not every launcher passes on. A second Ctrl-C
       stops at once.
     - A thread notes that this process is alive and how many batches it has done, and ends the run with a message that
-      names whom the others wait for, when nothing has moved for `watchdog_minutes`.
+      names whom the others wait for, when nothing has moved for `watchdog_minutes`. The stacks of all threads are in
+      `stacks/rank-….txt` then, which the status names.
     - `status.json` says `running`, `stopped`, `failed` or `finished`. While running it is written anew every minute:
       one that is older is of a run that was killed. Room for its last word is kept on the disk.
     - If another process has taken the run folder over, because this one slept or was cut off, it ends.
@@ -96,6 +98,7 @@ class Supervisor:
         self._interrupted_at = -math.inf
         self._since: str = gather_object([_now()])[0]
         self._begun = False
+        self._stacks: str | None = None
         self.at_the_end: list[Callable[[], None]] = []
         self._ended = threading.Event()
         self._batches = 0
@@ -222,6 +225,7 @@ class Supervisor:
                 self._begun = False  # the status is the other's
                 self._end(f"process {other.pid} on {other.host} trains in {self.run.path} now: this one was silent")
             if still * interval > self.watchdog_seconds:
+                self._write_stacks()
                 self._end(self._accusation(interval))
 
     def _beat(self, beats: int) -> None:
@@ -259,6 +263,22 @@ class Supervisor:
     def _name(self, ranks: list[int]) -> str:
         return " and ".join(f"rank {rank} ({self._hosts[rank]})" for rank in ranks)
 
+    def _write_stacks(self) -> None:
+        """Where each thread of this process is. What it waits in, only its stack tells, and it ends without one."""
+        path = self.run.stacks / f"rank-{self.rank}.txt"
+        with suppress(OSError):  # a full disk must not keep it from ending
+            if not self._begun:  # the folder may be another run's
+                faulthandler.dump_traceback()
+                return
+            path.parent.mkdir(exist_ok=True)
+            with path.open("w") as file:
+                print(f"rank {self.rank}, {platform.node()}, pid {os.getpid()}, {_now()}", file=file)
+                for thread in threading.enumerate():
+                    print(f"{thread.name}: 0x{thread.ident or 0:016x}", file=file)
+                file.flush()
+                faulthandler.dump_traceback(file)
+            self._stacks = str(path.relative_to(self.run.path))
+
     def _end(self, reason: str) -> None:
         self._fail(reason)
         print(f"[rank {self.rank}] error: {reason}", file=sys.stderr, flush=True)
@@ -279,6 +299,7 @@ class Supervisor:
         content = {
             "status": status,
             "reason": reason,
+            "stacks": self._stacks,
             "epoch": self.progress.epoch,
             "step": self.progress.step,
             "skipped_steps": self.progress.skipped_steps,

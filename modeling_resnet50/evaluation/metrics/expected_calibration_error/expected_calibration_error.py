@@ -79,7 +79,9 @@ def reliability_bins(confidences: np.ndarray, correct: np.ndarray, num_bins: int
     Returns:
         A list of `{"low", "high", "images", "confidence", "accuracy"}`; the last two are means, None in an empty bin.
     """
-    numbers = np.clip(np.ceil(confidences * num_bins).astype(int) - 1, 0, num_bins - 1)
+    # By the edges themselves: a confidence times the number of bins may be rounded over one.
+    edges = np.arange(1, num_bins + 1) / num_bins
+    numbers = np.minimum(np.searchsorted(edges, confidences), num_bins - 1)
     images, confidence, hits = (
         np.bincount(numbers, weights, num_bins) for weights in (None, confidences, np.asarray(correct, float))
     )
