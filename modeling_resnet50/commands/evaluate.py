@@ -28,7 +28,7 @@ from ..evaluation.predictions import Predictions
 from ..evaluation.results import to_json, versions, write_results
 from ..evaluation.statistics import compare, summarize
 from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_classes, score_parts
-from ..hub.classifiers import Classifier, open_classifier
+from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
 from ..hub.eval_results import protocol_in_words, write_eval_results
 from .evaluation_data import (
     class_map_of,
@@ -59,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("fp16 needs a GPU (accelerate would silently go on in float32): --mixed_precision bf16, or no")
     classifiers = {name: open_classifier(name, options.trust_remote_code) for name in options.models}
     for name, classifier in classifiers.items():
+        require_one_class_per_image(name, classifier.model)
         set_protocol(classifier.processor, options)
         if classifier.is_onnx and (options.torch_compile or options.mixed_precision in ("bf16", "fp16")):
             raise UserError(f"{name} is an ONNX file, whose precision and compilation are its own")

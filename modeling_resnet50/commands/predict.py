@@ -13,6 +13,7 @@ from resnet50_cli.exit_codes import ExitCode
 
 from ..data.transforms import UNREADABLE, decode_image, evaluation_transform, normalize
 from ..errors import UserError
+from ..evaluation.predictions import class_scores
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
 from .evaluation_data import protocol, set_protocol
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
             continue
         pixel_values = normalize(torch.stack(pictures).to(device), mean, std)
         pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
-        probabilities = model(pixel_values=pixel_values).logits.float().softmax(-1)
+        probabilities = class_scores(model(pixel_values=pixel_values).logits, model.config)
         scores, classes = probabilities.topk(min(options.topk, probabilities.shape[1]))
         for path, image_scores, image_classes in zip(readable, scores.tolist(), classes.tolist()):
             answers = [(classifier.label_names[label], score) for label, score in zip(image_classes, image_scores)]

@@ -24,6 +24,7 @@ from ..errors import UserError
 from ..files import replaced_file
 from ..web_page import data_address, thumbnail, write_page
 from .grad_cam import grad_cam, overlay
+from .predictions import class_scores
 from .report import share_in_words
 from .results import versions
 
@@ -274,7 +275,8 @@ def explained_picture(
     device = next(model.parameters()).device
     pixel_values = normalize(pixels, image_mean, image_std)[None].to(device)
     with torch.no_grad():
-        probabilities = model(pixel_values=pixel_values).logits[0].float().softmax(-1).tolist()
+        logits = model(pixel_values=pixel_values).logits[0]
+    probabilities = class_scores(logits, model.config).tolist()
     answer = int(np.argmax(probabilities))
     right = None if truth is None else answer == truth
     labels = [answer] if truth is None or right else [answer, truth]

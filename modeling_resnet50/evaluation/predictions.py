@@ -1,8 +1,10 @@
 """What a model said of every image of a split: all else in an evaluation is computed from this."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -17,3 +19,17 @@ class Predictions:
     logits: np.ndarray
     labels: np.ndarray
     label_names: list[str]
+
+
+def class_scores(logits: Tensor, config: Any) -> Tensor:
+    """
+    A score from 0 to 1 for each class, as transformers' pipelines give it: softmax, or where each class is true or
+    false on its own, sigmoid.
+
+    Args:
+        logits: `(…, num_labels)`.
+        config: of the model, with `num_labels` and `problem_type` as transformers has them.
+    """
+    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        return logits.float().sigmoid()
+    return logits.float().softmax(-1)

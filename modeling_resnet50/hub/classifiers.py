@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import BitImageProcessor
 
 from ..data.class_names import imagenet_words
+from ..errors import UserError
 from .importing import as_bit_processor, import_model, open_timm, timm_label_names, timm_name, timm_processor
 from .model_folder import load_model
 from .onnx import open_onnx
@@ -20,7 +21,7 @@ class Classifier:
     """
     Attributes:
         model: in evaluation mode; from `pixel_values` float32 `(batch, 3, height, width)` to an answer with `logits`
-            `(batch, num_labels)`.
+            `(batch, num_labels)`. Its `config` has `num_labels` and `problem_type`.
         label_names: of its classes.
         processor: how its images are prepared.
     """
@@ -64,7 +65,21 @@ def open_classifier(source: str, trust_remote_code: bool = False) -> Classifier:
             label_names = imagenet_words(ImageNetInfo().label_names())
         return Classifier(imported.model, label_names, imported.processor)
     model, processor = load_model(source, trust_remote_code)
+    if model.config.problem_type == "regression":
+        raise UserError(f"{source} predicts numbers (problem_type regression), and not classes")
     return Classifier(model.eval(), _names(model), as_bit_processor(processor, source))
+
+
+def require_one_class_per_image(source: str, model: Any) -> None:
+    """
+    Raises:
+        UserError: the model is a multi-label one.
+    """
+    if model.config.problem_type == "multi_label_classification":
+        raise UserError(
+            f"{source} is a multi-label model: it does not choose one class for an image, which is what labels are "
+            "compared with here. resnet50 predict shows its scores"
+        )
 
 
 class TimmClassifier(nn.Module):
@@ -73,7 +88,7 @@ class TimmClassifier(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
-        self.config = SimpleNamespace(num_labels=model.num_classes)
+        self.config = SimpleNamespace(num_labels=model.num_classes, problem_type=None)
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
         return SimpleNamespace(logits=self.model(pixel_values))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import BitImageProcessor, ResNetConfig, ResNetForImageClassification
 
+from ..configuration_resnet50 import ResNet50Config
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..training.run_folder import open_run
@@ -33,22 +34,26 @@ def export_transformers(model: ResNet50ForImageClassification, processor: BitIma
     if any(beyond.values()):
         names = ", ".join(f"{name}={getattr(config, name)!r}" for name, differs in beyond.items() if differs)
         raise UserError(f"transformers' own ResNet has no {names}")
-    native = ResNetForImageClassification(
-        ResNetConfig(
-            num_channels=config.num_channels,
-            embedding_size=config.embedding_size,
-            hidden_sizes=config.hidden_sizes,
-            depths=config.depths,
-            layer_type=config.layer_type,
-            hidden_act=config.hidden_act,
-            downsample_in_bottleneck=config.downsample_in_bottleneck,
-            id2label=config.id2label,
-            label2id=config.label2id,
-        )
-    )
+    native = ResNetForImageClassification(as_resnet_config(config))
     native.load_state_dict(to_transformers_resnet(model.state_dict()))
     native.save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+def as_resnet_config(config: ResNet50Config) -> ResNetConfig:
+    """The configuration in terms of transformers' own ResNet, as far as it has them."""
+    return ResNetConfig(
+        num_channels=config.num_channels,
+        embedding_size=config.embedding_size,
+        hidden_sizes=config.hidden_sizes,
+        depths=config.depths,
+        layer_type=config.layer_type,
+        hidden_act=config.hidden_act,
+        downsample_in_bottleneck=config.downsample_in_bottleneck,
+        id2label=config.id2label,
+        label2id=config.label2id,
+        problem_type=config.problem_type,
+    )
 
 
 def training_checkpoint(source: str) -> dict[str, Any]:

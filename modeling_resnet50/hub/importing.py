@@ -22,6 +22,10 @@ from .model_folder import INTERPOLATIONS, image_processor, load_model, processor
 from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet, is_transformers_resnet, read_weights
 
 
+# Fields of a configuration that go with its classifier.
+_OF_CLASSES = ("id2label", "label2id", "problem_type")
+
+
 @dataclass
 class Source:
     """What was found at the place to import from."""
@@ -80,11 +84,16 @@ def import_model(
             raise UserError(
                 f"{source} tells {classes} classes apart, not {num_labels}: --classifier new starts another one"
             )
+        if fields.get("problem_type") == "regression":
+            raise UserError(
+                f"{source} predicts numbers (problem_type regression), and not classes: give it a new classifier "
+                "with --classifier new --num_labels N, or import the features with --classifier drop"
+            )
         notes.append(f"classifier kept: {classes} classes")
     else:
         for name in ("fc.weight", "fc.bias"):
             found.state.pop(name, None)
-        for name in ("id2label", "label2id"):
+        for name in _OF_CLASSES:
             fields.pop(name, None)
         dropped = "there was none" if classes is None else f"the old one's {classes} classes are gone"
         if classifier == "drop":
@@ -236,7 +245,7 @@ def _from_this_library(source: str) -> Source:
         raise UserError(f"{source} is a {type(model).__name__}, not a ResNet")
     architecture = [name for name in ResNet50Config.__annotations__ if hasattr(model.config, name)]
     fields = {name: getattr(model.config, name) for name in architecture if name != "pretrained_cfg"}
-    fields |= {"id2label": model.config.id2label, "label2id": model.config.label2id}
+    fields |= {name: getattr(model.config, name) for name in _OF_CLASSES}
     return Source("a model of this library", model.state_dict(), fields, processor, LogitsOnly(model.eval()))
 
 
@@ -297,8 +306,7 @@ def _from_transformers(source: str) -> Source:
     fields = {
         "hidden_act": config.hidden_act,
         "downsample_in_bottleneck": config.downsample_in_bottleneck,
-        "id2label": config.id2label,
-        "label2id": config.label2id,
+        **{name: getattr(config, name) for name in _OF_CLASSES},
     }
     state = from_transformers_resnet(model.state_dict())
     if not has_classifier:

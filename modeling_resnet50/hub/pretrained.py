@@ -8,7 +8,7 @@ from torch import nn
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..recipe import Recipe
-from .classifiers import TimmClassifier
+from .classifiers import TimmClassifier, require_one_class_per_image
 from .importing import import_model, open_timm, timm_name
 from .model_folder import load_model
 
@@ -37,6 +37,7 @@ def starting_model(recipe: Recipe, label_names: list[str]) -> ResNet50ForImageCl
             raise UserError(f"{source} was trained with {name} {list(theirs)}, the recipe has {ours}: set it to that")
     model = imported.model
     assert isinstance(model, ResNet50ForImageClassification), "with a classifier, which `drop` would not give"
+    model.config.problem_type = None  # one class for each image, whatever it was before
     model.config.id2label = dict(enumerate(label_names))
     model.config.label2id = {name: index for index, name in enumerate(label_names)}
     return model
@@ -48,7 +49,7 @@ def load_teacher(name_or_path: str) -> tuple[nn.Module, list[float], list[float]
     `config.num_labels` and returns `logits`, as transformers' models do.
 
     Raises:
-        UserError: as `load_model`.
+        UserError: as `load_model`, or it is a multi-label model.
     """
     name = timm_name(name_or_path)
     if name is not None:  # transformers' wrapper cannot open what timm 1.0.31 writes
@@ -56,4 +57,5 @@ def load_teacher(name_or_path: str) -> tuple[nn.Module, list[float], list[float]
         data_config = resolve_model_data_config(model)
         return TimmClassifier(model), list(data_config["mean"]), list(data_config["std"])
     model, processor = load_model(name_or_path)
+    require_one_class_per_image(name_or_path, model)
     return model, list(processor.image_mean), list(processor.image_std)

@@ -32,7 +32,7 @@ class Classifier:
     """
     Attributes:
         name: as it is shown.
-        model: in evaluation mode; from `pixel_values` to an answer with `logits`.
+        model: in evaluation mode; from `pixel_values` to an answer with `logits`; its `config` as transformers has it.
         processor: makes `pixel_values` of a picture.
         label_names: of its classes.
         has_maps: whether the model gives feature maps, which Grad-CAM needs.
@@ -54,6 +54,13 @@ class Classifier:
     def pixel_values(self, picture: Image.Image) -> Tensor:
         """Of a picture, `(1, channels, height, width)`."""
         return self.processor(picture.convert("RGB"), return_tensors="pt")["pixel_values"].to(self.device)
+
+    def scores(self, pixel_values: Tensor) -> list[float]:
+        """Of each class for a picture, as transformers' pipelines give them."""
+        logits = self.model(pixel_values=pixel_values).logits[0].float()
+        config = self.model.config
+        alone = config.problem_type == "multi_label_classification" or config.num_labels == 1
+        return (logits.sigmoid() if alone else logits.softmax(-1)).tolist()
 
     def picture(self, pixel_values: Tensor) -> Image.Image:
         """What the model sees: resized and cropped."""
@@ -89,8 +96,7 @@ def build_page(
 
     @torch.inference_mode()
     def classify(classifier: Classifier, picture: Image.Image) -> dict[str, float]:
-        logits = classifier.model(pixel_values=classifier.pixel_values(picture)).logits[0].float()
-        return dict(zip(classifier.label_names, logits.softmax(-1).tolist()))
+        return dict(zip(classifier.label_names, classifier.scores(classifier.pixel_values(picture))))
 
     def explain(classifier: Classifier, picture: Image.Image, label_name: str) -> dict[str, Any]:
         pixel_values = classifier.pixel_values(picture)
