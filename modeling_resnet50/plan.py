@@ -271,7 +271,7 @@ def _machine_complaints(plan: Plan) -> list[str]:
 def forward_flops(model: nn.Module, image_size: int) -> int:
     """Of one image through a model on the meta device; a multiplication and an addition are two."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
+        model.eval()(torch.empty(1, model.config.num_channels, image_size, image_size, device="meta"))
     return counter.get_total_flops()
 
 
@@ -291,7 +291,9 @@ def activation_bytes(model: nn.Module, image_size: int, precision: str | None) -
 
     batch = 2  # BatchNorm wants more than one value
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        logits = model.train()(torch.empty(batch, 3, image_size, image_size, device="meta")).logits
+        logits = model.train()(
+            torch.empty(batch, model.config.num_channels, image_size, image_size, device="meta")
+        ).logits
         logits.sum()
     weights = {p.untyped_storage()._cdata for p in (*model.parameters(), *model.buffers())}
     width = 4 if precision == "no" else 2

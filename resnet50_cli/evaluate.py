@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .parsing import add_dataset_options, add_json_option, add_protocol_options
+from .parsing import add_dataset_options, add_dtype_option, add_json_option, add_protocol_options
 
 
 # The library's names need its imports; a test compares.
@@ -46,6 +46,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     running.add_argument("--torch_compile", action="store_true", help="compile the models first")
     running.add_argument("--flip", action="store_true", help="average with the mirror images")
     running.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="further modules of `evaluate`")
+    add_dtype_option(running)
     running.add_argument("--trust_remote_code", action="store_true", help="run code that comes with other models")
     command.add_argument("--output", type=Path, metavar="DIR", help="write results.json and report.html")
     add_json_option(command, "print a line of JSON for each model instead")

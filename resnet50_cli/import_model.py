@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .parsing import add_json_option, json_object
+from .parsing import add_dtype_option, add_json_option, json_object
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -35,5 +35,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="what weights cannot show, e.g. '{\"downsample_in_bottleneck\": true}' for a v1 ResNet",
     )
+    add_dtype_option(command)
     command.add_argument("--overwrite", action="store_true", help="replace what OUT already holds")
     add_json_option(command)

@@ -138,6 +138,17 @@ def add_protocol_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--interpolation", choices=INTERPOLATIONS, metavar="NAME", help="bilinear or bicubic")
 
 
+def add_dtype_option(command: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """`--dtype`: of the weights, and so of what is computed with them."""
+    command.add_argument(
+        "--dtype",
+        choices=["float32", "auto"],
+        default="float32",
+        metavar="NAME",
+        help="float32 (default), or auto: as it was saved",
+    )
+
+
 def add_json_option(command: argparse.ArgumentParser, what: str = "print JSON for scripts instead") -> None:
     """`--json`, for scripts."""
     command.add_argument("--json", action="store_true", help=what)

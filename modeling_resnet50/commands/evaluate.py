@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     accelerator = Accelerator(mixed_precision=options.mixed_precision)
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise UserError("fp16 needs a GPU (accelerate would silently go on in float32): --mixed_precision bf16, or no")
-    classifiers = {name: open_classifier(name, options.trust_remote_code) for name in options.models}
+    classifiers = {name: open_classifier(name, options.trust_remote_code, options.dtype) for name in options.models}
     for name, classifier in classifiers.items():
         require_one_class_per_image(name, classifier.model)
         set_protocol(classifier.processor, options)
@@ -101,6 +101,7 @@ def _judge_by_dataset(
                     "image_size": image_size,
                     "interpolation": interpolation,
                     "flip": options.flip,
+                    "dtype": classifier.dtype,
                 },
                 "images_per_second": round(images_per_second, 1),
                 **summarize(named[name]),
@@ -146,7 +147,8 @@ def _predict(
     options: argparse.Namespace,
     accelerator: Accelerator,
 ) -> Predictions:
-    class_map, label_names = class_map_of(classifier.label_names, dataset.features["label"].names)
+    data_names = dataset.features["label"].names
+    class_map, label_names = class_map_of(classifier.label_names, data_names, classifier.codes)
     share = {"process_index": accelerator.process_index, "num_processes": accelerator.num_processes}
     sampler: StreamedEvaluationSampler | EvaluationSampler
     if isinstance(dataset, StreamedSplit):

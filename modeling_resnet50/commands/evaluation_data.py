@@ -43,21 +43,27 @@ def make_loader(
     num_workers: int,
 ) -> DeviceLoader:
     images = StreamedImageBatches if isinstance(dataset, StreamedSplit) else ImageBatches
-    batches = images(dataset, evaluation_transform(*protocol(processor)))
+    num_channels = len(processor.image_mean)
+    batches = images(dataset, evaluation_transform(*protocol(processor)), num_channels=num_channels)
     return DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, num_workers)
 
 
-def class_map_of(label_names: list[str], data_names: list[str]) -> tuple[torch.Tensor, list[str]]:
+def class_map_of(
+    label_names: list[str], data_names: list[str], codes: list[str] | None = None
+) -> tuple[torch.Tensor, list[str]]:
     """
     The model's class for each class of the data: by name where the names agree, else by position.
 
     Args:
         label_names, data_names: of the classes of the model and of the data.
+        codes: other names of the model's classes, where they have some.
 
     Returns:
         int64 `(number of classes of the data,)`; and the names of the model's classes, which are the data's if the
         classes were matched by position.
     """
+    if codes is not None and set(data_names) <= set(codes):
+        return torch.tensor([codes.index(name) for name in data_names]), label_names
     number_of = {name: number for number, name in enumerate(label_names)}
     if set(data_names) <= number_of.keys():
         return torch.tensor([number_of[name] for name in data_names]), label_names

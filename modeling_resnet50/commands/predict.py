@@ -25,13 +25,13 @@ def run(options: argparse.Namespace) -> None:
     if options.topk < 1 or options.batch_size < 1:
         raise UserError("--topk and --batch_size must be at least 1")
     paths = [path for argument in options.images for path in _paths(argument)]
-    classifier = open_classifier(options.model, options.trust_remote_code)
+    classifier = open_classifier(options.model, options.trust_remote_code, options.dtype)
     set_protocol(classifier.processor, options)
     device = PartialState().device
     model = classifier.model.to(device).to(memory_format=torch.channels_last)
     transform = evaluation_transform(*protocol(classifier.processor))
     mean, std = (
-        torch.tensor(values, device=device).view(3, 1, 1)
+        torch.tensor(values, device=device).view(-1, 1, 1)
         for values in (classifier.processor.image_mean, classifier.processor.image_std)
     )
     any_unreadable = False
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         pictures, readable = [], []
         for path in paths[start : start + options.batch_size]:
             try:
-                pictures.append(transform(decode_image(Path(path).read_bytes())))
+                pictures.append(transform(decode_image(Path(path).read_bytes(), len(mean))))
                 readable.append(path)
             except UNREADABLE as error:
                 any_unreadable = True

@@ -1,7 +1,7 @@
 """Models of this library into the formats of others."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import BitImageProcessor, ResNetConfig, ResNetForImageClassification
@@ -35,7 +35,7 @@ def export_transformers(model: ResNet50ForImageClassification, processor: BitIma
         names = ", ".join(f"{name}={getattr(config, name)!r}" for name, differs in beyond.items() if differs)
         raise UserError(f"transformers' own ResNet has no {names}")
     native = ResNetForImageClassification(as_resnet_config(config))
-    native.load_state_dict(to_transformers_resnet(model.state_dict()))
+    native.to(model.dtype).load_state_dict(to_transformers_resnet(model.state_dict()))
     native.save_pretrained(folder)
     processor.save_pretrained(folder)
 
@@ -56,7 +56,7 @@ def as_resnet_config(config: ResNet50Config) -> ResNetConfig:
     )
 
 
-def training_checkpoint(source: str) -> dict[str, Any]:
+def training_checkpoint(source: str, dtype: Literal["float32", "auto"] = "float32") -> dict[str, Any]:
     """
     The classic dictionary of a training script, for `torch.save`; made of tensors and plain values only, so that
     `torch.load(weights_only=True)` takes it.
@@ -64,6 +64,7 @@ def training_checkpoint(source: str) -> dict[str, Any]:
     Args:
         source: `best/`, `final/` or `checkpoints/epoch-…/` of a run folder; or any other model, which has weights but
             no history.
+        dtype: of the weights: float32, or "auto", as they were saved.
 
     Returns:
         `epoch`, `model_state_dict`, `optimizer_state_dict`, `scheduler_state_dict`, `val_acc`, `val_loss`,
@@ -84,7 +85,7 @@ def training_checkpoint(source: str) -> dict[str, Any]:
         "epoch": row.get("epoch"),
         "model_state_dict": read_weights(folder / "model.safetensors")
         if is_checkpoint
-        else load_model(source)[0].state_dict(),
+        else load_model(source, dtype=dtype)[0].state_dict(),
         "optimizer_state_dict": torch.load(optimizer_file, map_location="cpu", weights_only=True)
         if optimizer_file.is_file()
         else None,

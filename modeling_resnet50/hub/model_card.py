@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_words
-from ..data.transforms import evaluation_resize_size
+from ..data.transforms import IMAGE_MODES, evaluation_resize_size
 from ..recipe import Recipe
 from .eval_results import leaderboard_file, leaderboard_yaml
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
@@ -72,6 +72,7 @@ def model_card(
     config: Any = model.config  # whose class names transformers annotates as if they could be missing
     class_names = [config.id2label[index] for index in range(config.num_labels)]
     eval_size = recipe.eval_image_size or recipe.image_size
+    image_mode = IMAGE_MODES[recipe.num_channels]
     best_score, _, _ = recipe.best_of(history)
     accuracies = _accuracies(row, prefix, config.num_labels)
     footprint = estimate_footprint(history, sessions)
@@ -105,6 +106,8 @@ def model_card(
         is_resnet50=not _differences(config),
         is_imagenet=set(class_names) <= set(imagenet_words(ImageNetInfo().label_names())),
         base_model=_hub_model(recipe.model_name_or_path),
+        image_mode=image_mode,
+        opened='Image.open("image.jpg")' + ("" if image_mode == "RGB" else f'.convert("{image_mode}")'),
         # How well it does
         accuracies=[
             (title, value, *accuracy_interval(value, session["num_validation_images"]))

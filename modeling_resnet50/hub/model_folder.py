@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from huggingface_hub.errors import StrictDataclassError
@@ -46,7 +46,7 @@ def processor_of_sizes(
 ) -> BitImageProcessor:
     """`image_processor`, by the short side that the image is resized to, in pixels, instead of a ratio."""
     return BitImageProcessor(
-        do_convert_rgb=True,
+        do_convert_rgb=len(image_mean) == 3,  # it knows no other conversion: grey images and RGBA are given as such
         do_resize=True,
         size={"shortest_edge": resize_size},
         resample=PIL_NUMBERS[interpolation],
@@ -58,6 +58,20 @@ def processor_of_sizes(
         image_mean=image_mean,
         image_std=image_std,
     )
+
+
+def require_statistics_of(num_channels: int, processor: Any, name_or_path: str) -> None:
+    """
+    Raises:
+        UserError: the processor normalises other channels than the model takes.
+    """
+    for name in ("image_mean", "image_std"):
+        values = getattr(processor, name, None)
+        if isinstance(values, list | tuple) and len(values) != num_channels:
+            raise UserError(
+                f"{name_or_path} takes images of {num_channels} channels, but its processor has {name} "
+                f"{list(values)}: give it one number for each channel, in preprocessor_config.json"
+            )
 
 
 def timm_preprocessing(processor: BitImageProcessor) -> dict[str, Any]:
@@ -146,14 +160,23 @@ def _save_card(
 
 def save_model_and_processor(folder: Path, model: PreTrainedModel, processor: BitImageProcessor) -> None:
     """Weights, config and code of a model, and its processor, which config.json repeats in timm's terms."""
-    model.config.pretrained_cfg = timm_preprocessing(processor)
+    cfg = model.config.pretrained_cfg or {}
+    codes = {key: cfg[key] for key in ("label_names", "label_descriptions") if key in cfg}
+    model.config.pretrained_cfg = {**timm_preprocessing(processor), **codes}
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
-def load_model(name_or_path: str, trust_remote_code: bool = False) -> tuple[PreTrainedModel, Any]:
+def load_model(
+    name_or_path: str, trust_remote_code: bool = False, dtype: Literal["float32", "auto"] = "float32"
+) -> tuple[PreTrainedModel, Any]:
     """
     An image classifier and its processor, from a folder or the Hub.
+
+    Args:
+        name_or_path: as transformers takes it.
+        trust_remote_code: run the code that comes with it.
+        dtype: of the weights: float32, or "auto", as they were saved.
 
     Raises:
         UserError: nothing there, damaged files, a config that makes no sense, or weights that do not fill the model
@@ -161,7 +184,7 @@ def load_model(name_or_path: str, trust_remote_code: bool = False) -> tuple[PreT
     """
     try:
         model, loading = AutoModelForImageClassification.from_pretrained(
-            name_or_path, trust_remote_code=trust_remote_code, output_loading_info=True
+            name_or_path, trust_remote_code=trust_remote_code, dtype=dtype, output_loading_info=True
         )
         missing = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
         if missing:
@@ -169,4 +192,5 @@ def load_model(name_or_path: str, trust_remote_code: bool = False) -> tuple[PreT
         processor = AutoImageProcessor.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, StrictDataclassError) as error:
         raise UserError(f"cannot load the model {name_or_path}: {' '.join(str(error).split())}") from error
+    require_statistics_of(getattr(model.config, "num_channels", 3), processor, name_or_path)
     return model, processor

@@ -17,11 +17,13 @@ import torch
 from huggingface_hub import SpaceCard
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import to_pil_image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 
 HERE = Path(__file__).parent
 NUM_CLASSES_SHOWN = 5
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
 # The visitor's own fonts: others would come from servers elsewhere.
 CSS = "#picture img { width: 100%; height: 100%; object-fit: contain }"  # small pictures are enlarged
 THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -53,7 +55,8 @@ class Classifier:
 
     def pixel_values(self, picture: Image.Image) -> Tensor:
         """Of a picture, `(1, channels, height, width)`."""
-        return self.processor(picture.convert("RGB"), return_tensors="pt")["pixel_values"].to(self.device)
+        picture = picture.convert(MODES[len(self.processor.image_mean)])
+        return self.processor(picture, return_tensors="pt")["pixel_values"].to(self.device)
 
     def scores(self, pixel_values: Tensor) -> list[float]:
         """Of each class for a picture, as transformers' pipelines give them."""
@@ -66,12 +69,14 @@ class Classifier:
         """What the model sees: resized and cropped."""
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.processor.image_mean, self.processor.image_std))
         pixels = ((pixel_values[0].cpu() * std + mean) * 255).round().clamp(0, 255).byte()
-        return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+        return to_pil_image(pixels)
 
 
 def open_classifier(name_or_path: str) -> Classifier:
     """A classifier of transformers from the Hub or a folder, with the code that comes with it."""
-    model = AutoModelForImageClassification.from_pretrained(name_or_path, trust_remote_code=True).eval()
+    model = AutoModelForImageClassification.from_pretrained(
+        name_or_path, trust_remote_code=True, dtype="float32"
+    ).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     processor = AutoImageProcessor.from_pretrained(name_or_path)
     label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
@@ -127,6 +132,7 @@ def build_page(
             with gr.Column():
                 picture = gr.Image(
                     type="pil",
+                    image_mode=None,  # as it comes: each model has it converted
                     sources=["upload", "webcam", "clipboard"],
                     label="Picture",
                     height=320,
