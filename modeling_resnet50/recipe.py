@@ -337,9 +337,7 @@ class Recipe:
             fits = len(getattr(self, name)) == self.num_channels
             self._require(name, fits, f"needs one number for each channel ({self.num_channels})")
         if self.num_channels == 4 and (self.color_jitter or self.auto_augment != "none"):
-            raise UserError(
-                "color_jitter and auto_augment change colours, which images of 4 channels do not only have"
-            )
+            raise UserError("color_jitter and auto_augment are for images of 1 or 3 channels, and these have 4")
         self._require("image_std", min(self.image_std) > 0, "must be positive")
         self._require(
             "warmup_epochs",

@@ -31,16 +31,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "models",
         nargs="+",
         metavar="MODEL",
-        help="folder or id on the Hub (ours, transformers' or timm's), timm:NAME, weights under torchvision's names, "
-        "or an ONNX file; several are compared",
+        help="folder or id, ours, transformers' or timm's; timm:NAME, torchvision's weights, ONNX files; or several",
     )
     images = add_dataset_options(command)
     images.add_argument(
-        "--suite", choices=["robustness", *SUITES], metavar="NAME", help=f"robustness: all, or {', '.join(SUITES)}"
+        "--suite", choices=["robustness", *SUITES], metavar="NAME", help=f"robustness (all), {', '.join(SUITES)}"
     )
     images.add_argument("--suite_root", type=Path, metavar="DIR", help="where these test sets lie")
     images.add_argument("--streaming", action="store_true", help="read parquet shards where they are")
-    add_protocol_options(command)
+    add_protocol_options(command, ["timm", "transformers", "both"])
     running = command.add_argument_group("running")
     running.add_argument("--mixed_precision", choices=["no", "bf16", "fp16"], metavar="NAME", help="no, bf16 or fp16")
     running.add_argument("--torch_compile", action="store_true", help="compile the models first")

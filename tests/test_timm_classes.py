@@ -26,7 +26,8 @@ LAYERS = (1, 1, 1, 1)
 def timm_folder(folder, **about_classes):
     """A model, saved as timm does it."""
     torch.manual_seed(0)
-    cfg = {"input_size": (3, 32, 32), "crop_pct": 1.0, "interpolation": "bilinear"}
+    size = {"input_size": (3, 32, 32), "test_input_size": (3, 32, 32)}
+    cfg = {**size, "crop_pct": 1.0, "test_crop_pct": 1.0, "interpolation": "bilinear"}
     model = as_if_trained(timm.create_model("resnet18", layers=LAYERS, num_classes=3, pretrained_cfg_overlay=cfg))
     with torch.no_grad():  # so that each class is somebody's
         model.fc.bias -= model(torch.stack([pixels(model, path) for path in photos(folder.parent)])).mean(0)
@@ -70,7 +71,7 @@ def perfect(request, tmp_path_factory):
 
 def top1(source, images, tmp_path, capsys):
     capsys.readouterr()
-    main(["evaluate", str(source), "--dataset", str(images), "--split", "validation", "--num_workers", "0", "--json"])
+    main(["evaluate", str(source), "--dataset", str(images), "--num_workers", "0", "--json"])
     out = capsys.readouterr()
     assert "matched by position" not in out.err
     return json.loads(out.out)["top1"]

@@ -2,16 +2,19 @@
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import datasets
 import torch
+from torch import Tensor, nn
 from transformers import BitImageProcessor
 
 from ..data.folders import VALIDATION_NAMES
 from ..data.loader import DeviceLoader, ImageBatches
 from ..data.sources import load_evaluation_split
 from ..data.streaming import StreamedImageBatches, StreamedSplit, open_streamed_split
-from ..data.transforms import evaluation_resize_size, evaluation_transform
+from ..data.transforms import evaluation_resize_size, evaluation_transform, normalize_by
 from ..errors import UserError
 from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS
 
@@ -41,11 +44,58 @@ def make_loader(
     processor: BitImageProcessor,
     device: torch.device,
     num_workers: int,
+    library: str = "timm",
 ) -> DeviceLoader:
+    """`library`: whose pixels, see `Preparation`."""
+    preparation = Preparation(processor, library)
     images = StreamedImageBatches if isinstance(dataset, StreamedSplit) else ImageBatches
-    num_channels = len(processor.image_mean)
-    batches = images(dataset, evaluation_transform(*protocol(processor)), num_channels=num_channels)
-    return DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, num_workers)
+    batches = images(dataset, preparation.crop, num_channels=len(processor.image_mean))
+    loader = DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, num_workers)
+    loader.normalize = preparation.normalize
+    return loader
+
+
+class Preparation:
+    """
+    How images are prepared for a model, by one of two libraries. Both resize the short side and crop the centre, but
+    round and resize in ways of their own: of an odd margin timm (and torchvision) crop half to even and transformers
+    rounds down, and timm resizes by PIL, transformers by torchvision.
+
+    Attributes:
+        crop: uint8 pixels `(channels, height, width)` to the central square, uint8.
+        normalize: uint8 pixels `(batch, channels, height, width)` to what the network takes, float32.
+    """
+
+    crop: nn.Module
+    normalize: Callable[[Tensor], Tensor]
+
+    def __init__(self, processor: BitImageProcessor, library: str):
+        if library == "transformers":
+            self.crop = _ProcessorsCrop(processor)
+            self.normalize = partial(
+                processor.rescale_and_normalize,
+                do_rescale=True,
+                rescale_factor=processor.rescale_factor,
+                do_normalize=True,
+                image_mean=processor.image_mean,
+                image_std=processor.image_std,
+            )
+        else:
+            self.crop = evaluation_transform(*protocol(processor))
+            self.normalize = partial(normalize_by, processor.image_mean, processor.image_std)
+
+
+class _ProcessorsCrop(nn.Module):
+    """The processor, but for its last step, which is taken on the device."""
+
+    def __init__(self, processor: BitImageProcessor):
+        super().__init__()
+        self.processor = processor
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        unfinished = {"do_convert_rgb": False, "do_rescale": False, "do_normalize": False}
+        prepared = self.processor(pixels, input_data_format="channels_first", return_tensors="pt", **unfinished)
+        return prepared["pixel_values"][0]
 
 
 def class_map_of(

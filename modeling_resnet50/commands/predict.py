@@ -11,12 +11,12 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from resnet50_cli.exit_codes import ExitCode
 
-from ..data.transforms import UNREADABLE, decode_image, evaluation_transform, normalize
+from ..data.transforms import UNREADABLE, decode_image
 from ..errors import UserError
 from ..evaluation.predictions import class_scores
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
-from .evaluation_data import protocol, set_protocol
+from .evaluation_data import Preparation, set_protocol
 
 
 @torch.inference_mode()
@@ -29,17 +29,14 @@ def run(options: argparse.Namespace) -> None:
     set_protocol(classifier.processor, options)
     device = PartialState().device
     model = classifier.model.to(device).to(memory_format=torch.channels_last)
-    transform = evaluation_transform(*protocol(classifier.processor))
-    mean, std = (
-        torch.tensor(values, device=device).view(-1, 1, 1)
-        for values in (classifier.processor.image_mean, classifier.processor.image_std)
-    )
+    preparation = Preparation(classifier.processor, options.protocol)
+    num_channels = len(classifier.processor.image_mean)
     any_unreadable = False
     for start in range(0, len(paths), options.batch_size):
         pictures, readable = [], []
         for path in paths[start : start + options.batch_size]:
             try:
-                pictures.append(transform(decode_image(Path(path).read_bytes(), len(mean))))
+                pictures.append(preparation.crop(decode_image(Path(path).read_bytes(), num_channels)))
                 readable.append(path)
             except UNREADABLE as error:
                 any_unreadable = True
@@ -49,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
                 print(f"unreadable image: {path}: {reason}", file=sys.stderr)
         if not pictures:
             continue
-        pixel_values = normalize(torch.stack(pictures).to(device), mean, std)
+        pixel_values = preparation.normalize(torch.stack(pictures).to(device))
         pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
         probabilities = class_scores(model(pixel_values=pixel_values).logits, model.config)
         scores, classes = probabilities.topk(min(options.topk, probabilities.shape[1]))

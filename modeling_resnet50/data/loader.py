@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -68,9 +69,9 @@ class ImageBatches(torch.utils.data.Dataset):
 
         Returns:
             `pixel_values` uint8 `(batch, num_channels, height, width)`, channels last, which a worker writes to again
-            after `PREFETCH_FACTOR` more batches; `labels`, int64 `(batch,)`; `indices`, the rows; and `bad_images`, what was
-            wrong with each image that another one stands in for. Under "error", an unreadable image comes back as
-            the error, not raised: a DataLoader would bury it in the worker's traceback.
+            after `PREFETCH_FACTOR` more batches; `labels`, int64 `(batch,)`; `indices`, the rows; and `bad_images`,
+            what was wrong with each image that another one stands in for. Under "error", an unreadable image comes
+            back as the error, not raised: a DataLoader would bury it in the worker's traceback.
         """
         epoch = samples[0][0]
         indices = [index for _, index, *_ in samples]
@@ -212,11 +213,12 @@ class DeviceLoader(Generic[SamplerType]):
     Attributes:
         bad_images: what was wrong with those that were replaced in this pass, one text each.
         on_batch: called whenever a batch has come.
+        normalize: from uint8 to what is yielded, on the device; by `image_mean` and `image_std` unless it is replaced.
 
     Yields:
         `pixel_values` float32 `(batch, channels, height, width)`, channels last; `labels` int64 `(batch,)`; `targets`
-        for the loss: the labels, or with mixing `(batch, num_labels)`, and the label is then the class with most of it;
-        `indices`, the rows of the images, a list; and `number`, of the batch in its pass.
+        for the loss: the labels, or with mixing `(batch, num_labels)`, and the label is then the class with most of
+        it; `indices`, the rows of the images, a list; and `number`, of the batch in its pass.
     """
 
     def __init__(
@@ -235,6 +237,7 @@ class DeviceLoader(Generic[SamplerType]):
         self.device = device
         self.mean = torch.tensor(image_mean, device=device).view(-1, 1, 1)
         self.std = torch.tensor(image_std, device=device).view(-1, 1, 1)
+        self.normalize: Callable[[Tensor], Tensor] = partial(normalize, image_mean=self.mean, image_std=self.std)
         self.max_bad_images = max_bad_images
         self.bad_images: list[str] = []
         self.on_batch: Callable[[], None] = lambda: None
@@ -268,7 +271,7 @@ class DeviceLoader(Generic[SamplerType]):
                     f"more unreadable images than max_bad_images allows ({self.max_bad_images}); the last is an "
                     + self.bad_images[-1]
                 )
-            pixels = normalize(batch["pixel_values"].to(self.device, non_blocking=True), self.mean, self.std)
+            pixels = self.normalize(batch["pixel_values"].to(self.device, non_blocking=True))
             labels = targets = batch["labels"].to(self.device, non_blocking=True)
             if self.mixing is not None:
                 assert isinstance(self.sampler, EpochSampler)

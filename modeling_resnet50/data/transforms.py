@@ -293,6 +293,12 @@ def normalize(pixels: Tensor, image_mean: Tensor, image_std: Tensor) -> Tensor:
     return pixels.float().div_(255).sub_(image_mean).div_(image_std)
 
 
+def normalize_by(image_mean: list[float], image_std: list[float], pixels: Tensor) -> Tensor:
+    """`normalize`, by a number for each channel."""
+    mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (image_mean, image_std))
+    return normalize(pixels, mean, std)
+
+
 def evaluation_resize_size(crop_size: int, crop_ratio: float) -> int:
     """Short side before the crop, rounded down as timm does: 224 at 0.875 gives 256."""
     return math.floor(crop_size / crop_ratio)

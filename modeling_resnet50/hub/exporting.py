@@ -77,7 +77,7 @@ def training_checkpoint(source: str, dtype: Literal["float32", "auto"] = "float3
     folder = Path(source)
     is_checkpoint = folder.parent.name == "checkpoints"
     run = folder.parent.parent if is_checkpoint else folder.parent
-    row, prefix = _row_of(folder, run)
+    row, prefix = row_of(folder, run)
     checkpoint = folder if is_checkpoint else run / "checkpoints" / f"epoch-{row.get('epoch', 0):04d}"
     optimizer_file = checkpoint / "optimizer.pt"
     step = row.get("step")
@@ -97,7 +97,7 @@ def training_checkpoint(source: str, dtype: Literal["float32", "auto"] = "float3
     }
 
 
-def _row_of(folder: Path, run: Path) -> tuple[dict[str, Any], str]:
+def row_of(folder: Path, run: Path) -> tuple[dict[str, Any], str]:
     """
     The line of the run's metrics.jsonl that belongs to a model in it, and the prefix of the model's columns there;
     empty for a model without a run.

@@ -54,6 +54,7 @@ def model_card(
     sessions: list[dict[str, Any]],
     epoch: int,
     prefix: str = "",
+    both_protocols: dict[str, Any] | None = None,
 ) -> ModelCard:
     """
     The card of a model with the weights of `epoch`.
@@ -65,6 +66,7 @@ def model_card(
         sessions: of environment.json: what each start of the run ran on.
         epoch: counted from 1.
         prefix: of this model's columns in the metrics: `"average_"` for averaged weights.
+        both_protocols: as for `renew_card`.
     """
     row = next(row for row in history if row["epoch"] == epoch)
     session = session_of(epoch, sessions) or sessions[0]
@@ -119,6 +121,7 @@ def model_card(
         resize_size=evaluation_resize_size(eval_size, recipe.eval_crop_ratio),
         average=_average(recipe) if prefix else None,
         chosen_by=_IN_WORDS[recipe.metric_for_best_model] if recipe.score(row, prefix) == best_score else None,
+        both_protocols=both_protocols and {**both_protocols, "dataset": code(both_protocols["dataset"])},
         # How it came about
         changes="\n".join(changes),
         commands="\n".join(_commands(recipe, session)),

@@ -9,8 +9,16 @@ from typing import Any, Literal
 import yaml
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoImageProcessor, AutoModelForImageClassification, BitImageProcessor, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    BitImageProcessor,
+    PreTrainedModel,
+)
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
+from ..configuration_resnet50 import ResNet50Config
 from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
 from ..files import replaced_folder
@@ -21,6 +29,8 @@ from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, eval_results, mo
 
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # by PIL's numbers, which transformers uses
 PIL_NUMBERS = {name: number for number, name in INTERPOLATIONS.items()}
+
+_BOTH_PROTOCOLS_FILE = "both_protocols.json"
 
 
 def image_processor(
@@ -122,7 +132,9 @@ def save_model(
     _save_card(folder, model, recipe, history, sessions, epoch, prefix)
 
 
-def renew_card(folder: Path, model: PreTrainedModel, *records: Any) -> None:
+def renew_card(
+    folder: Path, model: PreTrainedModel, *records: Any, both_protocols: dict[str, Any] | None = None
+) -> None:
     """
     Tell a saved model's card how the run went on.
 
@@ -130,9 +142,13 @@ def renew_card(folder: Path, model: PreTrainedModel, *records: Any) -> None:
         folder: a model that `save_model` wrote.
         model: of the same architecture, with any weights.
         records: as `save_model`, from `recipe` on.
+        both_protocols: what transformers' pixels change, to be told from now on: `dataset`, `images`, and the
+            difference in `words`.
     """
     with replaced_folder(folder) as renewed:
         shutil.copytree(folder, renewed, dirs_exist_ok=True)
+        if both_protocols is not None:
+            (renewed / _BOTH_PROTOCOLS_FILE).write_text(json.dumps(both_protocols) + "\n", encoding="utf-8")
         _save_card(renewed, model, *records)
 
 
@@ -146,7 +162,10 @@ def _save_card(
     prefix: str = "",
 ) -> None:
     """The card, and beside it what it stands on: curves, metrics, recipe, results for leaderboards."""
-    model_card(model, recipe, history, sessions, epoch, prefix).save(folder / "README.md")
+    both = folder / _BOTH_PROTOCOLS_FILE
+    both_protocols = json.loads(both.read_text(encoding="utf-8")) if both.is_file() else None
+    card = model_card(model, recipe, history, sessions, epoch, prefix, both_protocols)
+    card.save(folder / "README.md")
     _, best_epoch, _ = recipe.best_of(history)
     draw_training_curves(history, best_epoch, folder / CURVES_FILE)
     (folder / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in history))
@@ -167,6 +186,19 @@ def save_model_and_processor(folder: Path, model: PreTrainedModel, processor: Bi
     processor.save_pretrained(folder)
 
 
+def _class_of(name_or_path: str, trust_remote_code: bool) -> Any:
+    """
+    That opens a model. With code of its own, the class in that code: the Auto class (transformers 5.24) would keep the
+    first one for every later model that has the same configuration's code.
+    """
+    if trust_remote_code:
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=True)
+        reference = (getattr(config, "auto_map", None) or {}).get("AutoModelForImageClassification")
+        if reference is not None and not isinstance(config, ResNet50Config):
+            return get_class_from_dynamic_module(reference, name_or_path)
+    return AutoModelForImageClassification
+
+
 def load_model(
     name_or_path: str, trust_remote_code: bool = False, dtype: Literal["float32", "auto"] = "float32"
 ) -> tuple[PreTrainedModel, Any]:
@@ -183,7 +215,7 @@ def load_model(
             (transformers itself would go on, with random numbers in their place).
     """
     try:
-        model, loading = AutoModelForImageClassification.from_pretrained(
+        model, loading = _class_of(name_or_path, trust_remote_code).from_pretrained(
             name_or_path, trust_remote_code=trust_remote_code, dtype=dtype, output_loading_info=True
         )
         missing = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])

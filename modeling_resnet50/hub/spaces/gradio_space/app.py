@@ -18,7 +18,8 @@ from huggingface_hub import SpaceCard
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_pil_image
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 
 HERE = Path(__file__).parent
@@ -74,9 +75,11 @@ class Classifier:
 
 def open_classifier(name_or_path: str) -> Classifier:
     """A classifier of transformers from the Hub or a folder, with the code that comes with it."""
-    model = AutoModelForImageClassification.from_pretrained(
-        name_or_path, trust_remote_code=True, dtype="float32"
-    ).eval()
+    config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=True)
+    reference = (getattr(config, "auto_map", None) or {}).get("AutoModelForImageClassification")
+    # Of several models with the same configuration's code, the Auto class would open all by the first one's class.
+    opener = get_class_from_dynamic_module(reference, name_or_path) if reference else AutoModelForImageClassification
+    model = opener.from_pretrained(name_or_path, dtype="float32").eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     processor = AutoImageProcessor.from_pretrained(name_or_path)
     label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
