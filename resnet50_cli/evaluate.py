@@ -31,7 +31,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "models",
         nargs="+",
         metavar="MODEL",
-        help="folder or id, ours, transformers' or timm's; timm:NAME, torchvision's weights, ONNX files; or several",
+        help="folder or id, ours, transformers' or timm's; timm:NAME, torchvision's weights, ONNX files",
     )
     images = add_dataset_options(command)
     images.add_argument(

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from conftest import TINY, as_if_trained, tiny_arguments
+from conftest import PROJECT, TINY, as_if_trained, tiny_arguments
 from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -25,7 +25,6 @@ from modeling_resnet50.hub.model_folder import image_processor, load_model, save
 from modeling_resnet50.hub.pretrained import load_teacher, starting_model
 from modeling_resnet50.hub.spaces.gradio_space import app
 from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training.losses import Teacher
 
 
@@ -230,8 +229,15 @@ def test_a_recipe_whose_statistics_or_augmentations_do_not_fit_is_refused(settin
         Recipe(**settings)
 
 
-def test_models_of_other_channels_are_no_start_and_no_teacher(model_of):
-    num_channels, folder, _ = model_of
+def test_training_starts_from_and_learns_from_models_of_its_own_channels_only(model_of):
+    num_channels, folder, model = model_of
+    settings = {"image_mean": MEANS[num_channels], "image_std": STDS[num_channels], "teacher": str(folder)}
+    recipe = Recipe(model_name_or_path=str(folder), config_overrides={"num_channels": num_channels}, **settings)
+    assert torch.equal(starting_model(recipe, ["a", "b", "c"]).conv1.weight, model.conv1.weight)
+    pixel_values = torch.randn(2, num_channels, 32, 32)
+    with torch.no_grad():
+        learned = Teacher(*load_teacher(str(folder)), recipe, 3)(pixel_values)
+        torch.testing.assert_close(learned, model(pixel_values).logits, rtol=1e-5, atol=1e-5)
     with pytest.raises(UserError, match=f"takes images of {num_channels} channels, the recipe has 3: set"):
         starting_model(Recipe(model_name_or_path=str(folder)), ["a", "b", "c"])
     with pytest.raises(UserError, match=f"takes images of {num_channels} channels, the recipe has 3"):
@@ -246,10 +252,13 @@ def test_a_processor_of_other_channels_than_its_model_is_said(tmp_path):
             opening(str(tmp_path))
 
 
-def test_a_plan_counts_the_channels():
-    grey = parse_recipe(["--config", "recipes/digits.yaml", "--config_overrides", '{"num_channels": 1}',
-                         "--image_mean", "0.5", "--image_std", "0.5"])  # fmt: skip
-    assert grey.model_config().num_channels == grey.num_channels == 1
+def test_a_plan_counts_the_channels(capsys):
+    grey = ["--config_overrides", '{"num_channels": 1}', "--image_mean", "0.5", "--image_std", "0.5"]
+    parameters = []
+    for options in ([], grey):
+        main(["plan", str(PROJECT / "recipes" / "imagenet1k.yaml"), "--num_processes", "1", "--json", *options])
+        parameters.append(json.loads(capsys.readouterr().out)["parameters"])
+    assert parameters == [25_557_032, 25_557_032 - 2 * 64 * 7 * 7]
 
 
 @pytest.mark.parametrize("kind", ["--static_space"])

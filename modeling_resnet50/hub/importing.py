@@ -76,7 +76,8 @@ def import_model(
     fields = {**infer_fields(found.state, source), **found.fields, **(config_overrides or {})}
     classes = found.state["fc.weight"].shape[0] if "fc.weight" in found.state else None
     if classifier == "fit":
-        classifier = "keep" if classes == num_labels else "new"
+        is_usable = classes == num_labels and fields.get("problem_type") != "regression"
+        classifier = "keep" if is_usable else "new"
     if classifier == "keep":
         if classes is None:
             raise UserError(

@@ -224,5 +224,7 @@ def load_model(
         processor = AutoImageProcessor.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, StrictDataclassError) as error:
         raise UserError(f"cannot load the model {name_or_path}: {' '.join(str(error).split())}") from error
-    require_statistics_of(getattr(model.config, "num_channels", 3), processor, name_or_path)
+    num_channels = getattr(model.config, "num_channels", None)
+    if num_channels is not None:
+        require_statistics_of(num_channels, processor, name_or_path)
     return model, processor
