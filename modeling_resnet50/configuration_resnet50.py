@@ -139,8 +139,8 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
         codes, descriptions = cfg.get("label_names"), cfg.get("label_descriptions")
         if not codes or not descriptions or self.id2label is None:
             return None
-        names = [self.id2label[index] for index in sorted(self.id2label)]
-        return list(codes) if [descriptions.get(code) for code in codes] == names else None
+        words = {index: descriptions.get(code) for index, code in enumerate(codes)}
+        return list(codes) if words == self.id2label else None
 
     def _timm_fields(self) -> dict[str, Any]:
         """timm's part of config.json: `architecture`, `model_args`, …; nothing if timm has no such architecture."""

@@ -131,7 +131,9 @@ def by_hand(model, data: bytes, num_channels: int) -> list[float]:
         return model(((pil_to_tensor(image) / 255 - mean) / std)[None]).logits.softmax(-1)[0].tolist()
 
 
-def test_predict_evaluate_inspect_demo_and_processor_agree_with_pillow(model_of, folder_of, tmp_path, capsys):
+def test_predict_evaluate_inspect_demo_and_processor_agree_with_pillow(
+    model_of, folder_of, tmp_path, remote_code, capsys
+):
     num_channels, folder, model = model_of
     photos = sorted((folder_of / "val").rglob("*.*"))
     main(["predict", str(folder), *map(str, photos), "--json"])

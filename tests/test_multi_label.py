@@ -84,7 +84,7 @@ def test_a_loss_that_is_none_of_classification_is_refused_by_name(fields, messag
         model(pixel_values, labels=torch.zeros(2, dtype=torch.int64))
 
 
-def test_predict_demo_and_every_export_give_the_pipelines_scores(multi_label, tmp_path, capsys):
+def test_predict_demo_and_every_export_give_the_pipelines_scores(multi_label, tmp_path, remote_code, capsys):
     folder, _, photo = multi_label
     expected = {
         answer["label"]: answer["score"] for answer in pipeline("image-classification", str(folder))(str(photo))

@@ -6,7 +6,6 @@ import pytest
 import torch
 from conftest import write_image
 from safetensors.torch import save_file
-from transformers import dynamic_module_utils
 
 from modeling_resnet50.cli import main
 from modeling_resnet50.hub.classifiers import open_classifier
@@ -41,9 +40,8 @@ class ToyForImageClassification(PreTrainedModel):
 
 
 @pytest.fixture
-def folders(tmp_path, monkeypatch):
+def folders(tmp_path, remote_code):
     """Two models whose configurations have the same code, and whose networks say the opposite."""
-    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     for name, logits in (("first", "9.0, 0.0"), ("second", "0.0, 9.0")):
         folder = tmp_path / name / "best"
         image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3).save_pretrained(folder)

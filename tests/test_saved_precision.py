@@ -65,7 +65,7 @@ def predicted(capsys, *arguments):
     return {row["label"]: row["score"] for row in json.loads(capsys.readouterr().out)["predictions"]}
 
 
-def test_predict_demo_and_space_run_in_float32(saved, photos, capsys):
+def test_predict_demo_and_space_run_in_float32(saved, photos, remote_code, capsys):
     folder, model, _ = saved
     photo = photos / "val" / "ant" / "0.png"
     expected = pytest.approx(scores(model, photo), abs=1e-6)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import datasets
 import torch
@@ -93,7 +94,7 @@ class _ProcessorsCrop(nn.Module):
         self.processor = processor
 
     def forward(self, pixels: Tensor) -> Tensor:
-        unfinished = {"do_convert_rgb": False, "do_rescale": False, "do_normalize": False}
+        unfinished: dict[str, Any] = {"do_convert_rgb": False, "do_rescale": False, "do_normalize": False}
         prepared = self.processor(pixels, input_data_format="channels_first", return_tensors="pt", **unfinished)
         return prepared["pixel_values"][0]
 

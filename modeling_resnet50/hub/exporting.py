@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 from transformers import BitImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from ..configuration_resnet50 import ResNet50Config
@@ -35,7 +36,8 @@ def export_transformers(model: ResNet50ForImageClassification, processor: BitIma
         names = ", ".join(f"{name}={getattr(config, name)!r}" for name, differs in beyond.items() if differs)
         raise UserError(f"transformers' own ResNet has no {names}")
     native = ResNetForImageClassification(as_resnet_config(config))
-    native.to(model.dtype).load_state_dict(to_transformers_resnet(model.state_dict()))
+    nn.Module.to(native, model.dtype)
+    native.load_state_dict(to_transformers_resnet(model.state_dict()))
     native.save_pretrained(folder)
     processor.save_pretrained(folder)
 

@@ -127,7 +127,7 @@ def import_model(
         notes.append(_compare(model, found.reference, source))
     saved_in = next(value.dtype for name, value in found.state.items() if name.endswith("conv1.weight"))
     if dtype == "auto":
-        model.to(saved_in)
+        nn.Module.to(model, saved_in)
     elif saved_in != model.dtype:
         notes.append(f"weights: float32 here, saved in {str(saved_in).removeprefix('torch.')}")
 

@@ -62,7 +62,7 @@ class Classifier:
     def scores(self, pixel_values: Tensor) -> list[float]:
         """Of each class for a picture, as transformers' pipelines give them."""
         logits = self.model(pixel_values=pixel_values).logits[0].float()
-        config = self.model.config
+        config: Any = self.model.config
         alone = config.problem_type == "multi_label_classification" or config.num_labels == 1
         return (logits.sigmoid() if alone else logits.softmax(-1)).tolist()
 
@@ -78,7 +78,9 @@ def open_classifier(name_or_path: str) -> Classifier:
     config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=True)
     reference = (getattr(config, "auto_map", None) or {}).get("AutoModelForImageClassification")
     # Of several models with the same configuration's code, the Auto class would open all by the first one's class.
-    opener = get_class_from_dynamic_module(reference, name_or_path) if reference else AutoModelForImageClassification
+    opener: Any = AutoModelForImageClassification
+    if reference:
+        opener = get_class_from_dynamic_module(reference, name_or_path)
     model = opener.from_pretrained(name_or_path, dtype="float32").eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     processor = AutoImageProcessor.from_pretrained(name_or_path)
