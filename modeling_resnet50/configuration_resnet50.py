@@ -78,6 +78,7 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
             (Goyal et al. 2017, "Accurate, Large Minibatch SGD").
         pretrained_cfg: how images are prepared, in timm's terms (`input_size`, `mean`, `std`, `interpolation`,
             `crop_pct`), for whoever opens the model with timm. transformers reads preprocessor_config.json instead.
+            Classes that have a code beside their name: `label_names` and `label_descriptions`, as timm has them.
         out_features, out_indices: which of `"stem"`, `"stage1"`, … the backbone returns. Default: the last stage.
 
     The number of classes is `num_labels` (default 1000) or, with names, `id2label`.
@@ -129,6 +130,18 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
         # transformers leaves two unnamed labels out of config.json, because two is its default; here it is 1000.
         return {**super().to_diff_dict(), "id2label": self.id2label, "label2id": self.label2id}
 
+    def class_codes(self) -> list[str] | None:
+        """
+        What data may call the classes instead: timm's `label_names`, where its `label_descriptions` are the names in
+        `id2label`. None: there are none, or they are those of other classes.
+        """
+        cfg = self.pretrained_cfg or {}
+        codes, descriptions = cfg.get("label_names"), cfg.get("label_descriptions")
+        if not codes or not descriptions or self.id2label is None:
+            return None
+        words = {index: descriptions.get(code) for index, code in enumerate(codes)}
+        return list(codes) if words == self.id2label else None
+
     def _timm_fields(self) -> dict[str, Any]:
         """timm's part of config.json: `architecture`, `model_args`, …; nothing if timm has no such architecture."""
         deep = self.stem_type == "deep"
@@ -159,6 +172,10 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
             "act_layer": (self.hidden_act, "relu"),
             "global_pool": (self.global_pool, "avg"),
         }
+        preparation = dict(self.pretrained_cfg or {})
+        if self.class_codes() is None:
+            for key in ("label_names", "label_descriptions"):
+                preparation.pop(key, None)
         return {
             "architecture": name,
             "model_args": {key: value for key, (value, default) in differing.items() if value != default},
@@ -166,7 +183,7 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
             "num_features": self.hidden_sizes[-1],
             "pretrained_cfg": {
                 **DEFAULT_PRETRAINED_CFG,
-                **(self.pretrained_cfg or {}),
+                **preparation,
                 "num_classes": self.num_labels,
                 "first_conv": "conv1.0" if deep else "conv1",
                 "classifier": "fc",

@@ -385,10 +385,19 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
     Args of `forward`:
         pixel_values: normalised images, `(batch, num_channels, height, width)`.
         labels: class indices `(batch,)`, or class probabilities `(batch, num_labels)` as mixup makes them. When given,
-            `loss` is their mean cross-entropy.
+            `loss` is their mean cross-entropy. With `config.problem_type = "multi_label_classification"` they are 0 or
+            1 for each class, `(batch, num_labels)`, and `loss` is the mean binary cross-entropy of all of them.
 
     Returns `logits` `(batch, num_labels)`, `loss`, and `hidden_states` on request.
+
+    Raises:
+        ValueError: labels are given, and the model has nothing to tell apart: `problem_type` is `"regression"`, or
+            there is a single label without `problem_type`.
     """
+
+    # The loss is the mean of the batch that is given: transformers' Trainer divides it by the accumulation steps
+    # itself. Otherwise, as `forward` takes any keyword, it would count on a loss that is divided already.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: ResNet50Config):
         super().__init__(config)
@@ -408,10 +417,25 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
     ) -> ImageClassifierOutputWithNoAttention:
         last_hidden_state, hidden_states = self._run_trunk(pixel_values, output_hidden_states)
         logits = self.fc(self.pool(last_hidden_state))
+        loss = None if labels is None else self._loss(logits, labels)
+        return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits, hidden_states=hidden_states)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         # Not `self.loss_function`: that would write `problem_type` into the configuration, to be saved with it, and
         # take class probabilities for a multi-label task.
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
-        return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits, hidden_states=hidden_states)
+        problem_type = self.config.problem_type
+        if problem_type == "multi_label_classification":
+            return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        if problem_type == "regression":
+            raise ValueError(
+                "problem_type 'regression' has no loss here: this model tells classes apart "
+                "('single_label_classification') or marks them ('multi_label_classification')"
+            )
+        if self.config.num_labels == 1:
+            raise ValueError(
+                "a single class leaves nothing to learn: num_labels=2, or problem_type='multi_label_classification'"
+            )
+        return nn.functional.cross_entropy(logits, labels)
 
 
 class ResNet50Backbone(BackboneMixin, ResNet50PreTrainedModel):

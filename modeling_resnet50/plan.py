@@ -268,14 +268,14 @@ def _machine_complaints(plan: Plan) -> list[str]:
     return found
 
 
-def forward_flops(model: nn.Module, image_size: int) -> int:
+def forward_flops(model: ResNet50ForImageClassification, image_size: int) -> int:
     """Of one image through a model on the meta device; a multiplication and an addition are two."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
+        model.eval()(torch.empty(1, model.config.num_channels, image_size, image_size, device="meta"))
     return counter.get_total_flops()
 
 
-def activation_bytes(model: nn.Module, image_size: int, precision: str | None) -> int:
+def activation_bytes(model: ResNet50ForImageClassification, image_size: int, precision: str | None) -> int:
     """
     What the backward pass needs of one image's forward pass, beyond the weights.
 
@@ -291,7 +291,9 @@ def activation_bytes(model: nn.Module, image_size: int, precision: str | None) -
 
     batch = 2  # BatchNorm wants more than one value
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        logits = model.train()(torch.empty(batch, 3, image_size, image_size, device="meta")).logits
+        logits = model.train()(
+            torch.empty(batch, model.config.num_channels, image_size, image_size, device="meta")
+        ).logits
         logits.sum()
     weights = {p.untyped_storage()._cdata for p in (*model.parameters(), *model.buffers())}
     width = 4 if precision == "no" else 2
@@ -299,7 +301,7 @@ def activation_bytes(model: nn.Module, image_size: int, precision: str | None) -
     return sum(t.numel() * (width if t.is_floating_point() else t.element_size()) for t in kept) // batch
 
 
-def _model_on_paper(recipe: Recipe, labels: int) -> nn.Module:
+def _model_on_paper(recipe: Recipe, labels: int) -> ResNet50ForImageClassification:
     """Shapes without numbers."""
     with torch.device("meta"):
         return ResNet50ForImageClassification(recipe.model_config([str(label) for label in range(labels)]))

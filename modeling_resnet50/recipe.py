@@ -348,8 +348,15 @@ class Recipe:
                 name, len(bounds) == 2 and 0 < bounds[0] <= bounds[1], "must be two numbers, 0 < low <= high"
             )
         self._require("random_crop_scale", self.random_crop_scale[1] <= 1, "is a share of the image: at most 1")
+        if self.num_channels not in (1, 3, 4):
+            raise UserError(
+                f"config_overrides: num_channels must be 1 (grey), 3 (RGB) or 4 (RGBA), got {self.num_channels}"
+            )
         for name in ("image_mean", "image_std"):
-            self._require(name, len(getattr(self, name)) == 3, "needs one number for each of R, G and B")
+            fits = len(getattr(self, name)) == self.num_channels
+            self._require(name, fits, f"needs one number for each channel ({self.num_channels})")
+        if self.num_channels == 4 and (self.color_jitter or self.auto_augment != "none"):
+            raise UserError("color_jitter and auto_augment are for images of 1 or 3 channels, and these have 4")
         self._require("image_std", min(self.image_std) > 0, "must be positive")
         self._require(
             "warmup_epochs",
@@ -437,6 +444,11 @@ class Recipe:
     def _require(self, name: str, condition: bool, requirement: str) -> None:
         if not condition:
             raise UserError(f"{name} {requirement}, got {getattr(self, name)}")
+
+    @property
+    def num_channels(self) -> int:
+        """Of the images, as the network takes them."""
+        return (self.config_overrides or {}).get("num_channels", 3)
 
     def model_config(self, label_names: list[str] | None = None) -> ResNet50Config:
         """

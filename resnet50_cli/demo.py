@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from .parsing import add_dtype_option
+
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add them to the command's parser."""
@@ -23,4 +25,5 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default 127.0.0.1: this machine")
     command.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860 on")
     command.add_argument("--share", action="store_true", help="let Gradio's servers pass it on to the internet")
+    add_dtype_option(command)
     command.add_argument("--trust_remote_code", action="store_true", help="run code that comes with other models")

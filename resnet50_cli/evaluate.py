@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .parsing import add_dataset_options, add_json_option, add_protocol_options
+from .parsing import add_dataset_options, add_dtype_option, add_json_option, add_protocol_options
 
 
 # The library's names need its imports; a test compares.
@@ -31,16 +31,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "models",
         nargs="+",
         metavar="MODEL",
-        help="folder or id on the Hub (ours, transformers' or timm's), timm:NAME, weights under torchvision's names, "
-        "or an ONNX file; several are compared",
+        help="folder or id, ours, transformers' or timm's; timm:NAME, torchvision's weights, ONNX files",
     )
     images = add_dataset_options(command)
     images.add_argument(
-        "--suite", choices=["robustness", *SUITES], metavar="NAME", help=f"robustness: all, or {', '.join(SUITES)}"
+        "--suite", choices=["robustness", *SUITES], metavar="NAME", help=f"robustness (all), {', '.join(SUITES)}"
     )
     images.add_argument("--suite_root", type=Path, metavar="DIR", help="where these test sets lie")
     images.add_argument("--streaming", action="store_true", help="read parquet shards where they are")
-    add_protocol_options(command)
+    add_protocol_options(command, ["timm", "transformers", "both"])
     running = command.add_argument_group("running")
     running.add_argument(
         "--mixed_precision",
@@ -51,6 +50,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     running.add_argument("--torch_compile", action="store_true", help="compile the models first")
     running.add_argument("--flip", action="store_true", help="average with the mirror images")
     running.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="further modules of `evaluate`")
+    add_dtype_option(running)
     running.add_argument("--trust_remote_code", action="store_true", help="run code that comes with other models")
     command.add_argument("--output", type=Path, metavar="DIR", help="write results.json and report.html")
     add_json_option(command, "print a line of JSON for each model instead")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .parsing import add_dataset_options, add_json_option
+from .parsing import add_dataset_options, add_dtype_option, add_json_option
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -27,6 +27,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--fold_bn", action="store_true", help="BatchNorm into the convolutions: faster")
     command.add_argument("--fp16", action="store_true", help="onnx: also a file of half the size")
     command.add_argument("--int8", action="store_true", help="onnx: also a quarter of it; needs --dataset")
+    add_dtype_option(command)
     command.add_argument("--overwrite", action="store_true", help="replace what OUT already holds")
     add_dataset_options(command)
     add_json_option(command)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .parsing import add_json_option, json_object
+from .parsing import add_dtype_option, add_json_option, json_object
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -38,5 +38,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--weights", metavar="PLACE", help="of a file with several networks, where the wanted one lies: teacher"
     )
+    add_dtype_option(command)
     command.add_argument("--overwrite", action="store_true", help="replace what OUT already holds")
     add_json_option(command)

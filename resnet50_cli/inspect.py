@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .parsing import add_json_option
+from .parsing import add_dtype_option, add_json_option
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -30,6 +30,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--batch_size", type=int, default=1, metavar="N", help="when time is taken (default 1)")
     command.add_argument("--output", type=Path, metavar="DIR", help="for page and pictures (default inspection-NAME)")
+    add_dtype_option(command)
     command.add_argument("--trust_remote_code", action="store_true", help="run code that comes with other models")
     add_json_option(command, "print a line of JSON instead of the table")
     command.set_defaults(passes_on=True, crop_ratio=None, interpolation=None)

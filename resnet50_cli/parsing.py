@@ -135,12 +135,30 @@ def add_dataset_options(command: argparse.ArgumentParser) -> "argparse._Argument
     return group
 
 
-def add_protocol_options(command: argparse.ArgumentParser) -> None:
-    """How images are resized and cropped."""
+def add_protocol_options(command: argparse.ArgumentParser, protocols: Sequence[str]) -> None:
+    """How images are resized and cropped. `protocols`: the choices of `--protocol`; the first is the default."""
     group = command.add_argument_group("image preparation (default: the model's own)")
+    group.add_argument(
+        "--protocol",
+        choices=protocols,
+        default=protocols[0],
+        metavar="NAME",
+        help=f"whose pixels: {', '.join(protocols[:-1])} or {protocols[-1]}",
+    )
     group.add_argument("--image_size", type=int, metavar="PIXELS", help="side of the central square")
     group.add_argument("--crop_ratio", type=float, metavar="RATIO", help="of that side to the short side, e.g. 0.875")
     group.add_argument("--interpolation", choices=INTERPOLATIONS, metavar="NAME", help="bilinear or bicubic")
+
+
+def add_dtype_option(command: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """`--dtype`: of the weights, and so of what is computed with them."""
+    command.add_argument(
+        "--dtype",
+        choices=["float32", "auto"],
+        default="float32",
+        metavar="NAME",
+        help="float32 (default), or auto: as it was saved",
+    )
 
 
 def add_json_option(command: argparse.ArgumentParser, what: str = "print JSON for scripts instead") -> None:

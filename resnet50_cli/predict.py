@@ -2,7 +2,7 @@
 
 import argparse
 
-from .parsing import add_json_option, add_protocol_options
+from .parsing import add_dtype_option, add_json_option, add_protocol_options
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -20,6 +20,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--topk", type=int, default=5, metavar="N", help="classes to show (default 5)")
     command.add_argument("--batch_size", type=int, default=32, metavar="N", help="images at once (default 32)")
-    add_protocol_options(command)
+    add_protocol_options(command, ["timm", "transformers"])
+    add_dtype_option(command)
     command.add_argument("--trust_remote_code", action="store_true", help="run code that comes with other models")
     add_json_option(command, "print a line of JSON for each image instead")

@@ -24,6 +24,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from datasets.table import embed_table_storage
 from PIL import Image
+from transformers import dynamic_module_utils
 
 from modeling_resnet50 import ResNet50Config
 from modeling_resnet50.data.sources import load_splits
@@ -44,6 +45,19 @@ def _fresh_state(monkeypatch):
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+
+
+@pytest.fixture
+def remote_code(tmp_path, monkeypatch):
+    """Code that comes with models is copied to, and imported from, a folder of the test's own."""
+    folder = str(tmp_path / "modules")
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", folder)
+    monkeypatch.syspath_prepend(folder)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]:
+        monkeypatch.delitem(sys.modules, name)
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]:
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ def test_command_prints_the_numbers_and_the_protocol(model_folder, image_folder,
     shown = capsys.readouterr().out
     first = shown.splitlines()[0]
     assert re.fullmatch(
-        r"top-1 [\d.]+%   top-5 100\.000%   loss [\d.]+   \(15 images, 18 → 16 pixels, bilinear\)", first
+        r"top-1 [\d.]+%   top-5 100\.000%   loss [\d.]+   \(15 images, 18 → 16 pixels, bilinear, as timm\)", first
     )
     for words in ("95 % intervals: top-1 ", "calibration error ", "images/s", "worst classes", "most often mistaken"):
         assert words in shown
@@ -201,7 +201,10 @@ def test_options_change_protocol_precision_and_mirror_images(model_folder, image
     main(["evaluate", str(model_folder), *arguments, *given, "--output", str(tmp_path / "out")])
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     (model,) = results["models"].values()
-    assert model["protocol"] == {"resize_size": 24, "image_size": 24, "interpolation": "bicubic", "flip": True}
+    assert model["protocol"] == {
+        "resize_size": 24, "image_size": 24, "interpolation": "bicubic", "flip": True, "dtype": "float32",
+        "library": "timm",
+    }  # fmt: skip
     assert results["precision"] == "bf16"
     assert len(compiled) == 1
 
@@ -299,7 +302,14 @@ def eval_results_of(folder, name, num_labels=1000, config=None):
         "num_labels": num_labels,
         "top1": {"value": 0.7615},
         "top5": {"value": 0.9287},
-        "protocol": {"resize_size": 256, "image_size": 224, "interpolation": "bilinear", "flip": False},
+        "protocol": {
+            "resize_size": 256,
+            "image_size": 224,
+            "interpolation": "bilinear",
+            "flip": False,
+            "dtype": None,
+            "library": "timm",
+        },
     }
     files = write_eval_results(
         folder, "someone's: model", {"name": name, "config": config, "split": "validation"}, result
@@ -316,7 +326,7 @@ def test_results_are_ready_for_the_hub(tmp_path):
     assert entries == tmp_path / ".eval_results" / "ILSVRC--imagenet-1k.yaml"
     (entry,) = parse_eval_result_entries(yaml.safe_load(entries.read_text()))
     assert (entry.dataset_id, entry.value) == ("ILSVRC/imagenet-1k", 76.15)
-    assert "256 → 224 pixels, bilinear; 50,000 images of validation" in entry.notes
+    assert "256 → 224 pixels, bilinear, as timm; 50,000 images of validation" in entry.notes
 
 
 @pytest.mark.parametrize(

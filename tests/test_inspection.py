@@ -135,7 +135,7 @@ def test_filters_are_grey_where_zero_and_scaled_each_by_its_largest_weight():
     assert sheet.getpixel((4 * scale, 2 * scale)) == (128, 128, 128, 255)
     assert sheet.getpixel((3 * side + 3, 3)) == (0, 0, 191, 255)
     assert sheet.getpixel((side - 4, 3))[3] == 0  # between them: transparent, on white and on black
-    assert first_filters(nn.Conv2d(1, 4, 3)) is None
+    assert first_filters(nn.Conv2d(4, 4, 3)) is None
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +279,7 @@ def test_where_the_data_has_other_classes_the_truth_is_left_out(run, tmp_path, c
 
 def test_an_onnx_file_has_nothing_to_look_into(monkeypatch, capsys):
     classifier = Classifier(nn.Identity(), NAMES, image_processor(32, 0.875, "bilinear", *MEAN_STD))
-    monkeypatch.setattr(command, "open_classifier", lambda source, trust_remote_code: classifier)
+    monkeypatch.setattr(command, "open_classifier", lambda *source_and_options: classifier)
     with pytest.raises(SystemExit):
         main(["inspect", "model.onnx"])
     assert "error: model.onnx is an ONNX file, which shows nothing of its stages" in capsys.readouterr().err

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
     names = [options.model] + ([options.second] if options.second else [])
     classifiers = []
     for name in map(model_of, names):
-        opened = open_classifier(name, options.trust_remote_code)
+        opened = open_classifier(name, options.trust_remote_code, options.dtype)
         has_maps = isinstance(opened.model, ResNet50ForImageClassification | ResNetForImageClassification)
         classifiers.append(app.Classifier(_title(name), opened.model, opened.processor, opened.label_names, has_maps))
     if options.examples:

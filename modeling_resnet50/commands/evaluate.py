@@ -27,10 +27,13 @@ from ..evaluation.predictions import Predictions
 from ..evaluation.results import to_json, versions, write_results
 from ..evaluation.statistics import compare, summarize
 from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_classes, score_parts
-from ..hub.classifiers import Classifier, open_classifier
-from ..hub.eval_results import protocol_in_words, write_eval_results
+from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
+from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
+from ..hub.exporting import row_of
+from ..hub.model_folder import load_model, renew_card
 from ..terminal import in_table, say
 from ..training.precision import precision_here, remark_on
+from ..training.run_folder import is_run, open_run
 from .evaluation_data import (
     class_map_of,
     load_split,
@@ -61,8 +64,9 @@ def run(options: argparse.Namespace) -> None:
     remark = remark_on(accelerator.mixed_precision)
     if remark is not None and accelerator.is_main_process:
         print(remark, file=sys.stderr)
-    classifiers = {name: open_classifier(name, options.trust_remote_code) for name in options.models}
+    classifiers = {name: open_classifier(name, options.trust_remote_code, options.dtype) for name in options.models}
     for name, classifier in classifiers.items():
+        require_one_class_per_image(name, classifier.model)
         set_protocol(classifier.processor, options)
         if classifier.is_onnx and (options.torch_compile or options.mixed_precision not in (None, "no")):
             raise UserError(f"{name} is an ONNX file, whose precision and compilation are its own")
@@ -92,10 +96,12 @@ def _judge_by_dataset(
     named = {}
     for name, classifier in classifiers.items():
         started_at = time.perf_counter()
-        named[name] = _predict(name, classifier, dataset, options, accelerator)
+        library, *others = ["timm", "transformers"] if options.protocol == "both" else [options.protocol]
+        named[name] = _predict(name, classifier, dataset, options, accelerator, library)
         images_per_second = len(dataset) / (time.perf_counter() - started_at)
         if not np.isfinite(named[name].logits).all():
             raise UserError(f"{name} gives numbers that are not finite: try --mixed_precision no")
+        again = [_predict(name, classifier, dataset, options, accelerator, other) for other in others]
         if accelerator.is_main_process:
             resize_size, image_size, interpolation = protocol(classifier.processor)
             results["models"][name] |= {
@@ -104,8 +110,11 @@ def _judge_by_dataset(
                     "image_size": image_size,
                     "interpolation": interpolation,
                     "flip": options.flip,
+                    "dtype": classifier.dtype,
+                    "library": library,
                 },
                 "num_labels": named[name].logits.shape[1],
+                "by_transformers": {**summarize(again[0]), **compare(named[name], again[0])} if again else None,
                 "images_per_second": round(images_per_second, 1),
                 **summarize(named[name]),
                 "metrics": {metric: compute_metric(module, named[name]) for metric, module in metrics.items()},
@@ -149,8 +158,10 @@ def _predict(
     dataset: datasets.Dataset | StreamedSplit,
     options: argparse.Namespace,
     accelerator: Accelerator,
+    library: str,
 ) -> Predictions:
-    class_map, label_names = class_map_of(classifier.label_names, dataset.features["label"].names)
+    data_names = dataset.features["label"].names
+    class_map, label_names = class_map_of(classifier.label_names, data_names, classifier.codes)
     share = {"process_index": accelerator.process_index, "num_processes": accelerator.num_processes}
     sampler: StreamedEvaluationSampler | EvaluationSampler
     if isinstance(dataset, StreamedSplit):
@@ -159,7 +170,7 @@ def _predict(
         )
     else:
         sampler = EvaluationSampler(len(dataset), options.batch_size, **share)
-    loader = make_loader(dataset, sampler, classifier.processor, accelerator.device, options.num_workers)
+    loader = make_loader(dataset, sampler, classifier.processor, accelerator.device, options.num_workers, library)
     model = classifier.model.to(accelerator.device).to(memory_format=torch.channels_last)
     if options.torch_compile:
         model.compile()
@@ -195,7 +206,9 @@ def _judge_by_suites(
             processor = copy.deepcopy(classifier.processor)
             if already_cropped:
                 processor.size = {"shortest_edge": processor.crop_size["height"]}
-            return _predict(name, dataclasses.replace(classifier, processor=processor), dataset, options, accelerator)
+            cropped = dataclasses.replace(classifier, processor=processor)
+            library = "timm" if options.protocol == "both" else options.protocol
+            return _predict(name, cropped, dataset, options, accelerator, library)
 
         results["models"][name]["suites"] = judge_by(opened, judge)
 
@@ -206,6 +219,9 @@ class _Speed(ProgressColumn):
 
 
 def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
+    if options.protocol == "both" and results["dataset"] is not None:
+        for name, result in results["models"].items():
+            _tell_the_card(Path(name), results["dataset"]["name"], result)
     if options.output is not None:
         write_results(options.output / "results.json", results)
         for name, result in results["models"].items() if results["dataset"] is not None else ():
@@ -225,6 +241,20 @@ def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
         _show_suites(console, results)
     if options.output is not None:
         console.print(f"wrote {in_table(str(options.output))}")
+
+
+def _tell_the_card(folder: Path, dataset_name: str, result: dict[str, Any]) -> None:
+    """Of a model in a run, which has a card of its own, made of the run's records."""
+    folder = folder.resolve()
+    if not is_run(folder.parent) or not (folder / "README.md").is_file():
+        return
+    run, recipe = open_run(folder.parent)
+    row, prefix = row_of(folder, folder.parent)
+    data = Path(dataset_name).expanduser()
+    shown = data.resolve().name if data.exists() else dataset_name  # no path of this machine
+    measured = {"dataset": shown, "images": result["images"], "words": both_in_words(result)}
+    records = (recipe, run.history(), run.sessions(), row["epoch"], prefix)
+    renew_card(folder, load_model(str(folder))[0], *records, both_protocols=measured)
 
 
 def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:
@@ -251,6 +281,8 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
         f"calibration error {result['ece']:.2%}; {result['ece_at_temperature']:.2%} with the logits divided by "
         f"{result['temperature']:.3f}, and a loss of {result['loss_at_temperature']:.4f}"
     )
+    if result["by_transformers"] is not None:
+        console.print(f"by the saved image processor, in transformers: {both_in_words(result)}")
     for name, values in result["metrics"].items():
         console.print(f"{in_table(name)}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
     console.print(f"{result['images_per_second']:,.1f} images/s\n")
@@ -287,6 +319,9 @@ def _show_several(console: Console, results: dict[str, Any]) -> None:
         )
     console.print(table)
     console.print()
+    for name, result in results["models"].items():
+        if result["by_transformers"] is not None:
+            console.print(f"{in_table(name)}, by its image processor in transformers: {both_in_words(result)}")
     for row in results["comparisons"]:
         difference = row["top1_difference"]
         value, low, high = (f"{100 * difference[name]:+.2f}" for name in ("value", "low", "high"))

@@ -3,16 +3,20 @@
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import datasets
 import torch
+from torch import Tensor, nn
 from transformers import BitImageProcessor
 
 from ..data.folders import VALIDATION_NAMES
 from ..data.loader import DeviceLoader, ImageBatches
 from ..data.sources import load_evaluation_split
 from ..data.streaming import StreamedImageBatches, StreamedSplit, open_streamed_split
-from ..data.transforms import evaluation_resize_size, evaluation_transform
+from ..data.transforms import evaluation_resize_size, evaluation_transform, normalize_by
 from ..errors import UserError
 from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS
 from ..terminal import say
@@ -43,19 +47,70 @@ def make_loader(
     processor: BitImageProcessor,
     device: torch.device,
     num_workers: int,
+    library: str = "timm",
 ) -> DeviceLoader:
+    """`library`: whose pixels, see `Preparation`."""
+    preparation = Preparation(processor, library)
     images = StreamedImageBatches if isinstance(dataset, StreamedSplit) else ImageBatches
-    batches = images(dataset, evaluation_transform(*protocol(processor)))
-    return DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, num_workers)
+    batches = images(dataset, preparation.crop, num_channels=len(processor.image_mean))
+    loader = DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, num_workers)
+    loader.normalize = preparation.normalize
+    return loader
 
 
-def class_map_of(label_names: list[str], data_names: list[str]) -> tuple[torch.Tensor, list[str]]:
+class Preparation:
+    """
+    How images are prepared for a model, by one of two libraries. Both resize the short side and crop the centre, but
+    round and resize in ways of their own: of an odd margin timm (and torchvision) crop half to even and transformers
+    rounds down, and timm resizes by PIL, transformers by torchvision.
+
+    Attributes:
+        crop: uint8 pixels `(channels, height, width)` to the central square, uint8.
+        normalize: uint8 pixels `(batch, channels, height, width)` to what the network takes, float32.
+    """
+
+    crop: nn.Module
+    normalize: Callable[[Tensor], Tensor]
+
+    def __init__(self, processor: BitImageProcessor, library: str):
+        if library == "transformers":
+            self.crop = _ProcessorsCrop(processor)
+            self.normalize = partial(
+                processor.rescale_and_normalize,
+                do_rescale=True,
+                rescale_factor=processor.rescale_factor,
+                do_normalize=True,
+                image_mean=processor.image_mean,
+                image_std=processor.image_std,
+            )
+        else:
+            self.crop = evaluation_transform(*protocol(processor))
+            self.normalize = partial(normalize_by, processor.image_mean, processor.image_std)
+
+
+class _ProcessorsCrop(nn.Module):
+    """The processor, but for its last step, which is taken on the device."""
+
+    def __init__(self, processor: BitImageProcessor):
+        super().__init__()
+        self.processor = processor
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        unfinished: dict[str, Any] = {"do_convert_rgb": False, "do_rescale": False, "do_normalize": False}
+        prepared = self.processor(pixels, input_data_format="channels_first", return_tensors="pt", **unfinished)
+        return prepared["pixel_values"][0]
+
+
+def class_map_of(
+    label_names: list[str], data_names: list[str], codes: list[str] | None = None
+) -> tuple[torch.Tensor, list[str]]:
     """
     The model's class for each class of the data: by name where the names agree and each is one class's, else by
     position.
 
     Args:
         label_names, data_names: of the classes of the model and of the data.
+        codes: other names of the model's classes, where they have some.
 
     Returns:
         int64 `(number of classes of the data,)`; and the names of the model's classes, which are the data's if the
@@ -64,6 +119,8 @@ def class_map_of(label_names: list[str], data_names: list[str]) -> tuple[torch.T
     Raises:
         UserError: neither is possible.
     """
+    if codes is not None and set(data_names) <= set(codes):
+        return torch.tensor([codes.index(name) for name in data_names]), label_names
     counts, number_of = Counter(label_names), {name: number for number, name in enumerate(label_names)}
     shared = [name for name in data_names if counts[name] > 1]
     if counts.keys() >= set(data_names) and not shared:

@@ -7,6 +7,7 @@ import datasets
 import numpy as np
 import PIL.Image
 import torch
+from torchvision.transforms.v2.functional import to_pil_image
 from transformers import ResNetForImageClassification
 
 from ..data.transforms import decode_image, encoded_bytes, evaluation_transform, normalize
@@ -33,10 +34,10 @@ def write_html_report(
     has_maps = isinstance(classifier.model, ResNet50ForImageClassification | ResNetForImageClassification)
 
     def pixels(row: int) -> torch.Tensor:
-        return transform(decode_image(encoded_bytes(dataset[row]["image"])))
+        return transform(decode_image(encoded_bytes(dataset[row]["image"]), len(mean)))
 
     def image(row: int) -> PIL.Image.Image:
-        return PIL.Image.fromarray(pixels(row).permute(1, 2, 0).numpy())
+        return to_pil_image(pixels(row))
 
     def cam(row: int, label: int) -> np.ndarray:
         pixel_values = normalize(pixels(row), mean, std)[None].to(device)

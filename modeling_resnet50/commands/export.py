@@ -30,10 +30,12 @@ def run(options: argparse.Namespace) -> None:
         if options.fold_bn:
             raise UserError("--format pth holds a model to train further, which goes without --fold_bn")
         with replaced_file(options.out) as file:
-            torch.save(training_checkpoint(options.model), file)
+            torch.save(training_checkpoint(options.model, options.dtype), file)
         _say(options)
         return
-    model, processor = load_model(options.model)
+    if options.format == "onnx" and options.dtype == "auto":
+        raise UserError("--dtype auto is not for ONNX files: they are float32, and --fp16 adds one of half the size")
+    model, processor = load_model(options.model, dtype=options.dtype)
     if not isinstance(model, ResNet50ForImageClassification):
         raise UserError(f"{options.model} is a {type(model).__name__}; make it ours first: resnet50 import")
     model.eval()
@@ -77,7 +79,7 @@ def _export_onnx(model, processor, folder: Path, options: argparse.Namespace) ->
     calibration = make_loader(train, parts, processor, cpu, options.num_workers)
     quantized = quantize_onnx(folder, (batch["pixel_values"].numpy() for batch in calibration))
     label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    class_map, _ = class_map_of(label_names, validation.features["label"].names)
+    class_map, _ = class_map_of(label_names, validation.features["label"].names, model.config.class_codes())
     measured = {}
     for name in ("model.onnx", quantized.name):
         loader = make_loader(

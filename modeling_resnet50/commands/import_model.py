@@ -18,6 +18,7 @@ def run(options: argparse.Namespace) -> None:
         num_labels=options.num_labels,
         config_overrides=options.config_overrides,
         weights=options.weights,
+        dtype=options.dtype,
     )
     with replaced_folder(options.out) as folder:
         save_model_and_processor(folder, imported.model, imported.processor)

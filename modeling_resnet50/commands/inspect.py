@@ -52,12 +52,13 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("--batch_size must be at least 1")
     source, recipe = _source_and_recipe(options)
     samples = _samples(options, recipe)
-    classifier = open_classifier(source, options.trust_remote_code)
+    classifier = open_classifier(source, options.trust_remote_code, options.dtype)
     if classifier.is_onnx:
         raise UserError(f"{source} is an ONNX file, which shows nothing of its stages: inspect what it was made from")
     stages_of(classifier.model)
     set_protocol(classifier.processor, options)
-    given = [(Path(path).name, _read(path)) for path in options.images or []]
+    num_channels = len(classifier.processor.image_mean)
+    given = [(Path(path).name, _read(path, num_channels)) for path in options.images or []]
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     data = _load(recipe) if recipe is not None and (samples or not given) else None
@@ -109,9 +110,9 @@ def _samples(options: argparse.Namespace, recipe: Recipe | None) -> int:
     return _SAMPLES if options.samples is None else options.samples
 
 
-def _read(path: str) -> Tensor:
+def _read(path: str, num_channels: int) -> Tensor:
     try:
-        return decode_image(Path(path).read_bytes())
+        return decode_image(Path(path).read_bytes(), num_channels)
     except UNREADABLE as error:
         raise UserError(f"unreadable image: {path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -134,7 +135,8 @@ def _measure(classifier: Classifier, batch_size: int) -> tuple[list[Stage], str]
     """The stages, and in words what was measured."""
     device = PartialState().device
     _, size, _ = protocol(classifier.processor)
-    pixel_values = torch.randn(batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    shape = (batch_size, len(classifier.processor.image_mean), size, size)
+    pixel_values = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last)
     stages = measure_stages(classifier.model, pixel_values)
     flops = sum(stage.flops for stage in stages)
     unit, factor = unit_of(flops)
@@ -156,11 +158,11 @@ def _explain(classifier: Classifier, given: list[tuple[str, Tensor]], data: Trai
     """Files that were given, or some validation images, the same ones each time."""
     processor = classifier.processor
     transform = evaluation_transform(*protocol(processor))
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (processor.image_mean, processor.image_std))
     images: list[tuple[Tensor, int | None, str]] = [(pixels, None, name) for name, pixels in given]
     if not given and data is not None:
         truths = _true_classes(classifier, data)
-        images = [(pixels, truths[label], "") for pixels, label in _validation_images(data)]
+        images = [(pixels, truths[label], "") for pixels, label in _validation_images(data, len(mean))]
     return [
         explained_picture(classifier.model, transform(pixels), mean, std, classifier.label_names, truth, name)
         for pixels, truth, name in images
@@ -170,19 +172,19 @@ def _explain(classifier: Classifier, given: list[tuple[str, Tensor]], data: Trai
 def _true_classes(classifier: Classifier, data: TrainingData) -> list[int | None]:
     """The model's class for each of the data's; unknown if they are others."""
     try:
-        return class_map_of(classifier.label_names, data.label_names)[0].tolist()
+        return class_map_of(classifier.label_names, data.label_names, classifier.codes)[0].tolist()
     except UserError as error:
         say(f"note: {error}: where the model looks is shown without the truth", file=sys.stderr)
         return [None] * len(data.label_names)
 
 
-def _validation_images(data: TrainingData) -> list[tuple[Tensor, int]]:
+def _validation_images(data: TrainingData, num_channels: int) -> list[tuple[Tensor, int]]:
     batches = data.validation_loader.batches
     rows = np.random.default_rng(0).choice(len(batches), min(_EXPLAINED, len(batches)), replace=False)
     if isinstance(batches, StreamedImageBatches):
         batches.images.hold(0, [])
     return [
-        (decode_image(encoded_bytes(batches.images[row]["image"])), int(batches.labels[row]))
+        (decode_image(encoded_bytes(batches.images[row]["image"]), num_channels), int(batches.labels[row]))
         for row in sorted(rows.tolist())
     ]
 

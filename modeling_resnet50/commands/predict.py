@@ -11,13 +11,13 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from resnet50_cli.exit_codes import ExitCode
 
-from ..data.transforms import UNREADABLE, decode_image, evaluation_transform, normalize
+from ..data.transforms import UNREADABLE, decode_image
 from ..errors import UserError
-from ..evaluation.predictions import ranked
+from ..evaluation.predictions import class_scores, ranked
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
 from ..terminal import say
-from .evaluation_data import protocol, set_protocol
+from .evaluation_data import Preparation, set_protocol
 
 
 @torch.inference_mode()
@@ -26,21 +26,18 @@ def run(options: argparse.Namespace) -> None:
     if options.topk < 1 or options.batch_size < 1:
         raise UserError("--topk and --batch_size must be at least 1")
     paths = [path for argument in options.images for path in _paths(argument)]
-    classifier = open_classifier(options.model, options.trust_remote_code)
+    classifier = open_classifier(options.model, options.trust_remote_code, options.dtype)
     set_protocol(classifier.processor, options)
     device = PartialState().device
     model = classifier.model.to(device).to(memory_format=torch.channels_last)
-    transform = evaluation_transform(*protocol(classifier.processor))
-    mean, std = (
-        torch.tensor(values, device=device).view(3, 1, 1)
-        for values in (classifier.processor.image_mean, classifier.processor.image_std)
-    )
+    preparation = Preparation(classifier.processor, options.protocol)
+    num_channels = len(classifier.processor.image_mean)
     any_unreadable = False
     for start in range(0, len(paths), options.batch_size):
         pictures, readable = [], []
         for path in paths[start : start + options.batch_size]:
             try:
-                pictures.append(transform(decode_image(Path(path).read_bytes())))
+                pictures.append(preparation.crop(decode_image(Path(path).read_bytes(), num_channels)))
                 readable.append(path)
             except UNREADABLE as error:
                 any_unreadable = True
@@ -50,9 +47,9 @@ def run(options: argparse.Namespace) -> None:
                 say(f"unreadable image: {path}: {reason}", file=sys.stderr)
         if not pictures:
             continue
-        pixel_values = normalize(torch.stack(pictures).to(device), mean, std)
+        pixel_values = preparation.normalize(torch.stack(pictures).to(device))
         pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
-        probabilities = model(pixel_values=pixel_values).logits.float().softmax(-1)
+        probabilities = class_scores(model(pixel_values=pixel_values).logits, model.config)
         classes = ranked(probabilities, options.topk)
         scores = probabilities.gather(-1, classes)
         for path, image_scores, image_classes in zip(readable, scores.tolist(), classes.tolist()):

@@ -82,5 +82,9 @@ def _write(options: argparse.Namespace, title: str, folder: Path) -> None:
     opened, processor = load_model(model)
     if not isinstance(opened, ResNet50ForImageClassification):
         raise UserError(f"{model} is a {type(opened).__name__}; make it ours first: resnet50 import")
+    if opened.config.num_channels != 3:
+        raise UserError(
+            f"a page in the browser takes RGB: {model}, of {opened.config.num_channels} channels, goes by --space"
+        )
     about = {"fp16": not options.fp32, "node_modules": options.transformers_js}
     write_static_space(folder, title, opened.eval(), processor, repo_id, examples, **about)

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
 from timm.data.transforms import str_to_pil_interp
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2.functional import resize_image
+from torchvision.transforms.v2.functional import pil_to_tensor, resize_image, to_pil_image
 
 from ..recipe import Recipe
 from .transforms import EncodedImage
@@ -54,8 +53,8 @@ class Drawn:
 class TrainingTransform(nn.Module):
     """
     Random crop, flip, colour jitter, augmentation policy and erasing, as a recipe says and in the order that
-    torchvision's and timm's scripts have: an `EncodedImage`, or uint8 pixels `(3, height, width)`, to uint8 pixels
-    `(3, size, size)`, the size being that of `epoch`.
+    torchvision's and timm's scripts have: an `EncodedImage`, or uint8 pixels `(channels, height, width)`, to uint8
+    pixels `(channels, size, size)`, the size being that of `epoch`.
 
     Draws from the global generators of PyTorch, NumPy and Python, and from nothing else: for crop and flip what
     torchvision's `RandomChoice`, `RandomResizedCrop` and `RandomHorizontalFlip` draw, and with the same result.
@@ -88,7 +87,7 @@ class TrainingTransform(nn.Module):
         Crop and flip of an image.
 
         Args:
-            shape: `(3, height, width)` of the image.
+            shape: `(channels, height, width)` of the image.
         """
         choice = 0
         if len(self._interpolations) > 1:
@@ -162,5 +161,4 @@ class RandAugment(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        image = self.augment(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        return pil_to_tensor(self.augment(to_pil_image(pixels)))

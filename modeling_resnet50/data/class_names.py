@@ -30,5 +30,10 @@ def imagenet_words(wnids: list[str]) -> list[str]:
             words.append(words_of.label_name_to_description(wnid))
         except KeyError:
             words.append(wnid)
-    counts = Counter(words)
-    return [f"{word} ({wnid})" if counts[word] > 1 else word for word, wnid in zip(words, wnids)]
+    return told_apart(words, wnids)
+
+
+def told_apart(names: list[str], codes: list[str]) -> list[str]:
+    """Names of classes, with the code behind those that several have."""
+    counts = Counter(names)
+    return [f"{name} ({code})" if counts[name] > 1 else name for name, code in zip(names, codes)]

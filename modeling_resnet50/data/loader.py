@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -32,11 +33,11 @@ class ImageBatches(torch.utils.data.Dataset):
 
     Args:
         dataset: columns `image` and `label`, as the loaders of `sources` give it.
-        transform: uint8 pixels `(3, height, width)` to uint8 pixels of one common size. Whatever it draws from the
-            global generators of PyTorch, NumPy and Python is a pure function of (seed, epoch, index).
+        transform: uint8 pixels `(num_channels, height, width)` to uint8 pixels of one common size. Whatever it draws
+            from the global generators of PyTorch, NumPy and Python is a pure function of (seed, epoch, index).
         seed: the run's seed.
         on_bad_image: what to do about an unreadable image: "error" stops, "skip" takes the next readable one instead.
-        jpeg_decoder: as in `EncodedImage`.
+        jpeg_decoder, num_channels: as in `EncodedImage`.
     """
 
     _buffers: "_SharedBuffers | None" = None  # a worker's
@@ -48,6 +49,7 @@ class ImageBatches(torch.utils.data.Dataset):
         seed: int = 0,
         on_bad_image: Literal["error", "skip"] = "error",
         jpeg_decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
+        num_channels: int = 3,
     ):
         self.images = dataset.select_columns("image")
         self.labels = np.asarray(dataset["label"][:], dtype=np.int64)
@@ -55,6 +57,7 @@ class ImageBatches(torch.utils.data.Dataset):
         self.seed = seed
         self.on_bad_image = on_bad_image
         self.jpeg_decoder = jpeg_decoder
+        self.num_channels = num_channels
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,10 +68,10 @@ class ImageBatches(torch.utils.data.Dataset):
             samples: `(epoch, index)` or `(epoch, index, repeat)` of each image, all of one epoch.
 
         Returns:
-            `pixel_values` uint8 `(batch, 3, height, width)`, channels last, which a worker writes to again after
-            `PREFETCH_FACTOR` more batches; `labels`, int64 `(batch,)`; `indices`, the rows; and `bad_images`, what was
-            wrong with each image that another one stands in for. Under "error", an unreadable image comes back as
-            the error, not raised: a DataLoader would bury it in the worker's traceback.
+            `pixel_values` uint8 `(batch, num_channels, height, width)`, channels last, which a worker writes to again
+            after `PREFETCH_FACTOR` more batches; `labels`, int64 `(batch,)`; `indices`, the rows; and `bad_images`,
+            what was wrong with each image that another one stands in for. Under "error", an unreadable image comes
+            back as the error, not raised: a DataLoader would bury it in the worker's traceback.
         """
         epoch = samples[0][0]
         indices = [index for _, index, *_ in samples]
@@ -92,7 +95,7 @@ class ImageBatches(torch.utils.data.Dataset):
                         return substitute
                     indices[position], pixels = substitute
                 if pixel_values is None:
-                    pixel_values = self._new_batch(len(samples), *pixels.shape[1:])
+                    pixel_values = self._new_batch(len(samples), *pixels.shape)
                 pixel_values[position] = pixels
         return {
             "pixel_values": pixel_values,
@@ -101,17 +104,17 @@ class ImageBatches(torch.utils.data.Dataset):
             "bad_images": bad_images,
         }
 
-    def _new_batch(self, batch_size: int, height: int, width: int) -> Tensor:
+    def _new_batch(self, *shape: int) -> Tensor:
         if torch.utils.data.get_worker_info() is None:
-            return torch.empty((batch_size, 3, height, width), dtype=torch.uint8, memory_format=torch.channels_last)
+            return torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
         if self._buffers is None:
             self._buffers = _SharedBuffers()
-        return self._buffers.next(batch_size, height, width)
+        return self._buffers.next(*shape)
 
     def _open(self, row: dict[str, Any], epoch: int, index: int, repeat: int = 0) -> "_Opened | UserError":
         name = f"{row['path']} (row {index})" if row["path"] else f"row {index}"
         try:
-            image = EncodedImage(row, name, self.jpeg_decoder)
+            image = EncodedImage(row, name, self.jpeg_decoder, self.num_channels)
         except UserError as error:
             return error
         seed, drawn = sample_seed(self.seed, epoch, index, repeat), None
@@ -154,13 +157,13 @@ class _SharedBuffers:
         self._buffers = [torch.empty(0, dtype=torch.uint8)] * (PREFETCH_FACTOR + 1)
         self._turn = 0
 
-    def next(self, batch_size: int, height: int, width: int) -> Tensor:
-        """uint8 `(batch_size, 3, height, width)`, channels last."""
+    def next(self, batch_size: int, channels: int, height: int, width: int) -> Tensor:
+        """uint8 `(batch_size, channels, height, width)`, channels last."""
         self._turn = (self._turn + 1) % len(self._buffers)
-        size = batch_size * height * width * 3
+        size = batch_size * height * width * channels
         if len(self._buffers[self._turn]) < size:
             self._buffers[self._turn] = torch.empty(size, dtype=torch.uint8).share_memory_()
-        return self._buffers[self._turn][:size].view(batch_size, height, width, 3).permute(0, 3, 1, 2)
+        return self._buffers[self._turn][:size].view(batch_size, height, width, channels).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -210,11 +213,12 @@ class DeviceLoader(Generic[SamplerType]):
     Attributes:
         bad_images: what was wrong with those that were replaced in this pass, one text each.
         on_batch: called whenever a batch has come.
+        normalize: from uint8 to what is yielded, on the device; by `image_mean` and `image_std` unless it is replaced.
 
     Yields:
-        `pixel_values` float32 `(batch, 3, height, width)`, channels last; `labels` int64 `(batch,)`; `targets` for
-        the loss: the labels, or with mixing `(batch, num_labels)`, and the label is then the class with most of it;
-        `indices`, the rows of the images, a list; and `number`, of the batch in its pass.
+        `pixel_values` float32 `(batch, channels, height, width)`, channels last; `labels` int64 `(batch,)`; `targets`
+        for the loss: the labels, or with mixing `(batch, num_labels)`, and the label is then the class with most of
+        it; `indices`, the rows of the images, a list; and `number`, of the batch in its pass.
     """
 
     def __init__(
@@ -231,8 +235,9 @@ class DeviceLoader(Generic[SamplerType]):
         self.batches = batches
         self.sampler = sampler
         self.device = device
-        self.mean = torch.tensor(image_mean, device=device).view(3, 1, 1)
-        self.std = torch.tensor(image_std, device=device).view(3, 1, 1)
+        self.mean = torch.tensor(image_mean, device=device).view(-1, 1, 1)
+        self.std = torch.tensor(image_std, device=device).view(-1, 1, 1)
+        self.normalize: Callable[[Tensor], Tensor] = partial(normalize, image_mean=self.mean, image_std=self.std)
         self.max_bad_images = max_bad_images
         self.bad_images: list[str] = []
         self.on_batch: Callable[[], None] = lambda: None
@@ -269,7 +274,7 @@ class DeviceLoader(Generic[SamplerType]):
             pixel_values, labels = (
                 batch[name].to(self.device, non_blocking=self.loader.pin_memory) for name in ("pixel_values", "labels")
             )
-            pixels, targets = normalize(pixel_values, self.mean, self.std), labels
+            pixels, targets = self.normalize(pixel_values), labels
             if self.mixing is not None:
                 assert isinstance(self.sampler, EpochSampler)
                 pixels, targets = self.mixing(pixels, labels, self.sampler.epoch, number)

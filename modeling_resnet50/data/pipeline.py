@@ -93,13 +93,22 @@ def load_training_data(
     label_names = train_set.features["label"].names
     return TrainingData(
         DeviceLoader(
-            images(train_set, TrainingTransform(recipe), recipe.seed, recipe.on_bad_image, recipe.jpeg_decoder),
+            images(
+                train_set,
+                TrainingTransform(recipe),
+                recipe.seed,
+                recipe.on_bad_image,
+                recipe.jpeg_decoder,
+                recipe.num_channels,
+            ),
             train_sampler,
             max_bad_images=recipe.max_bad_images,
             mixing=Mixing(recipe, len(label_names), **share) if recipe.mixes else None,
             **loading,
         ),
-        DeviceLoader(images(validation_set, eval_transform), eval_sampler, **loading),
+        DeviceLoader(
+            images(validation_set, eval_transform, num_channels=recipe.num_channels), eval_sampler, **loading
+        ),
         label_names,
         len(train_set),
         len(validation_set),

@@ -377,6 +377,7 @@ class StreamedImageBatches(ImageBatches):
         seed: int = 0,
         on_bad_image: Literal["error", "skip"] = "error",
         jpeg_decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
+        num_channels: int = 3,
     ):
         self.images = RowGroupReader(split)
         self.labels = self.images.labels
@@ -384,6 +385,7 @@ class StreamedImageBatches(ImageBatches):
         self.seed = seed
         self.on_bad_image = on_bad_image
         self.jpeg_decoder = jpeg_decoder
+        self.num_channels = num_channels
 
     def __getitems__(  # type: ignore[override]  # the batches of another kind of sampler
         self, batch: StreamedBatch

@@ -37,6 +37,8 @@ UNREADABLE = (
 # Not all that PIL knows: EPS, for one, is a program, and PIL would run it.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 
+IMAGE_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's, by the number of channels
+
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,23 +64,37 @@ def encoded_bytes(image: dict[str, Any]) -> bytes:
     return image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
 
 
-def decode_image(data: bytes) -> Tensor:
+def decode_image(data: bytes, num_channels: int = 3) -> Tensor:
     """
     Decode JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, JPEG 2000 or AVIF, whatever the file's name says: as transformers'
     pipelines and timm do, but for what those take in silence. Here 16 bits become 8 by scaling, not by clipping, and
     a JPEG whose pixels are damaged is an error.
 
-    Transparency is dropped, CMYK and palettes become RGB, and of an animation the first picture is taken.
+    Whatever its colours, it becomes what PIL makes of them; transparency is dropped unless there are four channels,
+    and of an animation the first picture is taken.
+
+    Args:
+        data: the file's content.
+        num_channels: 1 (grey), 3 (RGB) or 4 (RGB and opacity): PIL's `convert` to L, RGB or RGBA.
 
     Returns:
-        RGB pixels, uint8, `(3, height, width)`, channels last in memory, turned upright as its EXIF data says (so do
-        `datasets` and transformers' pipelines).
+        Pixels, uint8, `(num_channels, height, width)`, channels last in memory, turned upright as its EXIF data says
+        (so do `datasets` and transformers' pipelines).
 
     Raises:
         UNREADABLE: not an image, damaged, absurdly large, or of 32 bits, which have no agreed range.
     """
-    pixels = _decode_plain_jpeg(data) if _size_of_plain_jpeg(data) is not None else _decode_by_pil(data)
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    decode = _decode_by_pil if _size_of_plain_jpeg(data) is None else _decode_plain_jpeg
+    return torch.from_numpy(decode(data, IMAGE_MODES[num_channels])).permute(2, 0, 1)
+
+
+def require_known_channels(num_channels: int, name: str) -> None:
+    """
+    Raises:
+        UserError: images cannot be read with so many channels. `name` says whose they are.
+    """
+    if num_channels not in IMAGE_MODES:
+        raise UserError(f"{name} has {num_channels} channels; images are read with 1 (grey), 3 (RGB) or 4 (RGBA)")
 
 
 class EncodedImage:
@@ -90,6 +106,7 @@ class EncodedImage:
         row: of an `Image(decode=False)` column.
         name: for errors.
         decoder: "nvimgcodec" decodes no more than the slice, and does not notice damage.
+        num_channels: as for `decode_image`.
 
     Attributes:
         is_plain_jpeg: its shape is known from its first bytes.
@@ -98,8 +115,15 @@ class EncodedImage:
         UserError: here, for its shape, or at slicing: it is unreadable, with its name.
     """
 
-    def __init__(self, row: dict[str, Any], name: str, decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg"):
+    def __init__(
+        self,
+        row: dict[str, Any],
+        name: str,
+        decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
+        num_channels: int = 3,
+    ):
         self._name = name
+        self._num_channels = num_channels
         self._by_region = decoder == "nvimgcodec"
         self._pixels: np.ndarray | None = None
         try:
@@ -111,11 +135,11 @@ class EncodedImage:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """`(3, height, width)`, upright."""
+        """`(num_channels, height, width)`, upright."""
         if self._size is None:
             self._pixels = self._decoded()
             self._size = self._pixels.shape[:2]
-        return 3, *self._size
+        return self._num_channels, *self._size
 
     def __getitem__(self, region: tuple[slice, slice, slice]) -> Tensor:
         _, rows, columns = region
@@ -124,14 +148,15 @@ class EncodedImage:
             _, height, width = self.shape
             part = _decode_region(self._data, *rows.indices(height)[:2], *columns.indices(width)[:2])
             if part is not None:
-                return torch.from_numpy(part).permute(2, 0, 1)
+                return torch.from_numpy(_converted(part, IMAGE_MODES[self._num_channels])).permute(2, 0, 1)
         if pixels is None:
             pixels = self._decoded()
         return torch.from_numpy(pixels[rows, columns]).permute(2, 0, 1)
 
     def _decoded(self) -> np.ndarray:
+        decode = _decode_plain_jpeg if self.is_plain_jpeg else _decode_by_pil
         try:
-            return _decode_plain_jpeg(self._data) if self.is_plain_jpeg else _decode_by_pil(self._data)
+            return decode(self._data, IMAGE_MODES[self._num_channels])
         except UNREADABLE as error:
             raise self._unreadable(error) from error
 
@@ -155,13 +180,23 @@ def _size_of_plain_jpeg(data: bytes) -> tuple[int, int] | None:
     return height, width
 
 
-def _decode_plain_jpeg(data: bytes) -> np.ndarray:
+def _decode_plain_jpeg(data: bytes, mode: str) -> np.ndarray:
     try:
-        return simplejpeg.decode_jpeg(data)
+        return _converted(simplejpeg.decode_jpeg(data), mode)
     except ValueError as error:
         if _DAMAGE.search(str(error)):
             raise
-        return _decode_by_pil(data)
+        return _decode_by_pil(data, mode)
+
+
+def _converted(pixels: np.ndarray, mode: str) -> np.ndarray:
+    """RGB pixels as those of another mode, `(height, width, channels)`."""
+    return pixels if mode == "RGB" else _pixels_of(Image.fromarray(pixels).convert(mode))
+
+
+def _pixels_of(image: Image.Image) -> np.ndarray:
+    pixels = np.array(image)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
 def _decode_region(data: bytes, top: int, bottom: int, left: int, right: int) -> np.ndarray | None:
@@ -210,7 +245,7 @@ def _open(data: bytes) -> Image.Image:
         raise UnidentifiedImageError(what) from error
 
 
-def _decode_by_pil(data: bytes) -> np.ndarray:
+def _decode_by_pil(data: bytes, mode: str) -> np.ndarray:
     with _quiet():
         image = _open(data)
         image.load()
@@ -222,7 +257,7 @@ def _decode_by_pil(data: bytes) -> np.ndarray:
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     with _quiet():
-        return np.array(image.convert("RGB"))
+        return _pixels_of(image.convert(mode))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -265,6 +300,12 @@ def normalize(pixels: Tensor, image_mean: Tensor, image_std: Tensor) -> Tensor:
         image_mean, image_std: float32 `(channels, 1, 1)`, on the same device, for pixels in [0, 1].
     """
     return pixels.float().div_(255).sub_(image_mean).div_(image_std)
+
+
+def normalize_by(image_mean: list[float], image_std: list[float], pixels: Tensor) -> Tensor:
+    """`normalize`, by a number for each channel."""
+    mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (image_mean, image_std))
+    return normalize(pixels, mean, std)
 
 
 def evaluation_resize_size(crop_size: int, crop_ratio: float) -> int:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms.v2.functional import to_pil_image
 
 from ..data.loader import DeviceLoader
 from ..data.transforms import normalize
@@ -24,6 +25,7 @@ from ..errors import UserError
 from ..files import replaced_file
 from ..web_page import data_address, thumbnail, write_page
 from .grad_cam import grad_cam, overlay
+from .predictions import class_scores
 from .report import share_in_words
 from .results import versions
 
@@ -169,12 +171,12 @@ class Picture:
 def first_filters(model: nn.Module) -> Image.Image | None:
     """
     The filters of the first convolution as colours: grey is 0, and each is scaled by its own largest weight. None if
-    it does not look at three channels.
+    it does not look at one channel or three.
     """
     weight = next((module.weight for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    if weight is None or weight.shape[1] != 3:
+    if weight is None or weight.shape[1] not in (1, 3):
         return None
-    filters = weight.detach().float().cpu()
+    filters = weight.detach().float().cpu().expand(-1, 3, -1, -1)  # one channel as grey
     largest = filters.abs().amax((1, 2, 3), keepdim=True).clamp_min(torch.finfo(filters.dtype).tiny)
     pixels = (127.5 * (1 + filters / largest)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     columns = 2 ** round(np.log2(len(pixels)) / 2 + 0.25)
@@ -206,8 +208,8 @@ def training_pictures(
     loader.sampler.start(epoch)
     for batch in loader:
         pixels = (batch["pixel_values"][:per_batch] * loader.std + loader.mean).clamp(0, 1).mul(255).round().byte()
-        for image, target in zip(pixels.permute(0, 2, 3, 1).cpu().numpy(), batch["targets"].cpu()):
-            yield Picture([Image.fromarray(image)], _classes_in(target, label_names, smoothing))
+        for image, target in zip(pixels.cpu(), batch["targets"].cpu()):
+            yield Picture([to_pil_image(image)], _classes_in(target, label_names, smoothing))
 
 
 def _classes_in(target: Tensor, label_names: list[str], smoothing: float) -> str:
@@ -264,8 +266,8 @@ def explained_picture(
 
     Args:
         model: a classifier with stages that `stages_of` knows.
-        pixels: uint8 `(3, height, width)`, resized and cropped.
-        image_mean, image_std: `(3, 1, 1)`, for pixels in [0, 1].
+        pixels: uint8 `(channels, height, width)`, resized and cropped.
+        image_mean, image_std: `(channels, 1, 1)`, for pixels in [0, 1].
         label_names: of the model's classes.
         truth: the right class, if it is known.
         name: of the image, for the caption.
@@ -274,11 +276,12 @@ def explained_picture(
     device = next(model.parameters()).device
     pixel_values = normalize(pixels, image_mean, image_std)[None].to(device)
     with torch.no_grad():
-        probabilities = model(pixel_values=pixel_values).logits[0].float().softmax(-1).tolist()
+        logits = model(pixel_values=pixel_values).logits[0]
+    probabilities = class_scores(logits, model.config).tolist()
     answer = int(np.argmax(probabilities))
     right = None if truth is None else answer == truth
     labels = [answer] if truth is None or right else [answer, truth]
-    picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    picture = to_pil_image(pixels)
     maps = [
         grad_cam(model, pixel_values, torch.tensor([label], device=device), layer=last)[0].cpu() for label in labels
     ]

@@ -1,6 +1,7 @@
 """What a model said of every image of a split: all else in an evaluation is computed from this."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -32,3 +33,17 @@ def ranked(logits: Tensor, k: int) -> Tensor:
         int64 `(…, k)`.
     """
     return logits.sort(dim=-1, descending=True, stable=True).indices[..., :k]
+
+
+def class_scores(logits: Tensor, config: Any) -> Tensor:
+    """
+    A score from 0 to 1 for each class, as transformers' pipelines give it: softmax, or where each class is true or
+    false on its own, sigmoid.
+
+    Args:
+        logits: `(…, num_labels)`.
+        config: of the model, with `num_labels` and `problem_type` as transformers has them.
+    """
+    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        return logits.float().sigmoid()
+    return logits.float().softmax(-1)

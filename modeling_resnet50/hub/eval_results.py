@@ -73,7 +73,7 @@ def is_on_hub(dataset_name: str) -> bool:
     return dataset_name != "digits" and not Path(dataset_name).expanduser().exists()
 
 
-def in_terms_of_the_hub(dataset_name: str) -> dict[str, str]:
+def in_terms_of_the_hub(dataset_name: str) -> dict[str, Any]:
     """`dataset_type` and `dataset_name` of an `EvalResult`. The type is an id, and no path is of use to others."""
     if is_on_hub(dataset_name) or dataset_name == "digits":
         return {"dataset_type": dataset_name, "dataset_name": dataset_name}
@@ -101,7 +101,16 @@ def leaderboard_yaml(dataset_id: str, config: str | None, top1: float, notes: st
 
 
 def protocol_in_words(result: dict[str, Any]) -> str:
-    """`256 → 224 pixels, bilinear, with mirror images`, of one of `models` of a results.json."""
+    """`256 → 224 pixels, bilinear, as timm, with mirror images`, of one of `models` of a results.json."""
     protocol = result["protocol"]
     flip = ", with mirror images" if protocol["flip"] else ""
-    return f"{protocol['resize_size']} → {protocol['image_size']} pixels, {protocol['interpolation']}{flip}"
+    dtype = f", weights in {protocol['dtype']}" if protocol["dtype"] not in ("float32", None) else ""
+    sizes = f"{protocol['resize_size']} → {protocol['image_size']} pixels"
+    return f"{sizes}, {protocol['interpolation']}, as {protocol['library']}{flip}{dtype}"
+
+
+def both_in_words(result: dict[str, Any]) -> str:
+    """`top-1 76.10% (-0.03 points, -0.10 to +0.05)`: by transformers, and how that differs from timm."""
+    other = result["by_transformers"]
+    value, low, high = (f"{100 * other['top1_difference'][name]:+.2f}" for name in ("value", "low", "high"))
+    return f"top-1 {other['top1']['value']:.2%} ({value} points, {low} to {high})"

@@ -1,11 +1,13 @@
 """Models of this library into the formats of others."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import nn
 from transformers import BitImageProcessor, ResNetConfig, ResNetForImageClassification
 
+from ..configuration_resnet50 import ResNet50Config
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..training.run_folder import open_run
@@ -33,25 +35,30 @@ def export_transformers(model: ResNet50ForImageClassification, processor: BitIma
     if any(beyond.values()):
         names = ", ".join(f"{name}={getattr(config, name)!r}" for name, differs in beyond.items() if differs)
         raise UserError(f"transformers' own ResNet has no {names}")
-    native = ResNetForImageClassification(
-        ResNetConfig(
-            num_channels=config.num_channels,
-            embedding_size=config.embedding_size,
-            hidden_sizes=config.hidden_sizes,
-            depths=config.depths,
-            layer_type=config.layer_type,
-            hidden_act=config.hidden_act,
-            downsample_in_bottleneck=config.downsample_in_bottleneck,
-            id2label=config.id2label,
-            label2id=config.label2id,
-        )
-    )
+    native = ResNetForImageClassification(as_resnet_config(config))
+    nn.Module.to(native, model.dtype)
     native.load_state_dict(to_transformers_resnet(model.state_dict()))
     native.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
-def training_checkpoint(source: str) -> dict[str, Any]:
+def as_resnet_config(config: ResNet50Config) -> ResNetConfig:
+    """The configuration in terms of transformers' own ResNet, as far as it has them."""
+    return ResNetConfig(
+        num_channels=config.num_channels,
+        embedding_size=config.embedding_size,
+        hidden_sizes=config.hidden_sizes,
+        depths=config.depths,
+        layer_type=config.layer_type,
+        hidden_act=config.hidden_act,
+        downsample_in_bottleneck=config.downsample_in_bottleneck,
+        id2label=config.id2label,
+        label2id=config.label2id,
+        problem_type=config.problem_type,
+    )
+
+
+def training_checkpoint(source: str, dtype: Literal["float32", "auto"] = "float32") -> dict[str, Any]:
     """
     The classic dictionary of a training script, for `torch.save`; made of tensors and plain values only, so that
     `torch.load(weights_only=True)` takes it.
@@ -59,6 +66,7 @@ def training_checkpoint(source: str) -> dict[str, Any]:
     Args:
         source: `best/`, `final/` or `checkpoints/epoch-…/` of a run folder; or any other model, which has weights but
             no history.
+        dtype: of the weights: float32, or "auto", as they were saved.
 
     Returns:
         `epoch`, `model_state_dict`, `optimizer_state_dict`, `scheduler_state_dict`, `val_acc`, `val_loss`,
@@ -71,7 +79,7 @@ def training_checkpoint(source: str) -> dict[str, Any]:
     folder = Path(source)
     is_checkpoint = folder.parent.name == "checkpoints"
     run = folder.parent.parent if is_checkpoint else folder.parent
-    row, prefix = _row_of(folder, run)
+    row, prefix = row_of(folder, run)
     checkpoint = folder if is_checkpoint else run / "checkpoints" / f"epoch-{row.get('epoch', 0):04d}"
     optimizer_file = checkpoint / "optimizer.pt"
     step = row.get("step")
@@ -79,7 +87,7 @@ def training_checkpoint(source: str) -> dict[str, Any]:
         "epoch": row.get("epoch"),
         "model_state_dict": read_weights(folder / "model.safetensors")[0]
         if is_checkpoint
-        else load_model(source)[0].state_dict(),
+        else load_model(source, dtype=dtype)[0].state_dict(),
         "optimizer_state_dict": torch.load(optimizer_file, map_location="cpu", weights_only=True)
         if optimizer_file.is_file()
         else None,
@@ -91,7 +99,7 @@ def training_checkpoint(source: str) -> dict[str, Any]:
     }
 
 
-def _row_of(folder: Path, run: Path) -> tuple[dict[str, Any], str]:
+def row_of(folder: Path, run: Path) -> tuple[dict[str, Any], str]:
     """
     The line of the run's metrics.jsonl that belongs to a model in it, and the prefix of the model's columns there;
     empty for a model without a run.

@@ -37,13 +37,13 @@ def fold_batch_norm(model: ResNet50ForImageClassification) -> ResNet50ForImageCl
             assert mean is not None
             assert variance is not None
             weight, bias = fuse_conv_bn_weights(
-                convolution.weight,
-                convolution.bias,
-                mean,
-                variance,
+                convolution.weight.float(),  # of half precision, the products are rounded once
+                None,
+                mean.float(),
+                variance.float(),
                 module.eps,
-                module.weight,
-                module.bias,
+                module.weight.float(),
+                module.bias.float(),
             )
             state |= {f"{convolution_name}.weight": weight.detach(), f"{convolution_name}.bias": bias.detach()}
     folded = type(model)(config).eval()

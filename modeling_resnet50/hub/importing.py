@@ -9,19 +9,24 @@ import timm
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
+from timm.data.loader import adapt_to_chs
 from timm.layers import BlurPool2d
 from torch import nn
 from transformers import AutoImageProcessor, BitImageProcessor, PreTrainedConfig, ResNetForImageClassification
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
-from ..data.class_names import imagenet_words
+from ..data.class_names import imagenet_words, is_wnid, names_in_words, told_apart
 from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model, ResNet50PreTrainedModel
-from .model_folder import INTERPOLATIONS, image_processor, load_model, processor_of_sizes
+from .model_folder import INTERPOLATIONS, image_processor, load_model, processor_of_sizes, require_statistics_of
 from .shapes import check_numbers, check_sizes, read_shapes
 from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet, is_transformers_resnet, read_weights
+
+
+# Fields of a configuration that go with its classifier.
+_OF_CLASSES = ("id2label", "label2id", "problem_type", "pretrained_cfg")
 
 
 @dataclass
@@ -51,6 +56,7 @@ def import_model(
     num_labels: int | None = None,
     config_overrides: dict[str, Any] | None = None,
     weights: str | None = None,
+    dtype: Literal["float32", "auto"] = "float32",
 ) -> Imported:
     """
     Open a model from elsewhere as one of ours.
@@ -63,6 +69,7 @@ def import_model(
         num_labels: classes of a new classifier.
         config_overrides: what the weights cannot show, e.g. `{"downsample_in_bottleneck": True}` for a v1 ResNet.
         weights: of a file with several networks, which: `"teacher"`, say.
+        dtype: of the weights: float32, or "auto", as they were saved.
 
     Raises:
         UserError: nothing there, unreadable, no ResNet, a classifier that does not fit the request, or a model that
@@ -73,7 +80,8 @@ def import_model(
     fields = {**infer_fields(found.state, source), **found.fields, **(config_overrides or {})}
     classes = found.state["fc.weight"].shape[0] if "fc.weight" in found.state else None
     if classifier == "fit":
-        classifier = "keep" if classes == num_labels else "new"
+        is_usable = classes == num_labels and fields.get("problem_type") != "regression"
+        classifier = "keep" if is_usable else "new"
     if classifier == "keep":
         if classes is None:
             raise UserError(
@@ -84,10 +92,15 @@ def import_model(
             raise UserError(
                 f"{source} tells {classes} classes apart, not {num_labels}: --classifier new starts another one"
             )
+        if fields.get("problem_type") == "regression":
+            raise UserError(
+                f"{source} predicts numbers (problem_type regression), and not classes: give it a new classifier "
+                "with --classifier new --num_labels N, or import the features with --classifier drop"
+            )
         notes.append(f"classifier kept: {classes} classes")
     else:
         found.state = {name: value for name, value in found.state.items() if not name.startswith("fc.")}
-        for name in ("id2label", "label2id"):
+        for name in _OF_CLASSES:
             fields.pop(name, None)
         dropped = "there was none" if classes is None else f"the old one's {classes} classes are gone"
         if classifier == "drop":
@@ -115,13 +128,17 @@ def import_model(
     model.eval()
     if found.reference is not None and classifier == "keep":
         notes.append(_compare(model, found.reference, source))
+    saved_in = next(value.dtype for name, value in found.state.items() if name.endswith("conv1.weight"))
+    if dtype == "auto":
+        nn.Module.to(model, saved_in)
+    elif saved_in != model.dtype:
+        notes.append(f"weights: float32 here, saved in {str(saved_in).removeprefix('torch.')}")
 
     processor = found.processor
     if processor is None:
         cfg: dict[str, Any] = DEFAULT_PRETRAINED_CFG
-        processor = image_processor(
-            cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], cfg["mean"], cfg["std"]
-        )
+        mean_std = (list(adapt_to_chs(cfg[name], config.num_channels)) for name in ("mean", "std"))
+        processor = image_processor(cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], *mean_std)
         notes.append("image preparation: not stated there, so ImageNet's usual one (256 → 224 pixels, bilinear)")
     return Imported(model, processor, notes)
 
@@ -240,13 +257,14 @@ def _model_type(source: str) -> str | None:
 
 
 def _from_this_library(source: str) -> Source:
-    model, processor = load_model(source)
+    model, processor = load_model(source, dtype="auto")
     if not isinstance(model, ResNet50ForImageClassification):
         raise UserError(f"{source} is a {type(model).__name__}, not a ResNet")
     architecture = [name for name in ResNet50Config.__annotations__ if hasattr(model.config, name)]
     fields = {name: getattr(model.config, name) for name in architecture if name != "pretrained_cfg"}
-    fields |= {"id2label": model.config.id2label, "label2id": model.config.label2id}
-    return Source("a model of this library", model.state_dict(), fields, processor, LogitsOnly(model.eval()))
+    fields |= {name: getattr(model.config, name) for name in _OF_CLASSES}
+    state = model.state_dict()  # as it was saved; the comparison is in float32
+    return Source("a model of this library", state, fields, processor, LogitsOnly(model.eval().float()))
 
 
 def _from_timm(name: str, source: str) -> Source:
@@ -262,9 +280,12 @@ def _from_timm(name: str, source: str) -> Source:
         "output_stride": model.feature_info[-1]["reduction"],
         "batch_norm_eps": model.bn1.eps,
     }
-    names = timm_label_names(model)
-    if names is not None:
+    classes = timm_classes(model, source)
+    if classes is not None:
+        names, codes = classes
         fields |= {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+        if codes is not None:
+            fields["pretrained_cfg"] = {"label_names": codes, "label_descriptions": dict(zip(codes, names))}
     processor = timm_processor(model, source)
     cfg: Any = model.pretrained_cfg
     return Source(f"timm's {cfg['architecture']}", state, fields, processor, model)
@@ -280,40 +301,64 @@ def timm_processor(model: nn.Module, source: str) -> BitImageProcessor:
     data = resolve_model_data_config(model, use_test_size=True)
     if data["crop_mode"] != "center" or data["interpolation"] not in ("bilinear", "bicubic"):
         raise UserError(f"{source} prepares its images by {data['crop_mode']} crop and {data['interpolation']}")
-    return image_processor(
-        data["input_size"][-1], data["crop_pct"], data["interpolation"], list(data["mean"]), list(data["std"])
-    )
+    return image_processor(data["input_size"][-1], data["crop_pct"], data["interpolation"], *timm_mean_std(model))
 
 
-def timm_label_names(model: nn.Module) -> list[str] | None:
-    """The classes of a model of timm, in words; None: it tells something else than ImageNet's apart."""
-    subset = infer_imagenet_subset(model)
-    return None if subset is None else imagenet_words(ImageNetInfo(subset).label_names())
+def timm_mean_std(model: nn.Module) -> tuple[list[float], list[float]]:
+    """By which its images are normalised: of other channels than the stated ones, their average, as timm has it."""
+    data = resolve_model_data_config(model)
+    num_channels = next(module for module in model.modules() if isinstance(module, nn.Conv2d)).in_channels
+    return list(adapt_to_chs(data["mean"], num_channels)), list(adapt_to_chs(data["std"], num_channels))
+
+
+def timm_classes(model: Any, source: str) -> tuple[list[str], list[str] | None] | None:
+    """
+    The classes of a model of timm in its order: their names, and where these are descriptions, their codes, by which
+    data may call them. None: it does not say what they are, and they are not ImageNet's.
+
+    Raises:
+        UserError: there are names for other classes than it has.
+    """
+    cfg = model.pretrained_cfg
+    stated, descriptions = cfg.get("label_names"), cfg.get("label_descriptions") or {}
+    if not stated:
+        subset = infer_imagenet_subset(model)
+        return None if subset is None else (imagenet_words(ImageNetInfo(subset).label_names()), None)
+    code_of = {
+        int(index): str(code) for index, code in (stated.items() if isinstance(stated, dict) else enumerate(stated))
+    }
+    beyond = [index for index in code_of if index >= model.num_classes]
+    if beyond or (not isinstance(stated, dict) and len(stated) != model.num_classes):
+        raise UserError(f"{source} has label_names for {len(stated)} classes, but tells {model.num_classes} apart")
+    codes = [code_of.get(index, f"LABEL_{index}") for index in range(model.num_classes)]  # a dictionary may have gaps
+    if all(map(is_wnid, codes)) or not descriptions:
+        return names_in_words(codes), None
+    return told_apart([descriptions.get(code, code) for code in codes], codes), codes
 
 
 def _from_transformers(source: str) -> Source:
     try:
         check_sizes(source)
-        opened: Any = ResNetForImageClassification.from_pretrained(source, output_loading_info=True)
+        opened: Any = ResNetForImageClassification.from_pretrained(source, dtype="auto", output_loading_info=True)
         model, loading = opened
         original = AutoImageProcessor.from_pretrained(source)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise UserError(f"transformers cannot open {source}: {' '.join(str(error).split())}") from error
     model.eval()
     config = model.config
+    require_statistics_of(config.num_channels, original, source)
     if config.downsample_in_first_stage:
         raise UserError(f"{source} subsamples in its first stage, which this library's ResNet does not")
     has_classifier = not any(name.startswith("classifier.") for name in loading["missing_keys"])
     fields = {
         "hidden_act": config.hidden_act,
         "downsample_in_bottleneck": config.downsample_in_bottleneck,
-        "id2label": config.id2label,
-        "label2id": config.label2id,
+        **{name: getattr(config, name) for name in _OF_CLASSES if hasattr(config, name)},
     }
     state = from_transformers_resnet(model.state_dict())
     if not has_classifier:
         state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-    reference = LogitsOnly(model) if has_classifier else None
+    reference = LogitsOnly(model.float()) if has_classifier else None
     return Source("transformers' own ResNet", state, fields, as_bit_processor(original, source), reference)
 
 

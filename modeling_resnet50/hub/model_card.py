@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_words
-from ..data.transforms import evaluation_resize_size
+from ..data.transforms import IMAGE_MODES, evaluation_resize_size
 from ..recipe import Recipe
 from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml, says_something
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
@@ -51,6 +51,7 @@ def model_card(
     sessions: list[dict[str, Any]],
     epoch: int,
     prefix: str = "",
+    both_protocols: dict[str, Any] | None = None,
 ) -> ModelCard:
     """
     The card of a model with the weights of `epoch`.
@@ -62,6 +63,7 @@ def model_card(
         sessions: of environment.json: what each start of the run ran on.
         epoch: counted from 1.
         prefix: of this model's columns in the metrics: `"average_"` for averaged weights.
+        both_protocols: as for `renew_card`.
     """
     row = next(row for row in history if row["epoch"] == epoch)
     session = session_of(epoch, sessions) or sessions[0]
@@ -69,6 +71,7 @@ def model_card(
     config: Any = model.config  # whose class names transformers annotates as if they could be missing
     class_names = [config.id2label[index] for index in range(config.num_labels)]
     eval_size = recipe.eval_image_size or recipe.image_size
+    image_mode = IMAGE_MODES[recipe.num_channels]
     best_score, _, _ = recipe.best_of(history)
     accuracies = _accuracies(row, prefix, config.num_labels)
     footprint = estimate_footprint(history, sessions)
@@ -102,6 +105,8 @@ def model_card(
         is_resnet50=not _differences(config),
         is_imagenet=set(class_names) <= set(imagenet_words(ImageNetInfo().label_names())),
         base_model=_hub_model(recipe.model_name_or_path),
+        image_mode=image_mode,
+        opened='Image.open("image.jpg")' + ("" if image_mode == "RGB" else f'.convert("{image_mode}")'),
         # How well it does
         accuracies=[
             (title, value, *accuracy_interval(value, session["num_validation_images"]))
@@ -113,6 +118,7 @@ def model_card(
         resize_size=evaluation_resize_size(eval_size, recipe.eval_crop_ratio),
         average=_average(recipe) if prefix else None,
         chosen_by=_IN_WORDS[recipe.metric_for_best_model] if recipe.score(row, prefix) == best_score else None,
+        both_protocols=both_protocols and {**both_protocols, "dataset": code(both_protocols["dataset"])},
         # How it came about
         changes="\n".join(changes),
         commands="\n".join(_commands(recipe, session)),

@@ -4,13 +4,21 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoImageProcessor, AutoModelForImageClassification, BitImageProcessor, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    BitImageProcessor,
+    PreTrainedModel,
+)
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
+from ..configuration_resnet50 import ResNet50Config
 from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
 from ..files import replaced_folder
@@ -22,6 +30,8 @@ from .shapes import check_sizes
 
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # by PIL's numbers, which transformers uses
 PIL_NUMBERS = {name: number for number, name in INTERPOLATIONS.items()}
+
+_BOTH_PROTOCOLS_FILE = "both_protocols.json"
 
 
 def image_processor(
@@ -47,7 +57,7 @@ def processor_of_sizes(
 ) -> BitImageProcessor:
     """`image_processor`, by the short side that the image is resized to, in pixels, instead of a ratio."""
     return BitImageProcessor(
-        do_convert_rgb=True,
+        do_convert_rgb=len(image_mean) == 3,  # it knows no other conversion: grey images and RGBA are given as such
         do_resize=True,
         size={"shortest_edge": resize_size},
         resample=PIL_NUMBERS[interpolation],
@@ -59,6 +69,20 @@ def processor_of_sizes(
         image_mean=image_mean,
         image_std=image_std,
     )
+
+
+def require_statistics_of(num_channels: int, processor: Any, name_or_path: str) -> None:
+    """
+    Raises:
+        UserError: the processor normalises other channels than the model takes.
+    """
+    for name in ("image_mean", "image_std"):
+        values = getattr(processor, name, None)
+        if isinstance(values, list | tuple) and len(values) != num_channels:
+            raise UserError(
+                f"{name_or_path} takes images of {num_channels} channels, but its processor has {name} "
+                f"{list(values)}: give it one number for each channel, in preprocessor_config.json"
+            )
 
 
 def timm_preprocessing(processor: BitImageProcessor) -> dict[str, Any]:
@@ -109,7 +133,9 @@ def save_model(
     _save_card(folder, model, recipe, history, sessions, epoch, prefix)
 
 
-def renew_card(folder: Path, model: PreTrainedModel, *records: Any) -> None:
+def renew_card(
+    folder: Path, model: PreTrainedModel, *records: Any, both_protocols: dict[str, Any] | None = None
+) -> None:
     """
     Tell a saved model's card how the run went on.
 
@@ -117,9 +143,13 @@ def renew_card(folder: Path, model: PreTrainedModel, *records: Any) -> None:
         folder: a model that `save_model` wrote.
         model: of the same architecture, with any weights.
         records: as `save_model`, from `recipe` on.
+        both_protocols: what transformers' pixels change, to be told from now on: `dataset`, `images`, and the
+            difference in `words`.
     """
     with replaced_folder(folder) as renewed:
         shutil.copytree(folder, renewed, dirs_exist_ok=True)
+        if both_protocols is not None:
+            (renewed / _BOTH_PROTOCOLS_FILE).write_text(json.dumps(both_protocols) + "\n", encoding="utf-8")
         _save_card(renewed, model, *records)
 
 
@@ -133,7 +163,10 @@ def _save_card(
     prefix: str = "",
 ) -> None:
     """The card, and beside it what it stands on: curves, metrics, recipe, results for leaderboards."""
-    model_card(model, recipe, history, sessions, epoch, prefix).save(folder / "README.md")
+    both = folder / _BOTH_PROTOCOLS_FILE
+    both_protocols = json.loads(both.read_text(encoding="utf-8")) if both.is_file() else None
+    card = model_card(model, recipe, history, sessions, epoch, prefix, both_protocols)
+    card.save(folder / "README.md")
     _, best_epoch, _ = recipe.best_of(history)
     draw_training_curves(history, best_epoch, folder / CURVES_FILE)
     (folder / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in history))
@@ -147,14 +180,36 @@ def _save_card(
 
 def save_model_and_processor(folder: Path, model: PreTrainedModel, processor: BitImageProcessor) -> None:
     """Weights, config and code of a model, and its processor, which config.json repeats in timm's terms."""
-    model.config.pretrained_cfg = timm_preprocessing(processor)
+    cfg = model.config.pretrained_cfg or {}
+    codes = {key: cfg[key] for key in ("label_names", "label_descriptions") if key in cfg}
+    model.config.pretrained_cfg = {**timm_preprocessing(processor), **codes}
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
-def load_model(name_or_path: str, trust_remote_code: bool = False) -> tuple[PreTrainedModel, Any]:
+def _class_of(name_or_path: str, trust_remote_code: bool) -> Any:
+    """
+    That opens a model. With code of its own, the class in that code: the Auto class (transformers 5.24) would keep the
+    first one for every later model that has the same configuration's code.
+    """
+    if trust_remote_code:
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=True)
+        reference = (getattr(config, "auto_map", None) or {}).get("AutoModelForImageClassification")
+        if reference is not None and not isinstance(config, ResNet50Config):
+            return get_class_from_dynamic_module(reference, name_or_path)
+    return AutoModelForImageClassification
+
+
+def load_model(
+    name_or_path: str, trust_remote_code: bool = False, dtype: Literal["float32", "auto"] = "float32"
+) -> tuple[PreTrainedModel, Any]:
     """
     An image classifier and its processor, from a folder or the Hub.
+
+    Args:
+        name_or_path: as transformers takes it.
+        trust_remote_code: run the code that comes with it.
+        dtype: of the weights: float32, or "auto", as they were saved.
 
     Raises:
         UserError: nothing there, damaged files, a config that makes no sense, or weights that do not fill the model
@@ -162,8 +217,8 @@ def load_model(name_or_path: str, trust_remote_code: bool = False) -> tuple[PreT
     """
     try:
         check_sizes(name_or_path)
-        model, loading = AutoModelForImageClassification.from_pretrained(
-            name_or_path, trust_remote_code=trust_remote_code, output_loading_info=True
+        model, loading = _class_of(name_or_path, trust_remote_code).from_pretrained(
+            name_or_path, trust_remote_code=trust_remote_code, dtype=dtype, output_loading_info=True
         )
         missing = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
         if missing:
@@ -173,4 +228,7 @@ def load_model(name_or_path: str, trust_remote_code: bool = False) -> tuple[PreT
         if isinstance(error, UserError):
             raise
         raise UserError(f"cannot load the model {name_or_path}: {' '.join(str(error).split())}") from error
+    num_channels = getattr(model.config, "num_channels", None)
+    if num_channels is not None:
+        require_statistics_of(num_channels, processor, name_or_path)
     return model, processor

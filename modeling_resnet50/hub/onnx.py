@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import BitImageProcessor, ResNetConfig
+from transformers import BitImageProcessor
 
 from .. import __version__
 from ..errors import UserError
 from ..evaluation import TopKAccuracy
 from ..evaluation.metric_modules import in_memory
 from ..modeling_resnet50 import ResNet50ForImageClassification
+from .exporting import as_resnet_config
 from .fold import fold_batch_norm
 from .model_folder import INTERPOLATIONS, processor_of_sizes
 from .weights import LogitsOnly
@@ -72,19 +73,9 @@ def export_onnx(
         onnx.checker.check_model(proto, full_check=True)
         onnx.save(proto, folder / "onnx" / name)
     # A ResNet by its family name, which transformers.js and optimum know without our code; the graph is in the file.
-    config = model.config
-    ResNetConfig(
-        num_channels=config.num_channels,
-        embedding_size=config.embedding_size,
-        hidden_sizes=config.hidden_sizes,
-        depths=config.depths,
-        layer_type=config.layer_type,
-        hidden_act=config.hidden_act,
-        downsample_in_bottleneck=config.downsample_in_bottleneck,
-        id2label=config.id2label,
-        label2id=config.label2id,
-        architectures=["ResNetForImageClassification"],
-    ).save_pretrained(folder)
+    config = as_resnet_config(model.config)
+    config.architectures = ["ResNetForImageClassification"]
+    config.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
@@ -174,13 +165,15 @@ def open_onnx(path: Path) -> tuple[nn.Module, list[str], BitImageProcessor]:
             f"{path} does not say how its images are prepared and what its classes are: write it with "
             "`resnet50 export --format onnx`"
         ) from error
-    return _OnnxModel(session), [names[str(index)] for index in range(len(names))], processor
+    problem_type = metadata.get("problem_type")
+    return _OnnxModel(session, len(names), problem_type), [names[str(i)] for i in range(len(names))], processor
 
 
 class _OnnxModel(nn.Module):
-    def __init__(self, session: "onnxruntime.InferenceSession"):
+    def __init__(self, session: "onnxruntime.InferenceSession", num_labels: int, problem_type: str | None):
         super().__init__()
         self.session = session
+        self.config = SimpleNamespace(num_labels=num_labels, problem_type=problem_type)
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
         (logits,) = self.session.run(["logits"], {"pixel_values": pixel_values.float().cpu().numpy()})
@@ -238,11 +231,13 @@ def _metadata(model: ResNet50ForImageClassification, processor: BitImageProcesso
         "mean": list(processor.image_mean),
         "std": list(processor.image_std),
     }
+    problem_type = model.config.problem_type
     return {
         "producer": f"modeling-resnet50 {__version__}",
         "model_type": model.config.model_type,
         "preprocessing": json.dumps(preparation),
         "id2label": json.dumps(model.config.id2label, ensure_ascii=False),
+        **({} if problem_type is None else {"problem_type": problem_type}),
     }
 
 

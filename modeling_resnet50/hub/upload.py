@@ -185,7 +185,7 @@ def send(item: Item, files: dict[str, Path], ours: set[str]) -> dict[str, Any]:
     changes = compare(files, remote, ours_in(item, remote, ours))
     additions = [CommitOperationAdd(name, str(files[name])) for name in changes["added"] + changes["changed"]]
     deletions = [CommitOperationDelete(name) for name in changes["deleted"]]
-    operations = [*additions, *deletions]
+    operations: list[Any] = [*additions, *deletions]
     if operations:
         for batch in _all_but_the_last_batch(additions):
             api.preupload_lfs_files(repo_id, batch, repo_type=kind, revision=item.revision)

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from torchvision.transforms.v2.functional import to_pil_image
 
 from ..terminal import printable
 
@@ -21,15 +22,15 @@ def picture_of(
     The first images of a batch, each above its label, in rows of 8.
 
     Args:
-        batch: `pixel_values` float `(batch, 3, height, width)`, normalised; `targets`, int64 `(batch,)`, or
+        batch: `pixel_values` float `(batch, channels, height, width)`, normalised; `targets`, int64 `(batch,)`, or
             `(batch, num_labels)`: then the two largest shares are told.
         image_mean, image_std: that they were normalised by, per channel, for pixels in [0, 1].
         label_names: of the classes.
     """
     pixels = batch["pixel_values"][:MOST_IMAGES].detach().float().cpu()
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (image_mean, image_std))
-    pixels = (255 * (pixels * std + mean)).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    count, height, width, _ = pixels.shape
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (image_mean, image_std))
+    pixels = (255 * (pixels * std + mean)).round().clamp(0, 255).to(torch.uint8)
+    count, _, height, width = pixels.shape
     scale = max(1, -(-_SMALLEST // width))
     width, height = width * scale, height * scale
     columns = min(_COLUMNS, count)
@@ -39,7 +40,7 @@ def picture_of(
     for index, (values, target) in enumerate(zip(pixels, batch["targets"][:MOST_IMAGES].detach().cpu())):
         row, column = divmod(index, columns)
         left, top = 4 + column * (width + 4), 4 + row * (height + _CAPTION + 4)
-        image = Image.fromarray(values).resize((width, height), Image.Resampling.NEAREST)
+        image = to_pil_image(values).resize((width, height), Image.Resampling.NEAREST)
         grid.paste(image, (left, top))
         caption = printable(_caption(target, label_names))
         while len(caption) > 1 and draw.textlength(caption, font) > width:

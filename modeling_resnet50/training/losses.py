@@ -78,7 +78,7 @@ class Teacher(nn.Module):
         recipe: has the student's.
 
     Raises:
-        UserError: it tells another number of classes apart.
+        UserError: it tells another number of classes apart, or takes other channels.
     """
 
     scale: Tensor
@@ -91,10 +91,15 @@ class Teacher(nn.Module):
                 f"the teacher {recipe.teacher} tells {model.config.num_labels} classes apart, but the data has "
                 f"{num_labels}"
             )
+        if len(image_mean) != recipe.num_channels:
+            raise UserError(
+                f"the teacher {recipe.teacher} takes images of {len(image_mean)} channels, the recipe has "
+                f"{recipe.num_channels}"
+            )
         self.model = model.eval().requires_grad_(False)
         # (pixels * std + mean - teacher_mean) / teacher_std, as one scale and one shift
         mean, std, teacher_mean, teacher_std = (
-            torch.tensor(values).view(3, 1, 1)
+            torch.tensor(values).view(-1, 1, 1)
             for values in (recipe.image_mean, recipe.image_std, image_mean, image_std)
         )
         self.register_buffer("scale", std / teacher_std)

@@ -17,11 +17,14 @@ import torch
 from huggingface_hub import SpaceCard
 from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from torchvision.transforms.v2.functional import to_pil_image
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 
 HERE = Path(__file__).parent
 NUM_CLASSES_SHOWN = 5
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
 # The visitor's own fonts: others would come from servers elsewhere.
 CSS = "#picture img { width: 100%; height: 100%; object-fit: contain }"  # small pictures are enlarged
 THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -32,7 +35,7 @@ class Classifier:
     """
     Attributes:
         name: as it is shown.
-        model: in evaluation mode; from `pixel_values` to an answer with `logits`.
+        model: in evaluation mode; from `pixel_values` to an answer with `logits`; its `config` as transformers has it.
         processor: makes `pixel_values` of a picture.
         label_names: of its classes.
         has_maps: whether the model gives feature maps, which Grad-CAM needs.
@@ -53,18 +56,32 @@ class Classifier:
 
     def pixel_values(self, picture: Image.Image) -> Tensor:
         """Of a picture, `(1, channels, height, width)`."""
-        return self.processor(picture.convert("RGB"), return_tensors="pt")["pixel_values"].to(self.device)
+        picture = picture.convert(MODES[len(self.processor.image_mean)])
+        return self.processor(picture, return_tensors="pt")["pixel_values"].to(self.device)
+
+    def scores(self, pixel_values: Tensor) -> list[float]:
+        """Of each class for a picture, as transformers' pipelines give them."""
+        logits = self.model(pixel_values=pixel_values).logits[0].float()
+        config: Any = self.model.config
+        alone = config.problem_type == "multi_label_classification" or config.num_labels == 1
+        return (logits.sigmoid() if alone else logits.softmax(-1)).tolist()
 
     def picture(self, pixel_values: Tensor) -> Image.Image:
         """What the model sees: resized and cropped."""
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.processor.image_mean, self.processor.image_std))
         pixels = ((pixel_values[0].cpu() * std + mean) * 255).round().clamp(0, 255).byte()
-        return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+        return to_pil_image(pixels)
 
 
 def open_classifier(name_or_path: str) -> Classifier:
     """A classifier of transformers from the Hub or a folder, with the code that comes with it."""
-    model = AutoModelForImageClassification.from_pretrained(name_or_path, trust_remote_code=True).eval()
+    config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=True)
+    reference = (getattr(config, "auto_map", None) or {}).get("AutoModelForImageClassification")
+    # Of several models with the same configuration's code, the Auto class would open all by the first one's class.
+    opener: Any = AutoModelForImageClassification
+    if reference:
+        opener = get_class_from_dynamic_module(reference, name_or_path)
+    model = opener.from_pretrained(name_or_path, dtype="float32").eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     processor = AutoImageProcessor.from_pretrained(name_or_path)
     label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
@@ -89,8 +106,7 @@ def build_page(
 
     @torch.inference_mode()
     def classify(classifier: Classifier, picture: Image.Image) -> dict[str, float]:
-        logits = classifier.model(pixel_values=classifier.pixel_values(picture)).logits[0].float()
-        return dict(zip(classifier.label_names, logits.softmax(-1).tolist()))
+        return dict(zip(classifier.label_names, classifier.scores(classifier.pixel_values(picture))))
 
     def explain(classifier: Classifier, picture: Image.Image, label_name: str) -> dict[str, Any]:
         pixel_values = classifier.pixel_values(picture)
@@ -121,6 +137,7 @@ def build_page(
             with gr.Column():
                 picture = gr.Image(
                     type="pil",
+                    image_mode=None,  # as it comes: each model has it converted
                     sources=["upload", "webcam", "clipboard"],
                     label="Picture",
                     height=320,
