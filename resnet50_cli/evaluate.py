@@ -36,6 +36,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     images = add_dataset_options(command)
     images.add_argument(
+        "--train_val_split", type=float, metavar="SHARE", help="what this field of a recipe held out of training"
+    )
+    images.add_argument("--seed", type=int, default=42, metavar="N", help="of that recipe (default 42)")
+    images.add_argument(
         "--suite", choices=["robustness", *SUITES], metavar="NAME", help=f"robustness: all, or {', '.join(SUITES)}"
     )
     images.add_argument("--suite_root", type=Path, metavar="DIR", help="where these test sets lie")

@@ -7,6 +7,7 @@ import datasets
 import torch
 from transformers import BitImageProcessor
 
+from ..data.file_names import composed
 from ..data.folders import VALIDATION_NAMES
 from ..data.loader import DeviceLoader, ImageBatches
 from ..data.sources import load_evaluation_split
@@ -16,13 +17,21 @@ from ..errors import UserError
 from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS
 
 
-def load_split(options: argparse.Namespace, split: str | None) -> datasets.Dataset:
+def load_split(
+    options: argparse.Namespace, split: str | None, train_val_split: tuple[float, int] | None = None
+) -> datasets.Dataset:
+    """The images of one split; with `train_val_split`, a recipe's share and seed, those that were held out of it."""
     if options.batch_size < 1 or options.num_workers < 0:
         raise UserError("--batch_size must be at least 1 and --num_workers at least 0")
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     return load_evaluation_split(
-        options.dataset, split, options.dataset_config, options.image_column, options.label_column
+        options.dataset,
+        split,
+        options.dataset_config,
+        options.image_column,
+        options.label_column,
+        train_val_split=train_val_split,
     )
 
 
@@ -49,7 +58,7 @@ def make_loader(
 
 def class_map_of(label_names: list[str], data_names: list[str]) -> tuple[torch.Tensor, list[str]]:
     """
-    The model's class for each class of the data: by name where the names agree, else by position.
+    The model's class for each class of the data: by name where the names agree, else by number or position.
 
     Args:
         label_names, data_names: of the classes of the model and of the data.
@@ -58,10 +67,12 @@ def class_map_of(label_names: list[str], data_names: list[str]) -> tuple[torch.T
         int64 `(number of classes of the data,)`; and the names of the model's classes, which are the data's if the
         classes were matched by position.
     """
-    number_of = {name: number for number, name in enumerate(label_names)}
-    if set(data_names) <= number_of.keys():
-        return torch.tensor([number_of[name] for name in data_names]), label_names
+    number_of = {composed(name): number for number, name in enumerate(label_names)}
+    if set(map(composed, data_names)) <= number_of.keys():
+        return torch.tensor([number_of[composed(name)] for name in data_names]), label_names
     if len(data_names) != len(label_names):
+        if all(name.isdecimal() and int(name) < len(label_names) for name in data_names):
+            return torch.tensor([int(name) for name in data_names]), label_names  # numbers of some of the classes
         raise UserError(
             f"the data has {len(data_names)} classes ({data_names[0]}, …), the model {len(label_names)} "
             f"({label_names[0]}, …)"
