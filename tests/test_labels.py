@@ -138,6 +138,16 @@ def test_a_row_without_a_class_is_named_where_classes_are_named_too(folder_of):
     assert "first in row 2" in str(error)
 
 
+def test_a_split_without_labels_is_a_problem_and_no_class(folder_of, tmp_path):
+    folder = folder_of(train=[1, 2, 3], validation=[2, 1, 3], test=[-1, -1])
+    result = check_folder(folder)
+    assert [table.class_names for table in result.tables] == [["1", "2", "3"]] * 3
+    assert "test: 2 images have no label" in result.problems
+    pack(load_splits(str(folder)), tmp_path / "packed", short_side=None)
+    recipe = Recipe(dataset_name=str(tmp_path / "packed"), total_train_batch_size=1)
+    assert sorted(seen_whole(load_train_and_validation(recipe)[0])) == [(f"{n}.png", str(n)) for n in (1, 2, 3)]
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_row_without_an_image_is_named_when_it_is_met(streaming, folder_of, tmp_path):
     folder = folder_of(train=[1, 2, 3])

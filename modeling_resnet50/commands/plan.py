@@ -45,9 +45,10 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("--num_processes is --nodes times --gpus_per_node: give --nodes or --num_processes")
     recipe = parse_recipe(["--config", options.recipe, *options.passed_on])
     known = data_size_of(recipe)
-    if known is None and Path(recipe.dataset_name).expanduser().exists():
+    to_be_known = known is None and (options.num_train_images is None or options.num_labels is None)
+    if to_be_known and Path(recipe.dataset_name).expanduser().exists():
         known = _counted(recipe)
-    if known is None and (options.num_train_images is None or options.num_labels is None):
+    elif to_be_known:
         raise UserError(f"how large {recipe.dataset_name} is, is not known here: --num_train_images N --num_labels K")
     train_images = options.num_train_images or known.train_images  # type: ignore[union-attr]  # as just seen
     validation_images = known.validation_images if known else train_images // 10

@@ -54,11 +54,12 @@ def class_values(columns: Iterable[tuple[str, pa.ChunkedArray]]) -> ClassValues:
         missing = pc.is_null(column)
         if _is_text(kind):
             missing = pc.or_(missing, pc.equal(pc.utf8_trim_whitespace(column), "").fill_null(False))
-        values = pc.unique(column).to_pylist()
-        if values == [-1]:
-            missing = pa.chunked_array([np.ones(len(column), dtype=bool)])
         refuse_missing(name, missing.to_numpy())
-        found.update(map(_key, values))
+        values = pc.unique(column).to_pylist()
+        if values != [-1]:  # a split without labels
+            found.update(map(_key, values))
+    if not found:
+        refuse_missing(name, np.ones(len(column), dtype=bool))
     if -1 in found and 0 in found:  # says that there is no class
         found.remove(-1)
     values = sorted(found)

@@ -58,7 +58,7 @@ def own_examples(model: str, public: bool) -> list[Image.Image]:
         return []
     columns = (recipe["dataset_config_name"], recipe["image_column_name"], recipe["label_column_name"])
     split, held_out = recipe["validation_split_name"], None
-    if recipe["train_val_split"] is not None:
+    if recipe.get("train_val_split") is not None:
         split, held_out = recipe["train_split_name"], (recipe["train_val_split"], recipe["seed"])
     dataset = load_evaluation_split(name, split, *columns, train_val_split=held_out)
     _, first_rows = np.unique(dataset["label"][:], return_index=True)
