@@ -22,8 +22,8 @@ SUITES = [
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add them to the command's parser."""
     command.description = (
-        "Top-1, top-5 and loss with 95 % intervals, each image once; calibration, worst classes, confusions; which "
-        "model is better. On several processes: accelerate launch -m resnet50_cli evaluate …"
+        "Top-1, top-5 and loss with 95 % intervals; calibration, worst classes, confusions. On several processes: "
+        "accelerate launch -m resnet50_cli evaluate …"
     )
     command.epilog = "example: resnet50 evaluate runs/digits/best --dataset digits --output report"
     command.usage = "resnet50 evaluate MODEL [MODEL …] --dataset SOURCE [options]"
@@ -31,8 +31,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "models",
         nargs="+",
         metavar="MODEL",
-        help="folder or id on the Hub (ours, transformers' or timm's), timm:NAME, weights under torchvision's names, "
-        "or an ONNX file; several are compared",
+        help="folder or id on the Hub, timm:NAME, weights under torchvision's names, or ONNX; several are compared",
     )
     images = add_dataset_options(command)
     images.add_argument(
