@@ -31,7 +31,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "models",
         nargs="+",
         metavar="MODEL",
-        help="folder or id on the Hub, timm:NAME, weights under torchvision's names, or ONNX; several are compared",
+        help="folder or id on the Hub, timm:NAME, torchvision's weights or ONNX; several are compared",
     )
     images = add_dataset_options(command)
     images.add_argument(
