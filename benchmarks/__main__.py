@@ -10,6 +10,7 @@ from importlib import import_module
 
 BENCHMARKS = {
     "pipeline": "from JPEG files to batches, beside the peers' loaders and the limits",
+    "packing": "parquet with a dictionary of the images, and without",
     "step": "a training step, beside timm, torchvision and transformers",
     "loop": "train.py beside a bare loop and the peers' scripts",
     "scale": "1.3 million rows: first batch, memory, shuffling, checkpoints",

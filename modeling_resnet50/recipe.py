@@ -77,7 +77,8 @@ class Recipe:
         None, "Split to evaluate on. Unset: the first there is of 'validation', 'val', 'valid', 'test'."
     )
     train_val_split: float | None = _field(
-        None, "Fraction of the training images, the same in each class, held out when there is no validation split."
+        None,
+        "Fraction of the training images, at least one of each class, held out if there is no validation split.",
     )
     image_column_name: str | None = _field(None, "Column of the images. Unset: the only image column.")
     label_column_name: str | None = _field(

@@ -22,8 +22,8 @@ SUITES = [
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add them to the command's parser."""
     command.description = (
-        "Top-1, top-5 and loss with 95 % intervals, each image once; calibration, worst classes, confusions; which "
-        "model is better. On several processes: accelerate launch -m resnet50_cli evaluate …"
+        "Top-1, top-5 and loss with 95 % intervals; calibration, worst classes, confusions. On several processes: "
+        "accelerate launch -m resnet50_cli evaluate …"
     )
     command.epilog = "example: resnet50 evaluate runs/digits/best --dataset digits --output report"
     command.usage = "resnet50 evaluate MODEL [MODEL …] --dataset SOURCE [options]"
@@ -31,11 +31,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "models",
         nargs="+",
         metavar="MODEL",
-        help="folder or id, ours, transformers' or timm's; timm:NAME, torchvision's weights, ONNX files",
+        help="folder or id on the Hub, timm:NAME, torchvision's weights or ONNX; several are compared",
     )
     images = add_dataset_options(command)
     images.add_argument(
-        "--suite", choices=["robustness", *SUITES], metavar="NAME", help=f"robustness (all), {', '.join(SUITES)}"
+        "--train_val_split", type=float, metavar="SHARE", help="what this field of a recipe held out of training"
+    )
+    images.add_argument("--seed", type=int, default=42, metavar="N", help="of that recipe (default 42)")
+    images.add_argument(
+        "--suite", choices=["robustness", *SUITES], metavar="NAME", help=f"robustness: all, or {', '.join(SUITES)}"
     )
     images.add_argument("--suite_root", type=Path, metavar="DIR", help="where these test sets lie")
     images.add_argument("--streaming", action="store_true", help="read parquet shards where they are")

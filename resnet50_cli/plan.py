@@ -13,17 +13,18 @@ DEVICES = ["A100", "H100", "H200"]
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add them to the command's parser."""
     command.description = (
-        "Steps, learning rate, memory, time and disk of a recipe, worked out without data or GPU, and complaints "
-        "about what looks wrong. Fields of the recipe can be given too: --total_train_batch_size 512."
+        "Steps, learning rate, memory, time and disk of a recipe, worked out without GPU or training, and complaints "
+        "about what looks wrong. Images on this disk are counted as training would see them. Fields of the recipe can "
+        "be given too: --total_train_batch_size 512."
     )
     command.epilog = "example: resnet50 plan recipes/nvidia_90.yaml --nodes 4 --network 400"
     command.usage = "resnet50 plan RECIPE [options] [--FIELD VALUE …]"
     command.allow_abbrev = False  # what is not an option here is a field of the recipe
     command.add_argument("recipe", metavar="RECIPE", help="a recipe's YAML file")
     command.add_argument("--num_processes", type=int, metavar="N", help="devices (default 8)")
-    command.add_argument("--num_train_images", type=int, metavar="N", help="known for the usual data sets")
-    command.add_argument("--num_validation_images", type=int, metavar="N", help="known, or a tenth of that")
-    command.add_argument("--num_labels", type=int, metavar="N", help="known for the usual data sets")
+    command.add_argument("--num_train_images", type=int, metavar="N", help="known or counted, mostly")
+    command.add_argument("--num_validation_images", type=int, metavar="N", help="the same, or a tenth of that")
+    command.add_argument("--num_labels", type=int, metavar="N", help="known or counted, mostly")
     command.add_argument("--images_per_second", type=float, metavar="N", help="measured on one device, at 224 pixels")
     command.add_argument("--picture", type=Path, metavar="FILE", help="PNG of the curves (default plan-NAME.png)")
     nodes = command.add_argument_group("how it scales, up to 1024 GPUs")

@@ -82,6 +82,27 @@ def zip_file() -> bytes:
     return buffer.getvalue()
 
 
+def tiff(bits: int, pixels: bytes, signed: bool = False) -> bytes:
+    """Grey, as large as the picture, with so many bits a pixel."""
+    height, width = PICTURE.shape[:2]
+    kinds = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 134, 277: 1, 278: height, 279: len(pixels)}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in {**kinds, 339: 2 if signed else 1}.items()]
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + bytes(4) + pixels
+
+
+def pgm(white: int, values: np.ndarray, plain: bool = False) -> bytes:
+    """Grey of up to 16 bits, with this highest value: as numbers in words, or as bytes."""
+    header = f"P{2 if plain else 5}\n{values.shape[1]} {values.shape[0]}\n{white}\n".encode()
+    words = " ".join(map(str, values.ravel().tolist())).encode()
+    return header + (words if plain else values.astype(">u2" if white > 255 else "u1").tobytes())
+
+
+def twelve_bits(values: np.ndarray) -> bytes:
+    """Two values in three bytes."""
+    first, second = values.ravel()[::2].astype(int), values.ravel()[1::2].astype(int)
+    return np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1).astype(np.uint8).tobytes()
+
+
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/tmp/x) deletefile\nshowpage\n%%EOF\n"
 
 REFUSED = {
@@ -119,6 +140,7 @@ REFUSED = {
     "BMP cut off": (saved(PICTURE, "BMP")[:2000], "truncated"),
     "TIFF cut off": (saved(PICTURE, "TIFF")[:3000], None),
     "TIFF of 32-bit integers": (saved(PICTURE[..., 0].astype(np.int32) * 70000, "TIFF"), "32 bits"),
+    "TIFF of 16-bit integers with a sign": (tiff(16, PICTURE[..., 0].astype("<i2").tobytes(), signed=True), "sign"),
     "TIFF of floats": (saved(PICTURE[..., 0].astype(np.float32) / 255, "TIFF"), "32 bits"),
 }
 
@@ -126,6 +148,9 @@ RGBA = np.dstack([PICTURE, np.full(PICTURE.shape[:2], 90, np.uint8)])
 PALETTE = Image.fromarray(PICTURE).quantize(200)
 FRAMES = [Image.fromarray(PICTURE[::-1].copy()), Image.fromarray(PICTURE[:, ::-1].copy())]
 DEEP_GREY = PICTURE[..., 0].astype(np.uint16) * 256 + 17
+# Grey of 12 bits, and what it is in 8, by the definition: round(255 x / 4095).
+TWELVE = PICTURE[..., 0].astype(np.uint16) * 16 + 5
+OF_TWELVE = np.round(TWELVE * (255 / 4095))[..., None].astype(np.uint8).repeat(3, -1)
 
 CONVERTED = {
     "JPEG": (JPEG, PICTURE, 8),
@@ -146,6 +171,14 @@ CONVERTED = {
     "PNG": (PNG, PICTURE, 0),
     "PNG of 16 bits, grey": (saved(DEEP_GREY, "PNG"), GREY, 1),
     "TIFF of 16 bits, grey": (saved(DEEP_GREY, "TIFF"), GREY, 1),
+    "JPEG 2000 of 16 bits, grey": (saved(DEEP_GREY, "JPEG2000"), GREY, 1),
+    "PGM of 16 bits": (pgm(65535, DEEP_GREY), GREY, 1),
+    "PGM of 12 bits": (pgm(4095, TWELVE), OF_TWELVE, 0),
+    "PGM of 12 bits, in words": (pgm(4095, TWELVE, plain=True), OF_TWELVE, 0),
+    "PGM whose white is 300": (pgm(300, PICTURE[..., 0]), np.round(GREY * (255 / 300)), 0),
+    "PGM whose white is 250": (pgm(250, np.minimum(PICTURE[..., 0], 250)), np.round(np.minimum(GREY, 250) * 1.02), 0),
+    "TIFF of 12 bits": (tiff(12, twelve_bits(TWELVE)), OF_TWELVE, 0),
+    "DIB": (saved(PICTURE, "DIB"), PICTURE, 0),
     "palette": (saved(PALETTE, "PNG"), np.array(PALETTE.convert("RGB")), 0),
     "palette with a transparent colour": (saved(PALETTE, "PNG", transparency=3), np.array(PALETTE.convert("RGB")), 0),
     "transparency": (saved(RGBA, "PNG"), PICTURE, 0),

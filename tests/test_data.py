@@ -19,7 +19,7 @@ from modeling_resnet50.data import pipeline
 from modeling_resnet50.data.augmentation import TrainingTransform
 from modeling_resnet50.data.loader import PREFETCH_FACTOR, DeviceLoader, ImageBatches
 from modeling_resnet50.data.pipeline import load_training_data
-from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order, sample_seed
+from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order, held_out, sample_seed
 from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
 from modeling_resnet50.data.streaming import open_streamed_split
 from modeling_resnet50.data.transforms import (
@@ -481,3 +481,63 @@ def test_two_folders_of_the_same_name_are_not_taken_for_one(tmp_path):
         )
         assert load_splits(str(folder))["train"].features["label"].names == names
         assert open_streamed_split(str(folder), ["train"]).label_names == names
+
+
+# Holding out
+
+
+def held_out_counts(counts: list[int], share: float, seed: int = 0) -> list[int]:
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts))
+    held = held_out(labels, share, seed)
+    assert np.array_equal(held, held_out(labels.copy(), share, seed))
+    return np.bincount(labels[held], minlength=len(counts)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "expected"),
+    [
+        ([5] * 10, 0.1, [1] * 10),  # a tenth would be 5 images, but every class needs one
+        ([200, 3], 0.1, [20, 1]),
+        ([2, 2], 0.9, [1, 1]),
+        ([2, 100], 0.5, [1, 50]),
+        ([10] * 10, 0.1, [1] * 10),
+        ([15] * 10, 0.1, [2] * 5 + [1] * 5),  # 15 of 150, though a tenth of no class is a whole number
+        ([10, 10, 10], 0.25, [3, 3, 2]),  # 7.5 images: 8, as Python rounds
+        ([1000, 0, 7], 0.29, [290, 0, 2]),
+        ([3, 4], 0.999, [2, 3]),
+        ([3, 4], 0.001, [1, 1]),
+    ],
+)
+def test_each_class_is_held_out_in_its_share_with_one_on_each_side(counts, share, expected):
+    assert held_out_counts(counts, share) == expected
+
+
+def test_what_is_held_out_is_within_one_image_of_the_share_for_any_classes():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        counts = rng.integers(2, rng.integers(3, 300), rng.integers(1, 40))
+        share = float(rng.uniform(0.001, 0.999))
+        held = np.array(held_out_counts(counts.tolist(), share))
+        assert (held >= 1).all()
+        assert (held < counts).all()
+        free = (held > 1) & (held < counts - 1)
+        assert (abs(held - share * counts)[free] < 1).all()
+        if (share * counts >= 1).all() and (share * counts <= counts - 1).all():
+            assert held.sum() == round(share * counts.sum())
+
+
+def test_another_seed_holds_out_others_and_both_parts_keep_their_order(image_folder):
+    recipe = recipe_for(image_folder / "train", train_val_split=0.25)
+    paths = [row["path"] for row in load_splits(str(image_folder / "train"))["train"]["image"]]
+    parts = [[row["path"] for row in part["image"]] for part in load_train_and_validation(recipe)]
+    assert sorted([*parts[0], *parts[1]]) == paths
+    assert all(sorted(part) == part for part in parts)
+    labels = np.repeat([0, 1, 2], 8)
+    assert len({held_out(labels, 0.25, seed).tobytes() for seed in range(5)}) > 1
+
+
+def test_a_class_of_one_image_is_named(image_folder):
+    for path in sorted((image_folder / "train" / "bee").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(UserError, match=r"at least 2 images in every class.* 1 of 3 .*first 'bee' with 1"):
+        load_train_and_validation(recipe_for(image_folder / "train", train_val_split=0.25))

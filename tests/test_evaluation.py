@@ -21,13 +21,14 @@ from modeling_resnet50.cli import main
 from modeling_resnet50.commands.evaluation_data import class_map_of
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.sampling import EvaluationSampler
-from modeling_resnet50.data.sources import load_evaluation_split
+from modeling_resnet50.data.sources import load_evaluation_split, load_train_and_validation
 from modeling_resnet50.data.transforms import evaluation_transform
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.evaluate import evaluate_model, predict
 from modeling_resnet50.evaluation.results import to_json
 from modeling_resnet50.hub.eval_results import write_eval_results
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from modeling_resnet50.recipe import Recipe
 
 
 MEAN_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -433,3 +434,39 @@ def test_classes_are_matched_by_name_where_names_agree(model_folder, image_folde
         results.append(json.loads(capsys.readouterr().out))
     assert results[0]["loss"] == pytest.approx(results[1]["loss"])
     assert results[0]["top1"] == results[1]["top1"]
+
+
+def test_what_training_held_out_judges_where_its_share_and_seed_are_given(image_folder, model_folder, capsys):
+    source = str(image_folder / "train")
+    recipe = Recipe(dataset_name=source, train_val_split=0.4, seed=7, total_train_batch_size=1)
+    _, validation = load_train_and_validation(recipe)
+    judged = load_evaluation_split(source, train_val_split=(0.4, 7))
+    assert judged["image"][:] == validation["image"][:]
+    assert judged["label"][:] == validation["label"][:]
+    arguments = ["evaluate", str(model_folder), "--dataset", source, "--num_workers", "0", "--json"]
+    output = model_folder.parent / "evaluation"
+    main([*arguments, "--train_val_split", "0.4", "--seed", "7", "--output", str(output)])
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["images"] == len(validation) == 10
+    assert "has no validation split" not in captured.err
+    assert (
+        json.loads((output / "results.json").read_text())["dataset"]["split"] == "0.4 of train, held out with seed 7"
+    )
+    main(arguments)
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["images"] == 24
+    assert f"note: {source} has no validation split: judged by all its images." in captured.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--train_val_split", "1.5"], "train_val_split must be between 0 and 1, got 1.5"),
+        (["--train_val_split", "0.1", "--streaming"], "train_val_split cannot hold out a part of a stream"),
+    ],
+)
+def test_a_share_that_cannot_be_is_an_error(options, message, image_folder, model_folder, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["evaluate", str(model_folder), "--dataset", str(image_folder), *options])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err

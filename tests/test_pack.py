@@ -103,6 +103,41 @@ def test_row_groups_are_small_enough_to_stream(tmp_path):
     assert [footer.row_group(i).num_rows for i in range(footer.num_row_groups)] == [100, 100, 50]
 
 
+def test_images_have_no_dictionary_that_would_be_read_for_the_first_of_them(source, tmp_path):
+    """Parquet's default: every image once more, in one page before all others of its row group."""
+    for shard in packed(source, tmp_path / "packed").glob("data/*"):
+        group = pq.read_metadata(shard).row_group(0)
+        columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+        assert {name: column.has_dictionary_page for name, column in columns.items()} == {
+            "image.bytes": False,
+            "image.path": False,
+            "label": True,
+        }
+        images = sum(len(row["bytes"]) for row in pq.read_table(shard)["image"].to_pylist())
+        assert images < columns["image.bytes"].total_compressed_size < 1.05 * images
+
+
+def test_for_the_first_image_of_a_row_group_a_small_part_of_it_is_read(tmp_path):
+    class File(io.BytesIO):
+        read_bytes = 0
+
+        def read(self, size=-1, /):
+            data = super().read(size)
+            self.read_bytes += len(data)
+            return data
+
+    images = [{"bytes": random.Random(i).randbytes(50_000), "path": None} for i in range(100)]
+    features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=["a"])})
+    rows = datasets.Dataset.from_dict({"image": images, "label": [0] * 100}, features=features)
+    pack(datasets.DatasetDict(validation=rows), tmp_path / "packed", short_side=None)
+    (shard,) = (tmp_path / "packed" / "data").glob("*")
+    file = File(shard.read_bytes())
+    parquet = pq.ParquetFile(file, buffer_size=2**16, pre_buffer=False)
+    (first,) = next(parquet.iter_batches(batch_size=1)).to_pylist()
+    assert first["image"] == images[0]
+    assert file.read_bytes < 1_500_000  # of 5,000,000: a page of 1 MB
+
+
 def test_any_number_of_processes_gives_the_same_bytes(source, tmp_path):
     folders = [
         packed(source, tmp_path / f"packed-{num_proc}", short_side=24, num_proc=num_proc, rows_per_shard=5)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from conftest import PROJECT, TINY, tiny_arguments
+from conftest import PROJECT, TINY, tiny_arguments, write_shards
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
@@ -160,6 +160,18 @@ def test_the_command_shows_it_on_a_screen_and_in_a_picture(tmp_path, monkeypatch
     main(["plan", recipe, "--images_per_second", "1000", "--picture", "here.png"])
     assert re.search(r"time +[\d.]+ (hours|minutes) on 8 × given", capsys.readouterr().out)
     assert Path("here.png").is_file()
+
+
+@pytest.mark.parametrize("streaming", ["false", "true"])
+def test_images_on_this_disk_are_counted_as_training_sees_them(image_folder, tmp_path, monkeypatch, capsys, streaming):
+    monkeypatch.chdir(tmp_path)
+    source = write_shards(image_folder, tmp_path / "shards") if streaming == "true" else image_folder
+    plan = ["plan", str(PROJECT / "recipes" / "finetune.yaml"), "--total_train_batch_size", "4", "--dataset_name"]
+    main([*plan, str(source), "--streaming", streaming, "--json"])
+    assert json.loads(capsys.readouterr().out)["data"] == {"train_images": 24, "validation_images": 15, "labels": 3}
+    if streaming == "false":
+        main([*plan, str(source / "train"), "--train_val_split", "0.25", "--json"])
+        assert json.loads(capsys.readouterr().out)["data"] == {"train_images": 18, "validation_images": 6, "labels": 3}
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_for_people_it_prints_the_image_and_its_classes(model_folder, photos, ca
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["empty"], "empty has no images (.jpg, "),
+        (["empty"], "empty has no images (JPEG, PNG, "),
         (["*.tiff"], "no file matches *.tiff"),
         (["x.jpg", "--topk", "0"], "--topk and --batch_size must be at least 1"),
         (["x.jpg", "--crop_ratio", "2"], "--crop_ratio must be above 0 and at most 1"),

@@ -402,12 +402,14 @@ def test_what_cannot_be_streamed_is_refused(shards, image_folder, tmp_path):
         open_streamed_split(str(tmp_path / "damaged"), ["train"])
 
 
-def test_classes_without_names_are_counted_in_the_footers_and_wordnet_ids_become_words(tmp_path):
+def test_values_that_occur_are_the_classes_where_none_are_named_and_wordnet_ids_become_words(tmp_path):
     write_shard(tmp_path / "numbers" / "train.parquet", range(9), [4, 5], Value("int64"), [0, 5] * 4 + [2])
-    assert open_streamed_split(str(tmp_path / "numbers"), ["train"]).label_names == ["0", "1", "2", "3", "4", "5"]
-    write_shard(tmp_path / "words" / "train.parquet", range(2), [2], Value("string"), ["ant", "bee"])
-    with pytest.raises(UserError, match="column 'label' must hold class numbers to be streamed"):
-        open_streamed_split(str(tmp_path / "words"), ["train"])
+    assert open_streamed_split(str(tmp_path / "numbers"), ["train"]).label_names == ["0", "2", "5"]
+    write_shard(tmp_path / "words" / "train.parquet", range(2), [2], Value("string"), ["bee", "ant"])
+    assert open_streamed_split(str(tmp_path / "words"), ["train"]).label_names == ["ant", "bee"]
+    write_shard(tmp_path / "shares" / "train.parquet", range(2), [2], Value("float32"), [0.5, 1.0])
+    with pytest.raises(UserError, match="column 'label' must hold class numbers or names, not float"):
+        open_streamed_split(str(tmp_path / "shares"), ["train"])
     wnids = ClassLabel(names=["n01440764", "n01443537"])
     write_shard(tmp_path / "wnids" / "train.parquet", range(2), [2], wnids, [0, 1])
     names = open_streamed_split(str(tmp_path / "wnids"), ["train"]).label_names

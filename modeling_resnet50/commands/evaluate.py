@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..data.sampling import EvaluationSampler
+from ..data.sources import HELD_OUT_OF_A_STREAM
 from ..data.streaming import StreamedEvaluationSampler, StreamedSplit
 from ..errors import UserError
 from ..evaluation.evaluate import predict
@@ -56,6 +57,10 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("which images? --dataset SOURCE, or --suite robustness --suite_root DIR")
     if options.suite is not None and options.suite_root is None:
         raise UserError("--suite needs --suite_root, the folder that the test sets lie in")
+    if options.train_val_split is not None and not 0 < options.train_val_split < 1:
+        raise UserError(f"train_val_split must be between 0 and 1, got {options.train_val_split}")
+    if options.train_val_split is not None and options.streaming:
+        raise UserError(HELD_OUT_OF_A_STREAM)
     # Everything that can be wrong is found before the work begins.
     metrics = {name: load_metric(name) for name in options.metrics}
     accelerator = Accelerator(mixed_precision=precision_here(options.mixed_precision))
@@ -73,7 +78,11 @@ def run(options: argparse.Namespace) -> None:
     dataset = None
     if options.dataset is not None:
         with accelerator.main_process_first():
-            dataset = open_stream(options) if options.streaming else load_split(options, options.split)
+            if options.streaming:
+                dataset = open_stream(options)
+            else:
+                held_out = None if options.train_val_split is None else (options.train_val_split, options.seed)
+                dataset = load_split(options, options.split, held_out)
 
     results = _results_without_models(dataset, options, accelerator)
     if options.suite is not None:
@@ -134,6 +143,8 @@ def _results_without_models(
     about_data = None
     if dataset is not None:
         split = options.split or (dataset.split if isinstance(dataset, datasets.Dataset) else None)
+        if options.train_val_split is not None:
+            split = f"{options.train_val_split} of {options.split or 'train'}, held out with seed {options.seed}"
         about_data = {
             "name": options.dataset,
             "config": options.dataset_config,

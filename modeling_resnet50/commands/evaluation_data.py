@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor
 
+from ..data.file_names import composed
 from ..data.folders import VALIDATION_NAMES
 from ..data.loader import DeviceLoader, ImageBatches
 from ..data.sources import load_evaluation_split
@@ -22,13 +23,21 @@ from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS
 from ..terminal import say
 
 
-def load_split(options: argparse.Namespace, split: str | None) -> datasets.Dataset:
+def load_split(
+    options: argparse.Namespace, split: str | None, train_val_split: tuple[float, int] | None = None
+) -> datasets.Dataset:
+    """The images of one split; with `train_val_split`, a recipe's share and seed, those that were held out of it."""
     if options.batch_size < 1 or options.num_workers < 0:
         raise UserError("--batch_size must be at least 1 and --num_workers at least 0")
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     return load_evaluation_split(
-        options.dataset, split, options.dataset_config, options.image_column, options.label_column
+        options.dataset,
+        split,
+        options.dataset_config,
+        options.image_column,
+        options.label_column,
+        train_val_split=train_val_split,
     )
 
 
@@ -106,7 +115,7 @@ def class_map_of(
 ) -> tuple[torch.Tensor, list[str]]:
     """
     The model's class for each class of the data: by name where the names agree and each is one class's, else by
-    position.
+    number or position.
 
     Args:
         label_names, data_names: of the classes of the model and of the data.
@@ -121,14 +130,17 @@ def class_map_of(
     """
     if codes is not None and set(data_names) <= set(codes):
         return torch.tensor([codes.index(name) for name in data_names]), label_names
-    counts, number_of = Counter(label_names), {name: number for number, name in enumerate(label_names)}
-    shared = [name for name in data_names if counts[name] > 1]
-    if counts.keys() >= set(data_names) and not shared:
-        return torch.tensor([number_of[name] for name in data_names]), label_names
+    counts = Counter(map(composed, label_names))
+    number_of = {composed(name): number for number, name in enumerate(label_names)}
+    shared = [name for name in data_names if counts[composed(name)] > 1]
+    if counts.keys() >= set(map(composed, data_names)) and not shared:
+        return torch.tensor([number_of[composed(name)] for name in data_names]), label_names
     reason = "the data's class names are not the model's"
     if shared:
-        reason = f"{counts[shared[0]]} of the model's classes are called {shared[0]}"
+        reason = f"{counts[composed(shared[0])]} of the model's classes are called {shared[0]}"
     if len(data_names) != len(label_names):
+        if all(name.isdecimal() and int(name) < len(label_names) for name in data_names):
+            return torch.tensor([int(name) for name in data_names]), label_names  # numbers of some of the classes
         raise UserError(
             f"the data has {len(data_names)} classes ({data_names[0]}, …), the model {len(label_names)} "
             f"({label_names[0]}, …), and {reason}"

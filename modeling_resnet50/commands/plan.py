@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from ..data.sources import load_train_and_validation, open_streamed_train_and_validation
 from ..errors import UserError
 from ..evaluation.results import to_json
 from ..files import replaced_file
@@ -23,6 +24,7 @@ from ..plan import (
     duration,
     make_plan,
 )
+from ..recipe import Recipe
 from ..recipe_file import parse_recipe
 from ..scaling import Cluster
 from ..terminal import in_table, printable, say
@@ -44,7 +46,10 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("--num_processes is --nodes times --gpus_per_node: give --nodes or --num_processes")
     recipe = parse_recipe(["--config", options.recipe, *options.passed_on])
     known = data_size_of(recipe)
-    if known is None and (options.num_train_images is None or options.num_labels is None):
+    to_be_known = known is None and (options.num_train_images is None or options.num_labels is None)
+    if to_be_known and Path(recipe.dataset_name).expanduser().exists():
+        known = _counted(recipe)
+    elif to_be_known:
         raise UserError(f"how large {recipe.dataset_name} is, is not known here: --num_train_images N --num_labels K")
     train_images = options.num_train_images or known.train_images  # type: ignore[union-attr]  # as just seen
     validation_images = known.validation_images if known else train_images // 10
@@ -73,6 +78,13 @@ def run(options: argparse.Namespace) -> None:
         show(plan, options.images_per_second)
     say()
     say(f"curves: {picture}")
+
+
+def _counted(recipe: Recipe) -> DataSize:
+    """Of data on this disk: what training would see."""
+    load = open_streamed_train_and_validation if recipe.streaming else load_train_and_validation
+    train, validation = load(recipe)
+    return DataSize(len(train), len(validation), len(train.features["label"].names))
 
 
 def as_numbers(plan: Plan, images_per_second: float | None = None) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 import argparse
 import glob
+import io
 import sys
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from resnet50_cli.exit_codes import ExitCode
 
+from ..data.file_names import as_utf8
+from ..data.image_files import FORMATS_IN_WORDS, find_images
+from ..data.notes import say_note
 from ..data.transforms import UNREADABLE, decode_image
 from ..errors import UserError
 from ..evaluation.predictions import class_scores, ranked
@@ -43,8 +46,8 @@ def run(options: argparse.Namespace) -> None:
                 any_unreadable = True
                 reason = getattr(error, "strerror", None) or str(error)  # an OSError repeats the path
                 if options.json:
-                    say(to_json({"image": path, "error": reason}))
-                say(f"unreadable image: {path}: {reason}", file=sys.stderr)
+                    say(to_json({"image": as_utf8(path), "error": reason}))
+                say(f"unreadable image: {as_utf8(path)}: {reason}", file=sys.stderr)
         if not pictures:
             continue
         pixel_values = preparation.normalize(torch.stack(pictures).to(device))
@@ -54,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         scores = probabilities.gather(-1, classes)
         for path, image_scores, image_classes in zip(readable, scores.tolist(), classes.tolist()):
             answers = [(classifier.label_names[label], score) for label, score in zip(image_classes, image_scores)]
-            _show(path, answers, options.json)
+            _show(as_utf8(path), answers, options.json)
     if any_unreadable:
         sys.exit(ExitCode.FAILED)
 
@@ -62,11 +65,16 @@ def run(options: argparse.Namespace) -> None:
 def _paths(argument: str) -> list[str]:
     """The files that an argument stands for."""
     if argument == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")  # as `os` has names that are not UTF-8
         found = [line.strip() for line in sys.stdin if line.strip()]
         what = "no paths on standard input"
     elif Path(argument).is_dir():
-        found = [str(path) for path in sorted(Path(argument).rglob("*")) if path.suffix.lower() in IMG_EXTENSIONS]
-        what = f"{argument} has no images ({', '.join(IMG_EXTENSIONS)})"
+        files = find_images(argument)
+        if files.left_out:
+            say_note(f"{argument}: left out, as no images that are read here: {files.left_out_in_words}")
+        found = files.paths
+        what = f"{argument} has no images ({FORMATS_IN_WORDS})"
     elif glob.has_magic(argument) and not Path(argument).exists():
         found = sorted(path for path in glob.glob(argument, recursive=True) if Path(path).is_file())
         what = f"no file matches {argument}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from resnet50_cli.exit_codes import ExitCode
 
+from ..data.notes import say_note
 from ..data.sources import load_splits
 from ..errors import UserError
 from ..evaluation.results import to_json
@@ -108,7 +109,9 @@ def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps) -> 
         packed = options.to / f"packed-{size}"
         with steps.bar("pack", str(packed), "images") as on_progress:
             pack(
-                load_splits(str(source)),
+                load_splits(
+                    str(source), note=say_note if options.no_check else lambda text: None
+                ),  # check has said it
                 packed,
                 short_side=options.short_side,
                 quality=options.quality,

@@ -5,6 +5,8 @@ from collections import Counter
 
 from timm.data import ImageNetInfo
 
+from .file_names import composed
+
 
 def is_wnid(name: str) -> bool:
     """Whether a name is a WordNet id as ImageNet uses them: `n01440764`."""
@@ -12,8 +14,11 @@ def is_wnid(name: str) -> bool:
 
 
 def names_in_words(names: list[str]) -> list[str]:
-    """Class names as they are, or in words if all of them are WordNet ids."""
-    return imagenet_words(names) if all(map(is_wnid, names)) else names
+    """Class names as they are, in Unicode's normal form C; or in words if all of them are WordNet ids."""
+    if all(map(is_wnid, names)):
+        return imagenet_words(names)
+    alike = list(map(composed, names))
+    return alike if len(set(alike)) == len(names) else names
 
 
 def imagenet_words(wnids: list[str]) -> list[str]:

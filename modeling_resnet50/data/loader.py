@@ -20,7 +20,7 @@ from ..errors import UserError
 from .augmentation import Drawn, TrainingTransform
 from .mixing import Mixing
 from .sampling import EpochSampler, sample_seed
-from .transforms import EncodedImage, normalize
+from .transforms import EncodedImage, normalize, stored_path
 
 
 MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
@@ -112,7 +112,8 @@ class ImageBatches(torch.utils.data.Dataset):
         return self._buffers.next(*shape)
 
     def _open(self, row: dict[str, Any], epoch: int, index: int, repeat: int = 0) -> "_Opened | UserError":
-        name = f"{row['path']} (row {index})" if row["path"] else f"row {index}"
+        path = stored_path(row)
+        name = f"{path} (row {index})" if path else f"row {index}"
         try:
             image = EncodedImage(row, name, self.jpeg_decoder, self.num_channels)
         except UserError as error:

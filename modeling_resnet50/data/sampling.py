@@ -40,6 +40,34 @@ def sample_seed(seed: int, epoch: int, index: int, repeat: int = 0) -> int:
     return int(np.random.SeedSequence((seed, epoch, index, repeat)).generate_state(1, np.uint64)[0])
 
 
+def held_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """
+    Which images of a split are held out to judge by: of each class at least one, and not all; where there are more,
+    within one image of the share, and over all classes as close to it as that allows.
+
+    Args:
+        labels: int64 `(images,)`, each class with at least 2 images or none.
+        share: above 0 and below 1.
+        seed: decides which images of a class.
+
+    Returns:
+        bool `(images,)`.
+    """
+    counts = np.bincount(labels)
+    held = np.clip(np.floor(share * counts).astype(np.int64), np.minimum(counts, 1), np.maximum(counts - 1, 0))
+    missing = round(share * len(labels)) - int(held.sum())
+    behind = share * counts - held
+    behind[held >= counts - 1] = -1
+    held[np.argsort(-behind, kind="stable")[: np.clip(missing, 0, (behind > 0).sum())]] += 1
+
+    order = np.random.default_rng(seed).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]  # class by class, shuffled within each
+    first = np.cumsum(counts) - counts
+    chosen = np.zeros(len(labels), dtype=bool)
+    chosen[order] = np.arange(len(labels)) - first[labels[order]] < held[labels[order]]
+    return chosen
+
+
 class EpochSampler(Sampler):
     """
     Batches of an epoch for one process, one per forward pass, from any place of the epoch on.

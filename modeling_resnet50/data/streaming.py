@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -30,6 +30,7 @@ from torch.utils.data import Sampler
 
 from ..errors import UserError
 from .class_names import names_in_words
+from .labels import ClassValues, class_values, refuse_missing
 from .loader import ImageBatches
 from .opening import cache_for, column_names, errors_named
 from .sampling import EpochSampler
@@ -56,6 +57,7 @@ class StreamedSplit:
         footers: of the shards.
         image_column, label_column: their names in the shards.
         label_names: of the classes.
+        classes: where the shards name none.
     """
 
     filesystem: AbstractFileSystem
@@ -65,6 +67,7 @@ class StreamedSplit:
     image_column: str
     label_column: str
     label_names: list[str]
+    classes: ClassValues | None = None
 
     def __len__(self) -> int:
         return int(self.row_group_sizes.sum())
@@ -106,14 +109,32 @@ class StreamedSplit:
                     reason = " ".join(str(error).split())
                     raise ShardError(f"cannot read row group {group} of {self.paths[shard]}: {reason}") from error
                 time.sleep(wait)
-        labels = table[self.label_column].fill_null(-1).to_numpy().astype(np.int64)
-        if labels.min() < 0 or labels.max() >= len(self.label_names):
+        column = table[self.label_column]
+        if self.classes is not None:
+            labels = self.classes.classes_of(column)
+        else:
+            labels = column.fill_null(-1).to_numpy().astype(np.int64)
+        outside = (labels < 0) | (labels >= len(self.label_names))
+        if outside.any():
+            row = int(self.row_group_sizes[:number].sum()) + int(outside.argmax())
             raise ShardError(
                 f"{self.paths[shard]} has labels outside the {len(self.label_names)} classes (or no labels at all, as "
-                "ImageNet's test split)"
+                f"ImageNet's test split), first in row {row}"
             )
         chunks = [Image(decode=False).cast_storage(chunk) for chunk in table[self.image_column].chunks]
         return [row for chunk in chunks for row in chunk.to_pylist()], labels
+
+    def read_labels(self) -> pa.ChunkedArray:
+        """The labels of all rows, as they are in the shards: a small part of them."""
+
+        def read(shard: int) -> pa.ChunkedArray:
+            with self.filesystem.open(self.paths[shard], "rb", cache_type="none", size=self.file_sizes[shard]) as file:
+                parquet = pq.ParquetFile(file, metadata=self.footers[shard], pre_buffer=True)
+                return parquet.read(columns=[self.label_column], use_threads=False)[self.label_column]
+
+        with ThreadPoolExecutor(FOOTER_THREADS) as threads:
+            columns = list(threads.map(read, range(len(self.paths))))
+        return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=columns[0].type)
 
     def _read(self, shard: int, group: int) -> pa.Table:
         # With size and footer known, nothing is asked for but the row group itself.
@@ -169,25 +190,20 @@ def open_streamed_split(
         raise UserError("the split is empty")
     features = builder.info.features or Features.from_arrow_schema(footers[0].schema.to_arrow_schema())
     image_column, label_column = column_names(features, image_column, label_column)
-    label_names = _label_names(features, footers, label_column)
-    return StreamedSplit(filesystem, paths, file_sizes, footers, image_column, label_column, label_names)
+    split = StreamedSplit(filesystem, paths, file_sizes, footers, image_column, label_column, [])
+    if isinstance(features[label_column], ClassLabel):
+        return replace(split, label_names=names_in_words(features[label_column].names))
+    with errors_named(dataset_name):
+        column = split.read_labels()
+    name = f"{split_name}, column {label_column!r}"
+    classes = class_values([(name, column)])
+    refuse_missing(name, classes.classes_of(column) < 0)
+    return replace(split, classes=classes, label_names=names_in_words(classes.names))
 
 
 def _read_footer(filesystem: AbstractFileSystem, path: str) -> tuple[pq.FileMetaData, int]:
     with filesystem.open(path, "rb", cache_type="none") as file:
         return pq.read_metadata(file), file.seek(0, os.SEEK_END)
-
-
-def _label_names(features: Features, footers: Sequence[pq.FileMetaData], label_column: str) -> list[str]:
-    if isinstance(features[label_column], ClassLabel):
-        return names_in_words(features[label_column].names)
-    # Nobody has named the classes, but the footers know the largest number.
-    groups = [footer.row_group(number) for footer in footers for number in range(footer.num_row_groups)]
-    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
-    statistics = [column.statistics for column in columns if column.path_in_schema == label_column]
-    if not all(s is not None and s.has_min_max and isinstance(s.max, int) for s in statistics):
-        raise UserError(f"column {label_column!r} must hold class numbers to be streamed, best as a ClassLabel")
-    return [str(label) for label in range(max(s.max for s in statistics) + 1)]
 
 
 # Who sees which row when
@@ -347,6 +363,8 @@ class _Stream:
         as_needed = np.argsort(first)
         self.row_groups = self.row_groups[as_needed]
         self.first_batches, self.last_batches = first[as_needed] // batch_size, last[as_needed] // batch_size
+        # Up to each row group, the last batch that needs it or one before it.
+        self.last_until = np.maximum.accumulate(self.last_batches)
 
     def __len__(self) -> int:
         return -(-len(self.indices) // self.batch_size)
@@ -356,8 +374,9 @@ class _Stream:
         least one more than this batch needs."""
         indices = self.indices[number * self.batch_size : (number + 1) * self.batch_size]
         begun, soon = np.searchsorted(self.first_batches, (number, number + 1), side="right")
-        ahead = max(begun + 1, soon)
-        return indices.tolist(), self.row_groups[:ahead][self.last_batches[:ahead] >= number].tolist()
+        used_up = np.searchsorted(self.last_until, number)  # at least; not to go through all of them for each batch
+        wanted = slice(used_up, max(begun + 1, soon))
+        return indices.tolist(), self.row_groups[wanted][self.last_batches[wanted] >= number].tolist()
 
 
 # In the worker

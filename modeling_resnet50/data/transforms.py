@@ -15,17 +15,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import simplejpeg
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
 from ..errors import UserError
+from .file_names import path_from_text
 
 
 # What PIL raises for files that are damaged in one way or another.
@@ -35,10 +36,12 @@ UNREADABLE = (
 )  # fmt: skip
 
 # Not all that PIL knows: EPS, for one, is a program, and PIL would run it.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+# DIB is BMP without the header of a file.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+IMAGE_ENDINGS = frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in _FORMATS)
 
 IMAGE_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's, by the number of channels
-
+_TIFF_BITS = 258
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -54,14 +57,36 @@ _ORIENTED = re.compile(rb"Exif\0\0|ns\.adobe\.com/xap")  # EXIF, or the same in 
 _DAMAGE = re.compile("(?i)huffman|premature end|arithmetic|progression")
 
 
-def encoded_bytes(image: dict[str, Any]) -> bytes:
+def encoded_bytes(image: dict[str, Any] | None) -> bytes:
     """
     The file behind a row of an `Image(decode=False)` column: its bytes are in the row, or at the path there.
 
     Raises:
         OSError: no such file, or it cannot be read.
+        ValueError: there is no image in the row.
     """
-    return image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+    if image is not None and image["bytes"] is not None:
+        return image["bytes"]
+    path = stored_path(image)
+    if path is None:
+        raise ValueError("there is no image in the row")
+    return path_from_text(path).read_bytes()
+
+
+def stored_path(image: dict[str, Any] | None) -> str | None:
+    """The path, or mere name, that such a row has for its image, if any."""
+    return image["path"] if image is not None else None
+
+
+def is_image(path: str) -> bool:
+    """Whether a file, by its first bytes, is of a format that `decode_image` takes."""
+    try:
+        with _quiet(), Image.open(path, formats=_FORMATS):
+            return True
+    except Image.DecompressionBombError:
+        return True  # of that format; it is refused when it is decoded
+    except UNREADABLE:
+        return False
 
 
 def decode_image(data: bytes, num_channels: int = 3) -> Tensor:
@@ -250,14 +275,25 @@ def _decode_by_pil(data: bytes, mode: str) -> np.ndarray:
         image = _open(data)
         image.load()
         orientation = _orientation(image)
-    if image.mode in ("I", "F"):
-        raise ValueError("its pixels have 32 bits, without an agreed range: convert it to 8 bits")
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    white = _white(image)
+    if white is not None:
+        image = Image.fromarray((np.asarray(image) * (255 / white)).round().astype(np.uint8))
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     with _quiet():
         return _pixels_of(image.convert(mode))
+
+
+def _white(image: Image.Image) -> int | None:
+    """The highest value that a grey pixel can have, if it has more than 8 bits."""
+    if image.mode.startswith("I;16"):
+        # PIL spreads the values of all formats but TIFF over 16 bits.
+        return 2 ** image.tag_v2[_TIFF_BITS][0] - 1 if isinstance(image, TiffImageFile) else 0xFFFF
+    if image.mode == "I" and image.format == "PPM":
+        return 0xFFFF  # whatever its own highest value is
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits or a sign, without an agreed range: convert it to 8 bits")
+    return None
 
 
 def _orientation(image: Image.Image) -> int:

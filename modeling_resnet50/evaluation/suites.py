@@ -162,7 +162,7 @@ class Suite:
 
     def _classes_of(self, names: list[str], place: Path) -> np.ndarray:
         """ImageNet's class for each class of the data, by its name."""
-        own = self.subset or WNIDS
+        own = set(self.subset or WNIDS)
         if len(names) == len(WNIDS) and not any(name in _INDEX_OF for name in names):
             require_imagenet_classes(names)  # in words, as on the Hub
             return np.arange(len(WNIDS))

@@ -17,8 +17,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ..data.class_names import imagenet_words
 from ..data.folders import standard_split_name
-from ..data.sources import image_and_label, load_splits
-from ..data.transforms import UNREADABLE, decode_image, encoded_bytes
+from ..data.notes import say_note
+from ..data.sources import images_and_labels, load_splits
+from ..data.transforms import UNREADABLE, decode_image, encoded_bytes, stored_path
 from .processes import in_order
 
 
@@ -139,7 +140,13 @@ def check_folder(
     Raises:
         UserError: no data set there at all.
     """
-    splits = DatasetDict({name: image_and_label(split) for name, split in load_splits(str(source)).items()})
+    said: list[str] = []
+
+    def note(text: str) -> None:
+        said.append(text)
+        say_note(text)
+
+    splits = images_and_labels(load_splits(str(source), note=note))
     tables, total, done = [], sum(map(len, splits.values())), 0
 
     def count(images: int) -> None:
@@ -157,7 +164,7 @@ def check_folder(
         verdict = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}: {summary}."
     else:
         verdict = f"{expected.name[0].upper()}{expected.name[1:]}, whole and right: {summary}, every one decoded."
-    return CheckResult(splits, tables, problems, notes, verdict)
+    return CheckResult(splits, tables, problems, said + notes, verdict)
 
 
 def inspect(name: str, split: Dataset, num_proc: int, count: Callable[[int], None]) -> SplitTable:
@@ -194,7 +201,8 @@ class _Inspected(TorchDataset):
 
 
 def _inspect(image: dict[str, Any], row: int) -> dict[str, Any]:
-    name = PurePath(image["path"] or "").name
+    path = stored_path(image)
+    name = PurePath(path or "").name
     wnid, number = _WNID.search(name), _VALIDATION_NUMBER.match(name)
     seen: dict[str, Any] = {
         "wnids": int(wnid[1]) if wnid else -1,
@@ -208,7 +216,7 @@ def _inspect(image: dict[str, Any], row: int) -> dict[str, Any]:
         _, seen["heights"], seen["widths"] = decode_image(data).shape
         seen["odd"] = _odd_kind(data, name)
     except UNREADABLE as error:
-        seen["error"] = f"{image['path'] or f'row {row}'}: {error}"
+        seen["error"] = f"{path or f'row {row}'}: {error}"
     return seen
 
 

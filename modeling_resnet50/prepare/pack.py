@@ -26,8 +26,8 @@ from PIL import Image as PILImage
 from torch.utils.data import Dataset as TorchDataset
 
 from ..data.folders import standard_split_name
-from ..data.sources import image_and_label
-from ..data.transforms import UNREADABLE, decode_image, encoded_bytes
+from ..data.sources import images_and_labels
+from ..data.transforms import UNREADABLE, decode_image, encoded_bytes, stored_path
 from ..errors import UserError
 from ..files import replaced_file
 from .archives import disk_full_named, finish
@@ -37,6 +37,14 @@ from .steps import require_space
 
 ROWS_PER_SHARD = 5000
 ROW_GROUP = 100  # rows: what streaming reads at once
+# Hardly an image is there twice: of a dictionary, all would have to be read for the first one. Pages end at 1 MB, but
+# only after a whole batch of values.
+PARQUET: dict[str, Any] = {
+    "compression": "NONE",
+    "use_dictionary": ["label"],
+    "write_statistics": ["label"],
+    "write_batch_size": 1,
+}
 _SAMPLE = 50  # images that tell how large the result will be
 
 _RECORD = ".packing.json"
@@ -88,7 +96,7 @@ def pack(
         UserError: an unreadable image; `to` holds something else, or the beginning of another packing; a full disk.
     """
     _check_settings(short_side, quality)
-    splits = DatasetDict({standard_split_name(name): image_and_label(split) for name, split in splits.items()})
+    splits = DatasetDict({standard_split_name(name): split for name, split in images_and_labels(splits).items()})
     record = _record(splits, short_side=short_side, quality=quality, seed=seed, rows_per_shard=rows_per_shard)
     if to.exists():
         _check_record(to, record, "delete it, or choose another place with --to")
@@ -172,7 +180,7 @@ def _write_shards(splits, folder: Path, record: dict[str, Any], num_proc: int, o
     for split, rows, path in plan:
         features = Features({"image": Image(), "label": split.features["label"]})
         with replaced_file(path) as unfinished:
-            with pq.ParquetWriter(unfinished, features.arrow_schema, compression="NONE") as writer:
+            with pq.ParquetWriter(unfinished, features.arrow_schema, **PARQUET) as writer:
                 for _ in range(-(-len(rows) // ROW_GROUP)):
                     row_group = next(packed)
                     if isinstance(row_group, UserError):
@@ -228,12 +236,13 @@ class _RowGroups(TorchDataset):
             return error
 
     def _pack(self, image: dict[str, Any]) -> dict[str, Any]:
-        name = Path(image["path"]).name if image["path"] else None
+        path = stored_path(image)
+        name = Path(path).name if path else None
         try:
             data = encoded_bytes(image)
             return {"bytes": data if self.short_side is None else self._resize(data), "path": name}
         except UNREADABLE as error:
-            raise UserError(f"unreadable image: {image['path'] or 'one without a name'}: {error}") from error
+            raise UserError(f"unreadable image: {path or 'one without a name'}: {error}") from error
 
     def _resize(self, data: bytes) -> bytes:
         _, height, width = (pixels := decode_image(data)).shape

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from transformers.utils import cached_file
 
+from ...data.image_files import FORMATS_IN_WORDS, find_images
 from ...data.sources import load_evaluation_split
 from ...data.transforms import UNREADABLE, decode_image, encoded_bytes
 from ...errors import UserError
@@ -25,9 +25,9 @@ def folder_examples(folder: Path) -> list[Image.Image]:
     Raises:
         UserError: there are none, or one is damaged.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+    paths = [Path(path) for path in find_images(folder).paths]
     if not paths:
-        raise UserError(f"--examples {folder}: no images there ({', '.join(IMG_EXTENSIONS)})")
+        raise UserError(f"--examples {folder}: no images there ({FORMATS_IN_WORDS})")
     try:
         return [_decode((path := paths[index]).read_bytes()) for index in _spread(len(paths))]
     except UNREADABLE as error:
@@ -57,7 +57,10 @@ def own_examples(model: str, public: bool) -> list[Image.Image]:
     if not (name == "digits" or (not public and Path(name).is_absolute() and Path(name).exists())):
         return []
     columns = (recipe["dataset_config_name"], recipe["image_column_name"], recipe["label_column_name"])
-    dataset = load_evaluation_split(name, recipe["validation_split_name"], *columns)
+    split, held_out = recipe["validation_split_name"], None
+    if recipe.get("train_val_split") is not None:
+        split, held_out = recipe["train_split_name"], (recipe["train_val_split"], recipe["seed"])
+    dataset = load_evaluation_split(name, split, *columns, train_val_split=held_out)
     _, first_rows = np.unique(dataset["label"][:], return_index=True)
     return [_decode(encoded_bytes(dataset[int(row)]["image"])) for row in first_rows[list(_spread(len(first_rows)))]]
 

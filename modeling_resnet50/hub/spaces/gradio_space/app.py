@@ -5,6 +5,7 @@ It runs alone, with what requirements.txt names: `python app.py`, or as a Space.
 else those on the Hub that README.md names; its examples are the pictures in examples/.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -49,8 +50,8 @@ class Classifier:
 
     def __post_init__(self):
         # Two of ImageNet's classes may have the same name ("crane"); answers are told apart by theirs.
-        for name in {name for name in self.label_names if self.label_names.count(name) > 1}:
-            self.label_names = [f"{n} ({i})" if n == name else n for i, n in enumerate(self.label_names)]
+        counts = Counter(self.label_names)
+        self.label_names = [f"{n} ({i})" if counts[n] > 1 else n for i, n in enumerate(self.label_names)]
         parameter = next(self.model.parameters(), None)
         self.device = "cpu" if parameter is None else parameter.device
 
