@@ -212,8 +212,8 @@ class Recipe:
     lr_step_factor: float = _field(0.1, "For step: by this factor.")
     mixed_precision: Literal["no", "fp16", "bf16", "auto"] | None = _field(
         None,
-        "fp16 scales the loss against underflow. auto: bf16 if the device has instructions for it, else fp16 on a GPU "
-        "and no on a CPU. Unset: what the accelerate configuration says.",
+        "fp16 scales the loss against underflow. auto: on a GPU fp16, or bf16 with torch_compile; on a CPU bf16 if it "
+        "has instructions for it, else no. Unset: what the accelerate configuration says.",
     )
     seed: int = _field(42, "Decides initial weights, order of the images and their augmentation.")
     torch_compile: bool = _field(

@@ -49,7 +49,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--mixed_precision",
         choices=["no", "bf16", "fp16", "auto"],
         metavar="NAME",
-        help="no, bf16, fp16, or auto: bf16 if this machine is fast in it",
+        help="no, bf16, fp16, or auto: what this machine is fast in",
     )
     running.add_argument("--torch_compile", action="store_true", help="compile the models first")
     running.add_argument("--flip", action="store_true", help="average with the mirror images")

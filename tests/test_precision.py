@@ -54,13 +54,15 @@ def test_auto_is_bf16_where_the_processor_has_it(cpu, capsys, tmp_path, instruct
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16"), (False, "fp16")])
-def test_auto_on_a_gpu_is_bf16_where_that_is_not_emulated(monkeypatch, has_bf16, precision):
+@pytest.mark.parametrize(
+    ("compiled", "has_bf16", "precision"), [(True, True, "bf16"), (True, False, "fp16"), (False, True, "fp16")]
+)
+def test_auto_on_a_gpu_is_bf16_where_it_is_compiled_and_not_emulated(monkeypatch, compiled, has_bf16, precision):
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or has_bf16)
-    assert precision_here("auto") == precision
+    assert precision_here("auto", compiled) == precision
 
 
 @pytest.mark.parametrize("asked", ["recipe", "accelerate's configuration"])

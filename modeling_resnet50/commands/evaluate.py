@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(HELD_OUT_OF_A_STREAM)
     # Everything that can be wrong is found before the work begins.
     metrics = {name: load_metric(name) for name in options.metrics}
-    accelerator = Accelerator(mixed_precision=precision_here(options.mixed_precision))
+    accelerator = Accelerator(mixed_precision=precision_here(options.mixed_precision, options.torch_compile))
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise UserError("fp16 needs a GPU (accelerate would silently go on in float32): --mixed_precision auto, or no")
     remark = remark_on(accelerator.mixed_precision)

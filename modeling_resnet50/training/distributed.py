@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..recipe import Recipe
-from .kernels import choose_algorithms
+from .kernels import choose_algorithms, is_compiled
 from .precision import cpu_is_wanted, is_on_cpu, precision_here, remark_on
 from .tracking import check_trackers
 
@@ -41,7 +41,7 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
             "or set ACCELERATE_USE_CPU=true to train on CPU"
         )
     on_cpu = is_on_cpu()
-    precision = precision_here(recipe.mixed_precision)
+    precision = precision_here(recipe.mixed_precision, is_compiled(recipe))
     wanted = precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if wanted == "fp16" and on_cpu:
         raise UserError("mixed_precision fp16 needs a GPU: use --mixed_precision auto, which takes what is fast here")

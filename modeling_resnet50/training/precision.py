@@ -25,17 +25,19 @@ def cpu_has_bf16() -> bool:
     return any(capabilities.get(name) for name in _BF16_INSTRUCTIONS)
 
 
-def precision_here(wanted: str | None) -> str | None:
+def precision_here(wanted: str | None, compiled: bool = False) -> str | None:
     """
-    What `mixed_precision` means on this machine: `"auto"` is the fastest that trains as well as float32 does, bf16
-    where the device has it, else fp16 on a GPU and "no" on a CPU. None stays None: what Accelerate is configured to.
+    What `mixed_precision` means on this machine: `"auto"` is the fastest that trains as well as float32 does. On a CPU
+    that is bf16 where it has the instructions, else "no". On a GPU it is fp16, whose BatchNorm cuDNN computes (bf16's
+    takes longer than float32's), or bf16 where the model is compiled, BatchNorm with it. None stays None: what
+    Accelerate is configured to.
     """
     if wanted != "auto":
         return wanted
     if is_on_cpu():
         return "bf16" if cpu_has_bf16() else "no"
     if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "bf16" if compiled and torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "no"
 
 
