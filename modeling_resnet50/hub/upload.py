@@ -184,8 +184,8 @@ def send(item: Item, files: dict[str, Path], ours: set[str]) -> dict[str, Any]:
     remote = remote_files(api, repo_id, head, kind)
     changes = compare(files, remote, ours_in(item, remote, ours))
     additions = [CommitOperationAdd(name, str(files[name])) for name in changes["added"] + changes["changed"]]
-    deletions = [CommitOperationDelete(name) for name in changes["deleted"]]
-    operations: list[Any] = [*additions, *deletions]
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [*additions]
+    operations += [CommitOperationDelete(name) for name in changes["deleted"]]
     if operations:
         for batch in _all_but_the_last_batch(additions):
             api.preupload_lfs_files(repo_id, batch, repo_type=kind, revision=item.revision)
