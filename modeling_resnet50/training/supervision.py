@@ -168,7 +168,10 @@ class Supervisor:
         self._batches += 1
 
     def agree(self, trouble: bool = False, checkpoint: bool = False) -> Agreed:
-        """To be called by all processes, at each optimizer step."""
+        """
+        To be called by all processes, at each optimizer step. They wait for each other, over the network but for no
+        GPU: each has its backward pass to work on meanwhile.
+        """
         wishes = [self._wish, int(checkpoint), int(trouble)]
         if self._group is not None:
             values = torch.tensor(wishes)
