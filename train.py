@@ -30,6 +30,7 @@ from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, Tr
 from modeling_resnet50.training.console import TrainingConsole
 from modeling_resnet50.training.distributed import (
     broadcast_buffers,
+    check_images_fit,
     create_accelerator,
     num_data_workers,
     synchronize_batch_norm,
@@ -102,6 +103,7 @@ def train(
     # Model, optimizer, schedule
     set_seed(recipe.seed)
     model = starting_model(recipe, data.label_names)
+    check_images_fit(model, recipe, recipe.local_batch_size(accelerator.num_processes), accelerator.num_processes)
     model.to(accelerator.device, memory_format=torch.channels_last)
     if recipe.gradient_checkpointing:
         # Renamed between transformers 5.17 and 5.23.
@@ -211,7 +213,7 @@ def train(
         candidates = {"": plain_model}
         if average is not None:
             average.after_epoch(plain_model, epoch)
-            if average.has_begun(epoch):
+            if average.has_begun:
                 candidates["average_"] = average.module
                 if recipe.batch_norm_recalibration_steps:
                     sampler.start(0)  # an epoch that is never trained on
@@ -256,7 +258,7 @@ def train(
     if accelerator.is_main_process:
         checkpoints.wait()
         finals = {"": (run.final, plain_model)}
-        if average is not None and average.has_begun(progress.epoch):
+        if average is not None and average.has_begun:
             finals["average_"] = (run.final_average, average.module)
         for prefix, (path, candidate) in finals.items():
             if not is_finite(candidate):

@@ -120,6 +120,17 @@ def test_the_plan_is_what_training_does(image_folder, tmp_path, train):
         ({"eval_image_size": 160}, 1, "smaller in validation (160) than in training (224)"),
         ({"eval_crop_ratio": 0.4}, 1, "leaves only the middle"),
         ({"ema_decay": 0.999999}, 1, "ema_decay 0.999999 averages over 1,000,000 steps, of 450,360"),
+        (
+            {"ema_decay": 0.9, "ema_every_steps": 500_000},
+            1,
+            "the average would begin at step 500,000, but there are 450,360",
+        ),
+        (
+            {"image_size": 32, "gradient_accumulation_steps": 8},
+            32,
+            "BatchNorm cannot train on 1 image(s) of 32 pixels",
+        ),
+        ({"ema_decay": 0.9, "ema_start_epoch": 90}, 1, "the average would begin at step 450,361"),
         ({"mixup_alpha": 0.2, "num_train_epochs": 10}, 1, "mixup and CutMix pay off in long training"),
         ({"total_train_batch_size": 4096, "learning_rate": 1.6}, 1, "GB do not fit on one A100 or H100 or H200"),
         ({"mixed_precision": "no"}, 1, "mixed_precision no: fp16 or bf16"),

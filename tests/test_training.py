@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 from modeling_resnet50 import ResNet50ForImageClassification
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d
+from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d, check_images_fit
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule
 
 
@@ -314,6 +315,22 @@ def shards(image_folder, tmp_path):
     return write_shards(image_folder, tmp_path / "shards")
 
 
+def test_an_average_that_was_never_updated_is_no_model(image_folder, tmp_path, train, capsys):
+    """Three steps an epoch, two epochs."""
+    rows, said = {}, {}
+    for every in (5, 7):
+        train(tiny_arguments(image_folder, tmp_path / str(every), ema_decay=0.9, ema_every_steps=every))
+        said[every] = capsys.readouterr().out
+        lines = (tmp_path / str(every) / "metrics.jsonl").read_text().splitlines()
+        rows[every] = ["average_val_top1" in json.loads(line) for line in lines]
+    assert rows == {5: [False, True], 7: [False, False]}
+    assert (tmp_path / "5" / "final_average").is_dir()
+    assert not (tmp_path / "7" / "final_average").exists()
+    assert "none: " not in said[5]
+    assert "none: it would begin at step 7" in said[7]
+    assert "none: the run ended before its first update" in said[7]
+
+
 def test_streamed_run_resumes_bit_identically(shards, tmp_path, train):
     settings = {"streaming": True, "shuffle_buffer": 6, "dataloader_num_workers": 2, "checkpoint_every_epochs": 1}
     train(tiny_arguments(shards, tmp_path / "whole", **settings))
@@ -374,6 +391,16 @@ def test_cpu_sync_batch_norm_on_one_process_is_batch_norm(tmp_path):
         ({"mixed_precision": "fp16"}, "fp16 needs a GPU"),
         ({"report_to": "nobody"}, "no such tracker"),
         ({"resume_from_checkpoint": "latest"}, "no checkpoint in"),
+        ({"image_size": 8, "gradient_accumulation_steps": 8}, r"BatchNorm cannot train on 1 image\(s\) of 8 pixels"),
+        (
+            {"image_size": 16, "image_size_start": 8, "image_size_ramp": [0, 1], "gradient_accumulation_steps": 8},
+            r"BatchNorm cannot train on 1 image\(s\) of 8 pixels",
+        ),
+        ({"image_size": 4, "config_overrides": json.dumps({**TINY, "blur_pool": True})}, "of 4 pixels are too small"),
+        (
+            {"eval_image_size": 4, "config_overrides": json.dumps({**TINY, "blur_pool": True})},
+            "of 4 pixels are too small",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -384,6 +411,24 @@ def test_bad_input_is_found_before_anything_is_written(image_folder, tmp_path, t
     with pytest.raises(UserError, match=message):
         train(arguments)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_processes", "fits"),
+    [
+        ({}, 1, False),
+        ({"image_size": 16}, 1, True),
+        ({"sync_batch_norm": True}, 1, False),
+        ({"sync_batch_norm": True}, 2, True),
+        ({"freeze_batch_norm": True}, 1, True),
+        ({"freeze_batch_norm": True, "swa_start_epoch": 1, "batch_norm_recalibration_steps": 1}, 1, False),
+    ],
+)
+def test_one_image_of_one_pixel_is_refused_where_batch_norm_would_measure_it(fields, num_processes, fits, tiny_config):
+    model, recipe = ResNet50ForImageClassification(tiny_config), Recipe(**{"image_size": 8, **fields})
+    check_images_fit(model, recipe, 2, num_processes)
+    with nullcontext() if fits else pytest.raises(UserError, match="--freeze_batch_norm true"):
+        check_images_fit(model, recipe, 1, num_processes)
 
 
 def test_a_finished_run_is_not_overwritten_unless_told_to(finished_run, image_folder, train):
