@@ -1,26 +1,33 @@
 """The loop, run for real on small data: what it computes, what it leaves behind, how it resumes, what it refuses."""
 
+import errno
 import json
 import math
+import os
 import re
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from accelerate import Accelerator
 from conftest import PROJECT, TINY, run_python, tiny_arguments, write_shards
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel, pipeline
 
 from modeling_resnet50 import ResNet50ForImageClassification
-from modeling_resnet50.errors import UserError
+from modeling_resnet50.data import loader
+from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
 from modeling_resnet50.recipe import Recipe
+from modeling_resnet50.training import run_folder
 from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d, check_images_fit
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule
+from resnet50_cli.exit_codes import ExitCode
 
 
 METRICS = [
@@ -411,6 +418,95 @@ def test_bad_input_is_found_before_anything_is_written(image_folder, tmp_path, t
     with pytest.raises(UserError, match=message):
         train(arguments)
     assert not (tmp_path / "run").exists()
+
+
+def disk_that_is_full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def weights_on_a_full_disk(*args, **kwargs):
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def test_where_nothing_can_be_written_a_run_ends_before_it_reads_data(image_folder, tmp_path, train, monkeypatch):
+    monkeypatch.setattr(train.script, "load_training_data", lambda *_: pytest.fail("first the place, then the data"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for place in ("file", "file/runs/1", "link", "link/1"):
+        with pytest.raises(UserError, match=rf"output_dir .*: {tmp_path}/(file|link) is not a folder"):
+            train(tiny_arguments(image_folder, tmp_path / place))
+    for number in (errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT):
+
+        def refuse(dir, number=number):
+            raise OSError(number, os.strerror(number), f"{dir}/xyz")
+
+        monkeypatch.setattr(run_folder.tempfile, "TemporaryFile", refuse)
+        with pytest.raises(UserError, match=f"cannot write {tmp_path}/xyz: {os.strerror(number)}. Make room, or"):
+            train(tiny_arguments(image_folder, tmp_path / "runs" / "1"))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "broken"),
+    [
+        (Recipe, "save", disk_that_is_full),
+        (run_folder.RunFolder, "log", disk_that_is_full),
+        (run_folder.RunFolder, "add_session", disk_that_is_full),
+        (PreTrainedModel, "save_pretrained", weights_on_a_full_disk),
+    ],
+)
+def test_a_full_disk_is_one_line_wherever_it_strikes(
+    owner, name, broken, image_folder, tmp_path, train, monkeypatch, capsys
+):
+    monkeypatch.setattr(owner, name, broken)
+    with pytest.raises(SystemExit) as exit, user_errors_exit_cleanly():
+        train(tiny_arguments(image_folder, tmp_path / "run"))
+    assert exit.value.code == ExitCode.USAGE
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: cannot write")
+    assert "No space left on device. Make room" in line
+    assert "--resume_from_checkpoint auto" in line
+
+
+def test_what_is_no_trouble_of_the_disk_keeps_its_traceback():
+    for error in (ConnectionResetError(errno.ECONNRESET, "reset"), SafetensorError("InvalidHeader"), OSError("odd")):
+        with pytest.raises(type(error)), user_errors_exit_cleanly():
+            raise error
+
+
+def test_too_little_shared_memory_is_found_before_data_are_read(image_folder, tmp_path, train, monkeypatch):
+    """2 workers × 3 batches in turns × (8 + 4 images) × 3 × 16² bytes = 55,296."""
+    arguments = tiny_arguments(
+        image_folder, tmp_path / "run", dataloader_num_workers=2, per_device_eval_batch_size=4, num_train_epochs=1
+    )
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=55_295))
+    with pytest.raises(UserError, match=r"2 data workers share .* --dataloader_num_workers 1 \(for resnet50"):
+        train(arguments)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(UserError, match=r"--shm-size=1g .* --dataloader_num_workers 0 "):
+        loader.check_shared_memory(2, 27_648)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=55_296))
+    loader.check_shared_memory(2, loader.shared_bytes(8, 16) + loader.shared_bytes(4, 16))
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    loader.check_shared_memory(0, 27_648)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Caught RuntimeError in DataLoader worker process 0.\nRuntimeError: unable to allocate shared memory(shm)",
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that its workers are out of shared "
+        "memory. Please try to raise your shared memory limit.",
+    ],
+)
+def test_shared_memory_that_runs_out_is_one_line(said):
+    def batches():
+        raise RuntimeError(said)
+        yield
+
+    with pytest.raises(UserError, match=r"shared memory .* is full: start the container with a larger --shm-size"):
+        list(loader._loaded(batches(), 1))
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def _predict(
         )
     else:
         sampler = EvaluationSampler(len(dataset), options.batch_size, **share)
-    loader = make_loader(dataset, sampler, classifier.processor, accelerator.device, options.num_workers)
+    loader = make_loader(dataset, sampler, classifier.processor, accelerator.device, options)
     model = classifier.model.to(accelerator.device).to(memory_format=torch.channels_last)
     if options.torch_compile:
         model.compile()

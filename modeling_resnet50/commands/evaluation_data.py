@@ -8,7 +8,7 @@ import torch
 from transformers import BitImageProcessor
 
 from ..data.folders import VALIDATION_NAMES
-from ..data.loader import DeviceLoader, ImageBatches
+from ..data.loader import DeviceLoader, ImageBatches, check_shared_memory, shared_bytes
 from ..data.sources import load_evaluation_split
 from ..data.streaming import StreamedImageBatches, StreamedSplit, open_streamed_split
 from ..data.transforms import evaluation_resize_size, evaluation_transform
@@ -40,11 +40,13 @@ def make_loader(
     sampler,
     processor: BitImageProcessor,
     device: torch.device,
-    num_workers: int,
+    options: argparse.Namespace,
 ) -> DeviceLoader:
+    """`options` gives `batch_size`, that of the sampler, and `num_workers`."""
+    check_shared_memory(options.num_workers, shared_bytes(options.batch_size, processor.crop_size["height"]))
     images = StreamedImageBatches if isinstance(dataset, StreamedSplit) else ImageBatches
     batches = images(dataset, evaluation_transform(*protocol(processor)))
-    return DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, num_workers)
+    return DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, options.num_workers)
 
 
 def class_map_of(label_names: list[str], data_names: list[str]) -> tuple[torch.Tensor, list[str]]:

@@ -1,12 +1,15 @@
 """From a `datasets.Dataset` to batches on the device, ready for `model(**batch)`."""
 
+import math
 import os
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -24,6 +27,7 @@ from .transforms import EncodedImage, normalize
 
 MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
 PREFETCH_FACTOR = 2  # batches that each worker may be ahead: PyTorch's default
+SHARED_MEMORY = Path("/dev/shm")  # where PyTorch has it on Linux; a container's is 64 MB unless told otherwise
 
 
 class ImageBatches(torch.utils.data.Dataset):
@@ -163,6 +167,33 @@ class _SharedBuffers:
         return self._buffers[self._turn][:size].view(batch_size, height, width, 3).permute(0, 3, 1, 2)
 
 
+def check_shared_memory(num_workers: int, worker_bytes: int) -> None:
+    """
+    Args:
+        num_workers: of this process.
+        worker_bytes: of the batches that each of them holds, by `shared_bytes`.
+
+    Raises:
+        UserError: there is less than the workers of all processes on this machine need.
+    """
+    if num_workers == 0 or not SHARED_MEMORY.is_dir():
+        return
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    free, needed = shutil.disk_usage(SHARED_MEMORY).free, processes * num_workers * worker_bytes
+    if needed > free:
+        raise UserError(
+            f"{processes * num_workers} data workers share {needed / 1e6:,.0f} MB with the training process, but "
+            f"{SHARED_MEMORY} has {free / 1e6:,.0f} MB free: start the container with "
+            f"--shm-size={math.ceil(2 * needed / 1e9)}g or --ipc=host, or give --dataloader_num_workers "
+            f"{free // (processes * worker_bytes)} (for resnet50 evaluate, --num_workers)"
+        )
+
+
+def shared_bytes(batch_size: int, image_size: int) -> int:
+    """Of the batches that one worker shares with the training process."""
+    return (PREFETCH_FACTOR + 1) * batch_size * 3 * image_size**2
+
+
 @dataclass(frozen=True)
 class _Opened:
     """An image, its seed, and its crop and flip where they could be drawn beforehand."""
@@ -286,6 +317,7 @@ def loaded(loader: DataLoader) -> Iterator[Any]:
     What a DataLoader loads, from workers that begin now.
 
     Raises:
+        UserError: shared memory has run out.
         RuntimeError: a worker was killed. PyTorch raises one for that too, unless it is fetching a batch from it.
     """
     return _loaded(iter(loader), loader.num_workers)
@@ -300,6 +332,15 @@ def _loaded(batches: Iterator[Any], num_workers: int) -> Iterator[Any]:
         raise RuntimeError(
             "a DataLoader worker was killed, most often because memory ran out (the kernel's log says so): fewer "
             "workers need less"
+        ) from error
+    except RuntimeError as error:
+        # In PyTorch's words, the worker's own or those on its bus error.
+        if "allocate shared memory" not in str(error) and "out of shared memory" not in str(error):
+            raise
+        raise UserError(
+            f"the data workers' shared memory ({SHARED_MEMORY}) is full: start the container with a larger --shm-size "
+            "or with --ipc=host, or give a smaller --dataloader_num_workers (for resnet50 evaluate, --num_workers); 0 "
+            "needs none"
         ) from error
 
 

@@ -8,7 +8,7 @@ import torch
 from ..errors import UserError
 from ..recipe import Recipe
 from .augmentation import TrainingTransform
-from .loader import DeviceLoader, ImageBatches
+from .loader import DeviceLoader, ImageBatches, check_shared_memory, shared_bytes
 from .mixing import Mixing
 from .sampling import EpochSampler, EvaluationSampler, TrainSampler
 from .sources import load_train_and_validation, open_streamed_train_and_validation
@@ -46,12 +46,15 @@ def load_training_data(
         process_index, num_processes: this process's share.
 
     Raises:
-        UserError: as `load_train_and_validation`, or jpeg_decoder is not installed.
+        UserError: as `load_train_and_validation`, jpeg_decoder is not installed, or there is too little shared memory.
     """
     if recipe.jpeg_decoder == "nvimgcodec" and not nvimgcodec_is_installed():
         raise UserError("jpeg_decoder nvimgcodec is not installed: pip install nvidia-nvimgcodec-cu13 (or -cu12)")
     batch_size = recipe.local_batch_size(num_processes)
     eval_batch_size = recipe.per_device_eval_batch_size or batch_size
+    eval_size = recipe.eval_image_size or recipe.image_size
+    largest = max(recipe.image_size, recipe.image_size_start or 0)
+    check_shared_memory(num_workers, shared_bytes(batch_size, largest) + shared_bytes(eval_batch_size, eval_size))
     share = {"process_index": process_index, "num_processes": num_processes}
     batching = (recipe.total_train_batch_size, recipe.seed)
     if recipe.streaming:
@@ -80,7 +83,6 @@ def load_training_data(
         eval_sampler = EvaluationSampler(len(validation_set), eval_batch_size, **share)
         images = ImageBatches
 
-    eval_size = recipe.eval_image_size or recipe.image_size
     eval_transform = evaluation_transform(
         evaluation_resize_size(eval_size, recipe.eval_crop_ratio), eval_size, recipe.interpolation
     )

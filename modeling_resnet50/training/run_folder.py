@@ -20,12 +20,13 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..errors import UserError
+from ..errors import UserError, storage_trouble
 from ..files import put_back, replaced_file
 from ..recipe import Recipe
 from .manifest import damage
@@ -69,16 +70,29 @@ class RunFolder:
     def check_free(self, recipe: Recipe) -> None:
         """
         Raises:
-            UserError: another run lies here, and this one neither resumes it nor was told to overwrite it.
+            UserError: nothing can be written here; or another run lies here, and this one neither resumes it nor was
+                told to overwrite it.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"output_dir {self.path} is a file")
+        self._try_to_write()
         taken = any(path.exists() for path in self._owned)
         if taken and not (recipe.resume_from_checkpoint or recipe.overwrite_output_dir or self.restarted):
             raise UserError(
                 f"output_dir {self.path} already holds a run: continue it with --resume_from_checkpoint auto, "
                 "replace it with --overwrite_output_dir, or choose another with --output_dir"
             )
+
+    def _try_to_write(self) -> None:
+        """Into the folder, or the one in which it would be made. By the first process: others may not see it."""
+        place = next((path for path in (self.path, *self.path.absolute().parents) if os.path.lexists(path)), self.path)
+        if not place.is_dir():
+            raise UserError(f"output_dir {self.path}: {place} is not a folder, choose another with --output_dir")
+        if int(os.environ.get("RANK", 0)) != 0:
+            return
+        try:
+            with tempfile.TemporaryFile(dir=place) as file:
+                file.write(bytes(4096))
+        except OSError as error:
+            raise UserError(f"output_dir {self.path}: {storage_trouble(error) or error}") from error
 
     def checkpoint_to_resume(self, recipe: Recipe) -> tuple[Path | None, list[str]]:
         """
