@@ -6,6 +6,7 @@ Train a ResNet-50, from recipe to a model anyone can load.
 Everything that decides the result is in the recipe; the machine is accelerate's configuration.
 """
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import transformers
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from modeling_resnet50.data.pipeline import load_training_data
+from modeling_resnet50.data.pipeline import load_training_data, num_training_images
 from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.files import replaced_folder
@@ -51,12 +52,13 @@ def main() -> None:
     recipe = parse_recipe()
     run = RunFolder(recipe)
     run.check_free(recipe)
+    recipe, fitted = fit_to_data(recipe)
     recipe = fetch_backup(recipe, run)
     checkpoint, remarks = run.checkpoint_to_resume(recipe)
     accelerator = create_accelerator(recipe)
     recipe.local_batch_size(accelerator.num_processes)
     console = TrainingConsole(accelerator.is_main_process, recipe.num_train_epochs, recipe.averages)
-    for remark in remarks:
+    for remark in fitted + remarks:
         console.print(remark)
     publisher = Publisher(recipe, run, accelerator.is_main_process, console.print)
     publisher.check_access()
@@ -78,6 +80,19 @@ def main() -> None:
     accelerator.end_training()
     if not publisher.everything_is_sent:
         sys.exit(ExitCode.NOT_PUBLISHED)
+
+
+def fit_to_data(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """The recipe with a batch that fits the data, where it asks for that, and what there is to say about it."""
+    if not recipe.fit_batch_to_data:
+        return recipe, []
+    images = num_training_images(recipe)
+    size = recipe.fitting_batch_size(images, int(os.environ.get("WORLD_SIZE", 1)))
+    if size == recipe.total_train_batch_size:
+        return recipe, []
+    flag = f"--total_train_batch_size {size}"
+    said = f"for {images} training images: {flag} instead of {recipe.total_train_batch_size} (fit_batch_to_data)"
+    return parse_recipe([*sys.argv[1:], *flag.split()]), [said]
 
 
 def train(

@@ -110,11 +110,7 @@ def make_plan(recipe: Recipe, data: DataSize, num_processes: int = 1) -> Plan:
         UserError: fewer images than one batch, images too small for the network, or an optimizer that does not exist.
     """
     steps_per_epoch = data.train_images // recipe.total_train_batch_size
-    if steps_per_epoch == 0:
-        raise UserError(
-            f"{data.train_images:,} training images are fewer than one batch: lower total_train_batch_size "
-            f"({recipe.total_train_batch_size})"
-        )
+    recipe.check_fills_a_batch(data.train_images)
     parts = num_processes * recipe.gradient_accumulation_steps
     local_batch_size = math.ceil(recipe.total_train_batch_size / parts)
     image_sizes = [image_size_at(recipe, epoch) for epoch in range(1, recipe.num_train_epochs + 1)]

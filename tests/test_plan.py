@@ -177,7 +177,7 @@ def test_the_command_shows_it_on_a_screen_and_in_a_picture(tmp_path, monkeypatch
     ("arguments", "message"),
     [
         (["finetune.yaml"], "how large data/my-images is, is not known here: --num_train_images N --num_labels K"),
-        (["digits.yaml", "--num_train_images", "20"], "20 training images are fewer than one batch"),
+        (["digits.yaml", "--num_train_images", "20"], "20 training images are fewer than one batch of 32: --total_t"),
         (["digits.yaml", "--learning_rat", "1"], "unknown argument '--learning_rat'; did you mean '--learning_rate'?"),
         (["digits.yaml", "--num_processes", "0"], "--num_processes must be at least 1"),
         (["nothing.yaml"], "cannot read the recipe"),

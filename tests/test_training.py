@@ -14,15 +14,16 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from conftest import PROJECT, TINY, run_python, tiny_arguments, write_shards
+from conftest import PROJECT, TINY, run_python, tiny_arguments, write_image, write_shards
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel, pipeline
 
-from modeling_resnet50 import ResNet50ForImageClassification
+from modeling_resnet50 import ResNet50ForImageClassification, files
 from modeling_resnet50.data import loader
 from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training import run_folder
 from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d, check_images_fit
@@ -420,6 +421,44 @@ def test_bad_input_is_found_before_anything_is_written(image_folder, tmp_path, t
     assert not (tmp_path / "run").exists()
 
 
+def test_finetuning_works_from_ten_photos_of_a_class_on(tmp_path, train, capsys, tiny_config):
+    """20 photos and a model: 64 images a step become 8, and the learning rate an eighth."""
+    for number in range(26):
+        split, name = "val" if number >= 20 else "train", ("ant", "bee")[number % 2]
+        write_image(tmp_path / "photos" / split / name / f"{number}.jpg", seed=number)
+    processor = image_processor(16, 0.95, "bicubic", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    save_model_and_processor(tmp_path / "model", ResNet50ForImageClassification(tiny_config), processor)
+    arguments = [
+        "--config", str(PROJECT / "recipes" / "finetune.yaml"), "--dataset_name", str(tmp_path / "photos"),
+        "--model_name_or_path", str(tmp_path / "model"), "--image_size", "16", "--num_train_epochs", "2",
+        "--dataloader_num_workers", "0", "--output_dir", str(tmp_path / "run"),
+    ]  # fmt: skip
+    train(arguments)
+    said = capsys.readouterr().out
+    assert "for 20 training images: --total_train_batch_size 8 instead of 64 (fit_batch_to_data)" in said
+    recipe = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    assert (recipe["total_train_batch_size"], recipe["learning_rate"]) == (8, 0.01 / 8)
+    assert [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").open()] == [2, 4]
+    train([*arguments, "--resume_from_checkpoint", "latest"])  # the same recipe again
+
+
+@pytest.mark.parametrize(
+    ("images", "processes", "size"),
+    [(256, 1, 64), (255, 1, 32), (45, 1, 8), (20, 1, 8), (3, 1, 8), (45, 16, 16), (45, 3, 64), (10_000, 1, 64)],
+)
+def test_the_batch_that_fits_leaves_four_steps_and_divides_over_the_processes(images, processes, size):
+    recipe = Recipe(total_train_batch_size=64, fit_batch_to_data=True)
+    assert recipe.fitting_batch_size(images, processes) == size
+    assert Recipe(total_train_batch_size=64).fitting_batch_size(images, processes) == 64
+
+
+@pytest.mark.parametrize(("images", "size"), [(1, 1), (7, 1), (8, 2), (45, 8), (63, 8), (64, None)])
+def test_too_few_images_name_the_option_that_would_do(images, size):
+    recipe = Recipe(total_train_batch_size=64)
+    with nullcontext() if size is None else pytest.raises(UserError, match=rf": --total_train_batch_size {size}$"):
+        recipe.check_fills_a_batch(images)
+
+
 def disk_that_is_full(*args, **kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -440,7 +479,7 @@ def test_where_nothing_can_be_written_a_run_ends_before_it_reads_data(image_fold
         def refuse(dir, number=number):
             raise OSError(number, os.strerror(number), f"{dir}/xyz")
 
-        monkeypatch.setattr(run_folder.tempfile, "TemporaryFile", refuse)
+        monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
         with pytest.raises(UserError, match=f"cannot write {tmp_path}/xyz: {os.strerror(number)}. Make room, or"):
             train(tiny_arguments(image_folder, tmp_path / "runs" / "1"))
     assert not (tmp_path / "runs").exists()

@@ -30,6 +30,7 @@ from ..evaluation.statistics import compare, summarize
 from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_classes, score_parts
 from ..hub.classifiers import Classifier, open_classifier
 from ..hub.eval_results import protocol_in_words, write_eval_results
+from ..hub.model_folder import exif_orientation_of
 from .evaluation_data import (
     class_map_of,
     load_split,
@@ -99,6 +100,7 @@ def _judge_by_dataset(
                     "resize_size": resize_size,
                     "image_size": image_size,
                     "interpolation": interpolation,
+                    "exif_orientation": exif_orientation_of(classifier.processor),
                     "flip": options.flip,
                 },
                 "images_per_second": round(images_per_second, 1),

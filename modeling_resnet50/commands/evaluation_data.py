@@ -13,7 +13,7 @@ from ..data.sources import load_evaluation_split
 from ..data.streaming import StreamedImageBatches, StreamedSplit, open_streamed_split
 from ..data.transforms import evaluation_resize_size, evaluation_transform
 from ..errors import UserError
-from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS
+from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS, exif_orientation_of
 
 
 def load_split(options: argparse.Namespace, split: str | None) -> datasets.Dataset:
@@ -45,7 +45,8 @@ def make_loader(
     """`options` gives `batch_size`, that of the sampler, and `num_workers`."""
     check_shared_memory(options.num_workers, shared_bytes(options.batch_size, processor.crop_size["height"]))
     images = StreamedImageBatches if isinstance(dataset, StreamedSplit) else ImageBatches
-    batches = images(dataset, evaluation_transform(*protocol(processor)))
+    transform = evaluation_transform(*protocol(processor))
+    batches = images(dataset, transform, exif_orientation=exif_orientation_of(processor))
     return DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, options.num_workers)
 
 
@@ -99,3 +100,5 @@ def set_protocol(processor: BitImageProcessor, options: argparse.Namespace) -> N
     processor.crop_size = {"height": image_size, "width": image_size}
     if options.interpolation is not None:
         processor.resample = PIL_NUMBERS[options.interpolation]  # type: ignore[assignment]  # saved as a number
+    if options.exif_orientation is not None:
+        processor.exif_orientation = options.exif_orientation  # type: ignore[attr-defined]  # a field of ours

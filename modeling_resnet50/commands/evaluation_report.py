@@ -14,6 +14,7 @@ from ..evaluation.grad_cam import grad_cam
 from ..evaluation.predictions import Predictions
 from ..evaluation.report import write_report
 from ..hub.classifiers import Classifier
+from ..hub.model_folder import exif_orientation_of
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .evaluation_data import protocol
 
@@ -33,7 +34,7 @@ def write_html_report(
     has_maps = isinstance(classifier.model, ResNet50ForImageClassification | ResNetForImageClassification)
 
     def pixels(row: int) -> torch.Tensor:
-        return transform(decode_image(encoded_bytes(dataset[row]["image"])))
+        return transform(decode_image(encoded_bytes(dataset[row]["image"]), exif_orientation_of(processor)))
 
     def image(row: int) -> PIL.Image.Image:
         return PIL.Image.fromarray(pixels(row).permute(1, 2, 0).numpy())

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..data.pipeline import TrainingData, load_training_data
 from ..data.streaming import StreamedImageBatches
-from ..data.transforms import UNREADABLE, decode_image, encoded_bytes, evaluation_transform
+from ..data.transforms import UNREADABLE, ExifOrientation, decode_image, encoded_bytes, evaluation_transform
 from ..errors import UserError
 from ..evaluation.inspection import (
     PER_BATCH,
@@ -35,6 +35,7 @@ from ..evaluation.inspection import (
 )
 from ..evaluation.results import to_json
 from ..hub.classifiers import Classifier, open_classifier
+from ..hub.model_folder import exif_orientation_of
 from ..recipe import Recipe
 from ..recipe_file import parse_recipe
 from .evaluation_data import class_map_of, protocol, set_protocol
@@ -57,7 +58,9 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{source} is an ONNX file, which shows nothing of its stages: inspect what it was made from")
     stages_of(classifier.model)
     set_protocol(classifier.processor, options)
-    given = [(Path(path).name, _read(path)) for path in options.images or []]
+    given = [
+        (Path(path).name, _read(path, exif_orientation_of(classifier.processor))) for path in options.images or []
+    ]
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     data = _load(recipe) if recipe is not None and (samples or not given) else None
@@ -109,9 +112,9 @@ def _samples(options: argparse.Namespace, recipe: Recipe | None) -> int:
     return _SAMPLES if options.samples is None else options.samples
 
 
-def _read(path: str) -> Tensor:
+def _read(path: str, exif_orientation: ExifOrientation) -> Tensor:
     try:
-        return decode_image(Path(path).read_bytes())
+        return decode_image(Path(path).read_bytes(), exif_orientation)
     except UNREADABLE as error:
         raise UserError(f"unreadable image: {path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -160,7 +163,7 @@ def _explain(classifier: Classifier, given: list[tuple[str, Tensor]], data: Trai
     images: list[tuple[Tensor, int | None, str]] = [(pixels, None, name) for name, pixels in given]
     if not given and data is not None:
         truths = _true_classes(classifier, data)
-        images = [(pixels, truths[label], "") for pixels, label in _validation_images(data)]
+        images = [(pixels, truths[label], "") for pixels, label in _validation_images(data, classifier)]
     return [
         explained_picture(classifier.model, transform(pixels), mean, std, classifier.label_names, truth, name)
         for pixels, truth, name in images
@@ -176,13 +179,13 @@ def _true_classes(classifier: Classifier, data: TrainingData) -> list[int | None
         return [None] * len(data.label_names)
 
 
-def _validation_images(data: TrainingData) -> list[tuple[Tensor, int]]:
-    batches = data.validation_loader.batches
+def _validation_images(data: TrainingData, classifier: Classifier) -> list[tuple[Tensor, int]]:
+    batches, exif_orientation = data.validation_loader.batches, exif_orientation_of(classifier.processor)
     rows = np.random.default_rng(0).choice(len(batches), min(_EXPLAINED, len(batches)), replace=False)
     if isinstance(batches, StreamedImageBatches):
         batches.images.hold(0, [])
     return [
-        (decode_image(encoded_bytes(batches.images[row]["image"])), int(batches.labels[row]))
+        (decode_image(encoded_bytes(batches.images[row]["image"]), exif_orientation), int(batches.labels[row]))
         for row in sorted(rows.tolist())
     ]
 

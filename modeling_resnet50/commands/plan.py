@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> None:
             raise UserError(f"--{name} must be positive")
     if options.nodes and options.num_processes:
         raise UserError("--num_processes is --nodes times --gpus_per_node: give --nodes or --num_processes")
-    recipe = parse_recipe(["--config", options.recipe, *options.passed_on])
+    arguments = ["--config", options.recipe, *options.passed_on]
+    recipe = parse_recipe(arguments)
     known = data_size_of(recipe)
     if known is None and (options.num_train_images is None or options.num_labels is None):
         raise UserError(f"how large {recipe.dataset_name} is, is not known here: --num_train_images N --num_labels K")
@@ -53,8 +54,11 @@ def run(options: argparse.Namespace) -> None:
         options.num_labels or known.labels,  # type: ignore[union-attr]  # as just seen
     )
     name = Path(options.recipe).stem
+    num_processes = options.nodes * options.gpus_per_node if options.nodes else options.num_processes or 8
+    fitting = recipe.fitting_batch_size(train_images, num_processes)
+    recipe = parse_recipe([*arguments, "--total_train_batch_size", str(fitting)])
     if options.nodes:
-        plan = make_plan(recipe, data, options.nodes * options.gpus_per_node)
+        plan = make_plan(recipe, data, num_processes)
         rate = options.images_per_second or IMAGES_PER_SECOND[options.device]
         cluster = Cluster(rate, options.gpus_per_node, options.network)
         picture = options.picture or Path(f"plan-{name}-nodes.png")
@@ -62,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
         with replaced_file(picture) as unfinished:
             draw_scaling(plan, cluster, name, unfinished)
     else:
-        plan = make_plan(recipe, data, options.num_processes or 8)
+        plan = make_plan(recipe, data, num_processes)
         picture = options.picture or Path(f"plan-{name}.png")
         with replaced_file(picture) as unfinished:
             draw(plan, name, unfinished)

@@ -15,6 +15,7 @@ from ..data.transforms import UNREADABLE, decode_image, evaluation_transform, no
 from ..errors import UserError
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
+from ..hub.model_folder import exif_orientation_of
 from .evaluation_data import protocol, set_protocol
 
 
@@ -29,6 +30,7 @@ def run(options: argparse.Namespace) -> None:
     device = PartialState().device
     model = classifier.model.to(device).to(memory_format=torch.channels_last)
     transform = evaluation_transform(*protocol(classifier.processor))
+    exif_orientation = exif_orientation_of(classifier.processor)
     mean, std = (
         torch.tensor(values, device=device).view(3, 1, 1)
         for values in (classifier.processor.image_mean, classifier.processor.image_std)
@@ -38,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         pictures, readable = [], []
         for path in paths[start : start + options.batch_size]:
             try:
-                pictures.append(transform(decode_image(Path(path).read_bytes())))
+                pictures.append(transform(decode_image(Path(path).read_bytes(), exif_orientation)))
                 readable.append(path)
             except UNREADABLE as error:
                 any_unreadable = True

@@ -22,7 +22,7 @@ from ..errors import UserError
 from .augmentation import Drawn, TrainingTransform
 from .mixing import Mixing
 from .sampling import EpochSampler, sample_seed
-from .transforms import EncodedImage, normalize
+from .transforms import EncodedImage, ExifOrientation, normalize
 
 
 MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
@@ -40,7 +40,7 @@ class ImageBatches(torch.utils.data.Dataset):
             global generators of PyTorch, NumPy and Python is a pure function of (seed, epoch, index).
         seed: the run's seed.
         on_bad_image: what to do about an unreadable image: "error" stops, "skip" takes the next readable one instead.
-        jpeg_decoder: as in `EncodedImage`.
+        jpeg_decoder, exif_orientation: as in `EncodedImage`.
     """
 
     _buffers: "_SharedBuffers | None" = None  # a worker's
@@ -52,6 +52,7 @@ class ImageBatches(torch.utils.data.Dataset):
         seed: int = 0,
         on_bad_image: Literal["error", "skip"] = "error",
         jpeg_decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
+        exif_orientation: ExifOrientation = "apply",
     ):
         self.images = dataset.select_columns("image")
         self.labels = np.asarray(dataset["label"][:], dtype=np.int64)
@@ -59,6 +60,7 @@ class ImageBatches(torch.utils.data.Dataset):
         self.seed = seed
         self.on_bad_image = on_bad_image
         self.jpeg_decoder = jpeg_decoder
+        self.exif_orientation: ExifOrientation = exif_orientation
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -115,7 +117,7 @@ class ImageBatches(torch.utils.data.Dataset):
     def _open(self, row: dict[str, Any], epoch: int, index: int, repeat: int = 0) -> "_Opened | UserError":
         name = f"{row['path']} (row {index})" if row["path"] else f"row {index}"
         try:
-            image = EncodedImage(row, name, self.jpeg_decoder)
+            image = EncodedImage(row, name, self.jpeg_decoder, self.exif_orientation)
         except UserError as error:
             return error
         seed, drawn = sample_seed(self.seed, epoch, index, repeat), None

@@ -1,6 +1,6 @@
 """The data of a run: from its recipe to two loaders, whatever the source."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,14 @@ class TrainingData:
     label_names: list[str]
     num_train_images: int
     num_validation_images: int
+
+
+def num_training_images(recipe: Recipe) -> int:
+    """Of what `load_training_data` would load. Raises: UserError, as there, but for images that fill no batch."""
+    any_batch = replace(recipe, total_train_batch_size=1)
+    load = open_streamed_train_and_validation if recipe.streaming else load_train_and_validation
+    train_set, _ = load(any_batch)
+    return len(train_set)
 
 
 def load_training_data(
@@ -93,15 +101,23 @@ def load_training_data(
         "num_workers": num_workers,
     }
     label_names = train_set.features["label"].names
+    orientation = recipe.exif_orientation
     return TrainingData(
         DeviceLoader(
-            images(train_set, TrainingTransform(recipe), recipe.seed, recipe.on_bad_image, recipe.jpeg_decoder),
+            images(
+                train_set,
+                TrainingTransform(recipe),
+                recipe.seed,
+                recipe.on_bad_image,
+                recipe.jpeg_decoder,
+                exif_orientation=orientation,
+            ),
             train_sampler,
             max_bad_images=recipe.max_bad_images,
             mixing=Mixing(recipe, len(label_names), **share) if recipe.mixes else None,
             **loading,
         ),
-        DeviceLoader(images(validation_set, eval_transform), eval_sampler, **loading),
+        DeviceLoader(images(validation_set, eval_transform, exif_orientation=orientation), eval_sampler, **loading),
         label_names,
         len(train_set),
         len(validation_set),

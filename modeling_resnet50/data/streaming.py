@@ -33,6 +33,7 @@ from .class_names import names_in_words
 from .loader import ImageBatches
 from .opening import cache_for, column_names, errors_named
 from .sampling import EpochSampler
+from .transforms import ExifOrientation
 
 
 FOOTER_THREADS = 16
@@ -377,6 +378,7 @@ class StreamedImageBatches(ImageBatches):
         seed: int = 0,
         on_bad_image: Literal["error", "skip"] = "error",
         jpeg_decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
+        exif_orientation: ExifOrientation = "apply",
     ):
         self.images = RowGroupReader(split)
         self.labels = self.images.labels
@@ -384,6 +386,7 @@ class StreamedImageBatches(ImageBatches):
         self.seed = seed
         self.on_bad_image = on_bad_image
         self.jpeg_decoder = jpeg_decoder
+        self.exif_orientation: ExifOrientation = exif_orientation
 
     def __getitems__(  # type: ignore[override]  # the batches of another kind of sampler
         self, batch: StreamedBatch

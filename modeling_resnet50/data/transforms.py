@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import simplejpeg
@@ -37,6 +37,11 @@ UNREADABLE = (
 # Not all that PIL knows: EPS, for one, is a program, and PIL would run it.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 
+ExifOrientation = Literal["apply", "ignore"]  # what to do about the tag that says how a camera was held
+EXIF_ORIENTATIONS: tuple[ExifOrientation, ...] = get_args(ExifOrientation)
+
+_JPEG = b"\xff\xd8\xff"
+_FOUR_COLOURS = ("CMYK", "YCCK")
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,7 +53,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTED = re.compile(rb"Exif\0\0|ns\.adobe\.com/xap")  # EXIF, or the same in XMP
-# libjpeg's warnings that mean wrong pixels. Others, such as bytes too many before a marker, cost nothing.
+# libjpeg's warnings that mean wrong pixels, and much of the picture lost. Others, such as bytes too many before a
+# marker, are found in whole photos too, but a flipped bit gives them as well.
 _DAMAGE = re.compile("(?i)huffman|premature end|arithmetic|progression")
 
 
@@ -62,7 +68,7 @@ def encoded_bytes(image: dict[str, Any]) -> bytes:
     return image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
 
 
-def decode_image(data: bytes) -> Tensor:
+def decode_image(data: bytes, exif_orientation: ExifOrientation = "apply") -> Tensor:
     """
     Decode JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, JPEG 2000 or AVIF, whatever the file's name says: as transformers'
     pipelines and timm do, but for what those take in silence. Here 16 bits become 8 by scaling, not by clipping, and
@@ -70,15 +76,26 @@ def decode_image(data: bytes) -> Tensor:
 
     Transparency is dropped, CMYK and palettes become RGB, and of an animation the first picture is taken.
 
+    Args:
+        exif_orientation: "apply" turns the picture upright as its EXIF data say: so do `datasets`, transformers'
+            pipelines and OpenCV. "ignore" leaves it as it is stored: so do timm, torchvision and ffcv.
+
     Returns:
-        RGB pixels, uint8, `(3, height, width)`, channels last in memory, turned upright as its EXIF data says (so do
-        `datasets` and transformers' pipelines).
+        RGB pixels, uint8, `(3, height, width)`, channels last in memory.
 
     Raises:
         UNREADABLE: not an image, damaged, absurdly large, or of 32 bits, which have no agreed range.
     """
-    pixels = _decode_plain_jpeg(data) if _size_of_plain_jpeg(data) is not None else _decode_by_pil(data)
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    return decode_with_warning(data, exif_orientation)[0]
+
+
+def decode_with_warning(data: bytes, exif_orientation: ExifOrientation = "apply") -> tuple[Tensor, str | None]:
+    """`decode_image`, and what libjpeg remarks on a JPEG that can be decoded nonetheless: its pixels may be wrong."""
+    if _size_of_plain_jpeg(data, exif_orientation) is not None:
+        pixels, warning = _decode_plain_jpeg(data)
+    else:
+        pixels, warning = _decode_by_pil(data, exif_orientation), _jpeg_warning(data)
+    return torch.from_numpy(pixels).permute(2, 0, 1), warning
 
 
 class EncodedImage:
@@ -90,6 +107,7 @@ class EncodedImage:
         row: of an `Image(decode=False)` column.
         name: for errors.
         decoder: "nvimgcodec" decodes no more than the slice, and does not notice damage.
+        exif_orientation: as for `decode_image`.
 
     Attributes:
         is_plain_jpeg: its shape is known from its first bytes.
@@ -98,20 +116,27 @@ class EncodedImage:
         UserError: here, for its shape, or at slicing: it is unreadable, with its name.
     """
 
-    def __init__(self, row: dict[str, Any], name: str, decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg"):
+    def __init__(
+        self,
+        row: dict[str, Any],
+        name: str,
+        decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
+        exif_orientation: ExifOrientation = "apply",
+    ):
         self._name = name
+        self._exif_orientation: ExifOrientation = exif_orientation
         self._by_region = decoder == "nvimgcodec"
         self._pixels: np.ndarray | None = None
         try:
             self._data = encoded_bytes(row)
         except UNREADABLE as error:
             raise self._unreadable(error) from error
-        self._size = _size_of_plain_jpeg(self._data)
+        self._size = _size_of_plain_jpeg(self._data, exif_orientation)
         self.is_plain_jpeg = self._size is not None
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """`(3, height, width)`, upright."""
+        """`(3, height, width)`, of the picture as it is sliced."""
         if self._size is None:
             self._pixels = self._decoded()
             self._size = self._pixels.shape[:2]
@@ -131,7 +156,11 @@ class EncodedImage:
 
     def _decoded(self) -> np.ndarray:
         try:
-            return _decode_plain_jpeg(self._data) if self.is_plain_jpeg else _decode_by_pil(self._data)
+            if self.is_plain_jpeg:
+                return _decode_plain_jpeg(self._data)[0]
+            pixels = _decode_by_pil(self._data, self._exif_orientation)
+            _jpeg_warning(self._data)
+            return pixels
         except UNREADABLE as error:
             raise self._unreadable(error) from error
 
@@ -139,29 +168,47 @@ class EncodedImage:
         return UserError(f"unreadable image: {self._name}: {error}")
 
 
-def _size_of_plain_jpeg(data: bytes) -> tuple[int, int] | None:
+def _size_of_plain_jpeg(data: bytes, exif_orientation: ExifOrientation) -> tuple[int, int] | None:
     """
     Height and width. None for what PIL has to do: other formats, odd kinds, CMYK (simplejpeg rounds that differently),
     and what has to be turned.
     """
-    if data[:3] != b"\xff\xd8\xff":
+    if data[:3] != _JPEG:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    if height * width > Image.MAX_IMAGE_PIXELS or colours in ("CMYK", "YCCK") or _is_turned(data):
+    if height * width > Image.MAX_IMAGE_PIXELS or colours in _FOUR_COLOURS:
+        return None
+    if exif_orientation == "apply" and _is_turned(data):
         return None
     return height, width
 
 
-def _decode_plain_jpeg(data: bytes) -> np.ndarray:
+def _decode_plain_jpeg(data: bytes) -> tuple[np.ndarray, str | None]:
+    """And libjpeg's warning."""
     try:
-        return simplejpeg.decode_jpeg(data)
+        return simplejpeg.decode_jpeg(data), None
     except ValueError as error:
         if _DAMAGE.search(str(error)):
             raise
-        return _decode_by_pil(data)
+        return _decode_by_pil(data, "ignore"), str(error)  # what is to be turned does not come here
+
+
+def _jpeg_warning(data: bytes) -> str | None:
+    """libjpeg's, on what PIL has decoded in silence. Raises: ValueError, for one that means damage."""
+    if data[:3] != _JPEG:
+        return None
+    try:
+        if simplejpeg.decode_jpeg_header(data)[2] in _FOUR_COLOURS:
+            return None  # simplejpeg does not decode them as they are
+        simplejpeg.decode_jpeg(data, "GRAY")
+    except ValueError as error:
+        if _DAMAGE.search(str(error)):
+            raise
+        return str(error)
+    return None
 
 
 def _decode_region(data: bytes, top: int, bottom: int, left: int, right: int) -> np.ndarray | None:
@@ -171,7 +218,7 @@ def _decode_region(data: bytes, top: int, bottom: int, left: int, right: int) ->
         part = nvimgcodec.CodeStream(data).get_sub_code_stream(region=nvimgcodec.Region(top, left, bottom, right))
     except RuntimeError:
         return None
-    image = decoder.decode(part)
+    image = decoder.decode(part, params=nvimgcodec.DecodeParams(apply_exif_orientation=False))
     return None if image is None else np.asarray(image)
 
 
@@ -201,11 +248,32 @@ def _is_turned(data: bytes) -> bool:
         return _orientation(Image.open(io.BytesIO(data), formats=_FORMATS)) != 1
 
 
-def _decode_by_pil(data: bytes) -> np.ndarray:
+def orientation_of(data: bytes) -> int:
+    """
+    How decoded pixels have to be turned, 1 to 8 by EXIF's count; 1, not at all, where it says nothing or nonsense.
+
+    Raises:
+        UNREADABLE: not an image.
+    """
+    with _quiet():
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        orientation = _orientation(image)
+    # Pillow turns TIFF by itself as it decodes.
+    return orientation if orientation in _UPRIGHT and image.format != "TIFF" else 1
+
+
+def with_orientation(orientation: int) -> Image.Exif:
+    """EXIF data that say so."""
+    exif = Image.Exif()
+    exif[_EXIF_ORIENTATION] = orientation
+    return exif
+
+
+def _decode_by_pil(data: bytes, exif_orientation: ExifOrientation) -> np.ndarray:
     with _quiet():
         image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
         image.load()
-        orientation = _orientation(image)
+        orientation = _orientation(image) if exif_orientation == "apply" else 1
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits, without an agreed range: convert it to 8 bits")
     if image.mode.startswith("I;16"):

@@ -5,7 +5,8 @@ results.json: an evaluation, to be read by programs.
     precision     "no" (float32), "bf16" or "fp16"
     processes     number
     models        for each model, by the name it was given:
-        protocol              resize_size and image_size (pixels), interpolation, flip (mirror images averaged)
+        protocol              resize_size and image_size (pixels), interpolation, exif_orientation, flip (mirror
+                              images averaged)
         images_per_second     over all processes, from file to logits
         top1, top5, loss      {value, low, high}: shares, nats, 95 % intervals of the bootstrap over images
         ece                   expected calibration error, 15 bins

@@ -80,4 +80,5 @@ def protocol_in_words(result: dict[str, Any]) -> str:
     """`256 → 224 pixels, bilinear, with mirror images`, of one of `models` of a results.json."""
     protocol = result["protocol"]
     flip = ", with mirror images" if protocol["flip"] else ""
-    return f"{protocol['resize_size']} → {protocol['image_size']} pixels, {protocol['interpolation']}{flip}"
+    stored = ", as stored (EXIF orientation ignored)" if protocol.get("exif_orientation") == "ignore" else ""
+    return f"{protocol['resize_size']} → {protocol['image_size']} pixels, {protocol['interpolation']}{stored}{flip}"

@@ -18,7 +18,7 @@ from ..data.class_names import imagenet_words
 from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model, ResNet50PreTrainedModel
-from .model_folder import INTERPOLATIONS, image_processor, load_model, processor_of_sizes
+from .model_folder import INTERPOLATIONS, exif_orientation_of, image_processor, load_model, processor_of_sizes
 from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet, is_transformers_resnet, read_weights
 
 
@@ -117,7 +117,7 @@ def import_model(
     if processor is None:
         cfg: dict[str, Any] = DEFAULT_PRETRAINED_CFG
         processor = image_processor(
-            cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], cfg["mean"], cfg["std"]
+            cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], cfg["mean"], cfg["std"], "ignore"
         )
         notes.append("image preparation: not stated there, so ImageNet's usual one (256 → 224 pixels, bilinear)")
     return Imported(model, processor, notes)
@@ -272,7 +272,12 @@ def timm_processor(model: nn.Module, source: str) -> BitImageProcessor:
     if data["crop_mode"] != "center" or data["interpolation"] not in ("bilinear", "bicubic"):
         raise UserError(f"{source} prepares its images by {data['crop_mode']} crop and {data['interpolation']}")
     return image_processor(
-        data["input_size"][-1], data["crop_pct"], data["interpolation"], list(data["mean"]), list(data["std"])
+        data["input_size"][-1],
+        data["crop_pct"],
+        data["interpolation"],
+        list(data["mean"]),
+        list(data["std"]),
+        "ignore",  # as timm's own validation
     )
 
 
@@ -334,7 +339,7 @@ def as_bit_processor(processor: Any, source: str) -> BitImageProcessor:
             f"{source}: its {type(processor).__name__} does not resize the short side and crop the centre, which is "
             f"all that this library can do; missing: {error}"
         ) from error
-    return processor_of_sizes(resize_size, crop_size, interpolation, *mean_std)
+    return processor_of_sizes(resize_size, crop_size, interpolation, *mean_std, exif_orientation_of(processor))
 
 
 @torch.inference_mode()

@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..evaluation import TopKAccuracy
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .fold import fold_batch_norm
-from .model_folder import INTERPOLATIONS, processor_of_sizes
+from .model_folder import INTERPOLATIONS, exif_orientation_of, processor_of_sizes
 from .weights import LogitsOnly
 
 
@@ -167,6 +167,7 @@ def open_onnx(path: Path) -> tuple[nn.Module, list[str], BitImageProcessor]:
             preparation["interpolation"],
             preparation["mean"],
             preparation["std"],
+            preparation.get("exif_orientation", "apply"),
         )
     except (KeyError, ValueError) as error:
         raise UserError(
@@ -236,6 +237,7 @@ def _metadata(model: ResNet50ForImageClassification, processor: BitImageProcesso
         "rescale_factor": processor.rescale_factor,
         "mean": list(processor.image_mean),
         "std": list(processor.image_std),
+        "exif_orientation": exif_orientation_of(processor),
     }
     return {
         "producer": f"modeling-resnet50 {version('modeling-resnet50')}",

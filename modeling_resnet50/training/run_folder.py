@@ -20,14 +20,13 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..errors import UserError, storage_trouble
-from ..files import put_back, replaced_file
+from ..errors import UserError
+from ..files import put_back, replaced_file, require_writable
 from ..recipe import Recipe
 from .manifest import damage
 
@@ -73,26 +72,14 @@ class RunFolder:
             UserError: nothing can be written here; or another run lies here, and this one neither resumes it nor was
                 told to overwrite it.
         """
-        self._try_to_write()
+        if int(os.environ.get("RANK", 0)) == 0:  # others may not see it
+            require_writable(self.path, "output_dir")
         taken = any(path.exists() for path in self._owned)
         if taken and not (recipe.resume_from_checkpoint or recipe.overwrite_output_dir or self.restarted):
             raise UserError(
                 f"output_dir {self.path} already holds a run: continue it with --resume_from_checkpoint auto, "
                 "replace it with --overwrite_output_dir, or choose another with --output_dir"
             )
-
-    def _try_to_write(self) -> None:
-        """Into the folder, or the one in which it would be made. By the first process: others may not see it."""
-        place = next((path for path in (self.path, *self.path.absolute().parents) if os.path.lexists(path)), self.path)
-        if not place.is_dir():
-            raise UserError(f"output_dir {self.path}: {place} is not a folder, choose another with --output_dir")
-        if int(os.environ.get("RANK", 0)) != 0:
-            return
-        try:
-            with tempfile.TemporaryFile(dir=place) as file:
-                file.write(bytes(4096))
-        except OSError as error:
-            raise UserError(f"output_dir {self.path}: {storage_trouble(error) or error}") from error
 
     def checkpoint_to_resume(self, recipe: Recipe) -> tuple[Path | None, list[str]]:
         """
