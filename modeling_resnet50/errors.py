@@ -15,10 +15,8 @@ from safetensors import SafetensorError
 from resnet50_cli.exit_codes import ExitCode
 
 
-# A full disk, or a place where this user may not write.
-_STORAGE_ERRORS = (
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG,
-)  # fmt: skip
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)  # to this user
 
 
 class UserError(ValueError):
@@ -67,13 +65,16 @@ def storage_trouble(error: Exception) -> str | None:
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, SafetensorError) and (found := re.search(r"\(os error (\d+)\)", str(error))):
         number = int(found[1])
-    if number not in _STORAGE_ERRORS:
-        return None
     place = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    return (
-        f"cannot write{'' if place is None else f' {place}'}: {os.strerror(number)}. Make room, or choose another "
-        "place; what is whole stays, and a run goes on with --resume_from_checkpoint auto"
-    )
+    named = "" if place is None else f" {place}"
+    if number in _FULL:
+        return (
+            f"cannot write{named}: {os.strerror(number)}. Make room, or choose another place; what is whole stays, "
+            "and a run goes on with --resume_from_checkpoint auto"
+        )
+    if number in _CLOSED:
+        return f"cannot open or write{named}: {os.strerror(number)}. Choose another place, or mend the rights"
+    return None
 
 
 def _exit_with(message: str, code: ExitCode) -> NoReturn:

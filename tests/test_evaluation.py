@@ -263,11 +263,13 @@ def test_options_change_protocol_precision_and_mirror_images(model_folder, image
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))  # takes a minute
     given = ["--image_size", "24", "--crop_ratio", "1.0", "--interpolation", "bicubic", "--flip", "--torch_compile"]
+    given += ["--exif_orientation", "ignore"]
     arguments = ["--dataset", str(image_folder), "--num_workers", "0", "--mixed_precision", "bf16"]
     main(["evaluate", str(model_folder), *arguments, *given, "--output", str(tmp_path / "out")])
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     (model,) = results["models"].values()
-    assert model["protocol"] == {"resize_size": 24, "image_size": 24, "interpolation": "bicubic", "flip": True}
+    sizes = {"resize_size": 24, "image_size": 24, "interpolation": "bicubic"}
+    assert model["protocol"] == {**sizes, "exif_orientation": "ignore", "flip": True}
     assert results["precision"] == "bf16"
     assert len(compiled) == 1
 

@@ -193,6 +193,16 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
+def test_a_batch_that_fits_few_images_is_planned_with_and_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recipe = str(PROJECT / "recipes" / "finetune.yaml")
+    main(["plan", recipe, "--num_train_images", "45", "--num_labels", "3", "--num_processes", "1"])
+    captured = capsys.readouterr()
+    assert "--total_train_batch_size 8 for 45 images" in captured.err
+    assert "8 = 1 devices × 1 accumulation steps × 8" in captured.out
+    assert "→ 0.00125 (epoch" in captured.out
+
+
 def test_other_commands_refuse_arguments_they_do_not_know(capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", "model", "--dataset", "digits", "--num_labels", "3"])

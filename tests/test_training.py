@@ -480,7 +480,9 @@ def test_where_nothing_can_be_written_a_run_ends_before_it_reads_data(image_fold
             raise OSError(number, os.strerror(number), f"{dir}/xyz")
 
         monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
-        with pytest.raises(UserError, match=f"cannot write {tmp_path}/xyz: {os.strerror(number)}. Make room, or"):
+        with pytest.raises(
+            UserError, match=f"cannot (open or )?write {tmp_path}/xyz: {os.strerror(number)}. (Make|Choose)"
+        ):
             train(tiny_arguments(image_folder, tmp_path / "runs" / "1"))
     assert not (tmp_path / "runs").exists()
 

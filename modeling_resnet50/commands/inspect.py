@@ -58,9 +58,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{source} is an ONNX file, which shows nothing of its stages: inspect what it was made from")
     stages_of(classifier.model)
     set_protocol(classifier.processor, options)
-    given = [
-        (Path(path).name, _read(path, exif_orientation_of(classifier.processor))) for path in options.images or []
-    ]
+    orientation = exif_orientation_of(classifier.processor)
+    given = [(Path(path).name, _read(path, orientation)) for path in options.images or []]
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     data = _load(recipe) if recipe is not None and (samples or not given) else None

@@ -1,6 +1,7 @@
 """`resnet50 plan`: what a recipe will do and take, on one screen and in one picture."""
 
 import argparse
+import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,11 @@ def run(options: argparse.Namespace) -> None:
     name = Path(options.recipe).stem
     num_processes = options.nodes * options.gpus_per_node if options.nodes else options.num_processes or 8
     fitting = recipe.fitting_batch_size(train_images, num_processes)
-    recipe = parse_recipe([*arguments, "--total_train_batch_size", str(fitting)])
+    if fitting != recipe.total_train_batch_size:
+        print(
+            f"note: --total_train_batch_size {fitting} for {train_images} images (fit_batch_to_data)", file=sys.stderr
+        )
+        recipe = parse_recipe([*arguments, "--total_train_batch_size", str(fitting)])
     if options.nodes:
         plan = make_plan(recipe, data, num_processes)
         rate = options.images_per_second or IMAGES_PER_SECOND[options.device]
