@@ -1,6 +1,6 @@
 """The data of a run: from its recipe to two loaders, whatever the source."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ import torch
 from ..errors import UserError
 from ..recipe import Recipe
 from .augmentation import TrainingTransform
-from .loader import DeviceLoader, ImageBatches
+from .loader import DeviceLoader, ImageBatches, check_shared_memory, shared_bytes
 from .mixing import Mixing
 from .sampling import EpochSampler, EvaluationSampler, TrainSampler
 from .sources import load_train_and_validation, open_streamed_train_and_validation
@@ -35,6 +35,14 @@ class TrainingData:
     num_validation_images: int
 
 
+def num_training_images(recipe: Recipe) -> int:
+    """Of what `load_training_data` would load. Raises: UserError, as there, but for images that fill no batch."""
+    any_batch = replace(recipe, total_train_batch_size=1)
+    load = open_streamed_train_and_validation if recipe.streaming else load_train_and_validation
+    train_set, _ = load(any_batch)
+    return len(train_set)
+
+
 def load_training_data(
     recipe: Recipe, device: torch.device, num_workers: int, process_index: int, num_processes: int
 ) -> TrainingData:
@@ -46,12 +54,17 @@ def load_training_data(
         process_index, num_processes: this process's share.
 
     Raises:
-        UserError: as `load_train_and_validation`, or jpeg_decoder is not installed.
+        UserError: as `load_train_and_validation`, jpeg_decoder is not installed, or there is too little shared memory.
     """
     if recipe.jpeg_decoder == "nvimgcodec" and not nvimgcodec_is_installed():
         raise UserError("jpeg_decoder nvimgcodec is not installed: pip install nvidia-nvimgcodec-cu13 (or -cu12)")
     batch_size = recipe.local_batch_size(num_processes)
     eval_batch_size = recipe.per_device_eval_batch_size or batch_size
+    eval_size = recipe.eval_image_size or recipe.image_size
+    largest = max(recipe.image_size, recipe.image_size_start or 0)
+    held = shared_bytes(batch_size, largest, recipe.num_channels)
+    held += shared_bytes(eval_batch_size, eval_size, recipe.num_channels)
+    check_shared_memory(num_workers, held)
     share = {"process_index": process_index, "num_processes": num_processes}
     batching = (recipe.total_train_batch_size, recipe.seed)
     if recipe.streaming:
@@ -80,7 +93,6 @@ def load_training_data(
         eval_sampler = EvaluationSampler(len(validation_set), eval_batch_size, **share)
         images = ImageBatches
 
-    eval_size = recipe.eval_image_size or recipe.image_size
     eval_transform = evaluation_transform(
         evaluation_resize_size(eval_size, recipe.eval_crop_ratio), eval_size, recipe.interpolation
     )
@@ -91,6 +103,7 @@ def load_training_data(
         "num_workers": num_workers,
     }
     label_names = train_set.features["label"].names
+    decoding: dict[str, Any] = {"num_channels": recipe.num_channels, "exif_orientation": recipe.exif_orientation}
     return TrainingData(
         DeviceLoader(
             images(
@@ -99,16 +112,14 @@ def load_training_data(
                 recipe.seed,
                 recipe.on_bad_image,
                 recipe.jpeg_decoder,
-                recipe.num_channels,
+                **decoding,
             ),
             train_sampler,
             max_bad_images=recipe.max_bad_images,
             mixing=Mixing(recipe, len(label_names), **share) if recipe.mixes else None,
             **loading,
         ),
-        DeviceLoader(
-            images(validation_set, eval_transform, num_channels=recipe.num_channels), eval_sampler, **loading
-        ),
+        DeviceLoader(images(validation_set, eval_transform, **decoding), eval_sampler, **loading),
         label_names,
         len(train_set),
         len(validation_set),

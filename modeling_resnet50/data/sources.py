@@ -282,8 +282,4 @@ def _check_splits(recipe: Recipe, train: Dataset | StreamedSplit, validation: Da
             )
     if train_names != validation_names:
         raise UserError("train and validation list the same classes in a different order")
-    if len(train) < recipe.total_train_batch_size:
-        raise UserError(
-            f"{recipe.dataset_name} has {len(train)} training images, fewer than one batch: "
-            f"lower total_train_batch_size ({recipe.total_train_batch_size})"
-        )
+    recipe.check_fills_a_batch(len(train))

@@ -34,6 +34,7 @@ from .labels import ClassValues, class_values, refuse_missing
 from .loader import ImageBatches
 from .opening import cache_for, column_names, errors_named
 from .sampling import EpochSampler
+from .transforms import ExifOrientation
 
 
 FOOTER_THREADS = 16
@@ -397,6 +398,7 @@ class StreamedImageBatches(ImageBatches):
         on_bad_image: Literal["error", "skip"] = "error",
         jpeg_decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
         num_channels: int = 3,
+        exif_orientation: ExifOrientation = "apply",
     ):
         self.images = RowGroupReader(split)
         self.labels = self.images.labels
@@ -405,6 +407,7 @@ class StreamedImageBatches(ImageBatches):
         self.on_bad_image = on_bad_image
         self.jpeg_decoder = jpeg_decoder
         self.num_channels = num_channels
+        self.exif_orientation: ExifOrientation = exif_orientation
 
     def __getitems__(  # type: ignore[override]  # the batches of another kind of sampler
         self, batch: StreamedBatch
