@@ -17,7 +17,8 @@ import transformers
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from modeling_resnet50.data.pipeline import load_training_data, num_training_images
+from modeling_resnet50.data.pipeline import load_training_data
+from modeling_resnet50.data.sources import open_train_and_validation
 from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.hub.model_folder import renew_card, save_model
@@ -93,12 +94,12 @@ def fit_to_data(recipe: Recipe) -> tuple[Recipe, list[str]]:
     """The recipe with a batch that fits the data, where it asks for that, and what there is to say about it."""
     if not recipe.fit_batch_to_data:
         return recipe, []
-    images = num_training_images(recipe)
-    size = recipe.fitting_batch_size(images, int(os.environ.get("WORLD_SIZE", 1)))
+    images, _ = open_train_and_validation(recipe, note=lambda text: None)  # said when they are loaded to train
+    size = recipe.fitting_batch_size(len(images), int(os.environ.get("WORLD_SIZE", 1)))
     if size == recipe.total_train_batch_size:
         return recipe, []
     flag = f"--total_train_batch_size {size}"
-    said = f"for {images} training images: {flag} instead of {recipe.total_train_batch_size} (fit_batch_to_data)"
+    said = f"for {len(images)} training images: {flag} instead of {recipe.total_train_batch_size} (fit_batch_to_data)"
     return parse_recipe([*sys.argv[1:], *flag.split()]), [said]
 
 

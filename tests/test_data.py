@@ -132,7 +132,7 @@ def test_missing_validation_split_says_what_to_do(image_folder):
 
 def test_fewer_images_than_one_batch_is_an_error(image_folder):
     with pytest.raises(UserError, match="24 training images are fewer than one batch of 25: --total_train_b"):
-        load_train_and_validation(recipe_for(image_folder, total_train_batch_size=25))
+        load_training_data(recipe_for(image_folder, total_train_batch_size=25), torch.device("cpu"), 0, 0, 1)
 
 
 def test_hub_data_set_out_of_reach_says_how_to_get_it_and_what_runs_now(tmp_path):

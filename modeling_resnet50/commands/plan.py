@@ -1,7 +1,6 @@
 """`resnet50 plan`: what a recipe will do and take, on one screen and in one picture."""
 
 import argparse
-import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from ..data.sources import load_train_and_validation, open_streamed_train_and_validation
+from ..data.notes import say_note
+from ..data.sources import open_train_and_validation
 from ..errors import UserError
 from ..evaluation.results import to_json
 from ..files import replaced_file
@@ -64,9 +64,7 @@ def run(options: argparse.Namespace) -> None:
     num_processes = options.nodes * options.gpus_per_node if options.nodes else options.num_processes or 8
     fitting = recipe.fitting_batch_size(train_images, num_processes)
     if fitting != recipe.total_train_batch_size:
-        print(
-            f"note: --total_train_batch_size {fitting} for {train_images} images (fit_batch_to_data)", file=sys.stderr
-        )
+        say_note(f"--total_train_batch_size {fitting} for {train_images} images (fit_batch_to_data)")
         recipe = parse_recipe([*arguments, "--total_train_batch_size", str(fitting)])
     if options.nodes:
         plan = make_plan(recipe, data, num_processes)
@@ -91,8 +89,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _counted(recipe: Recipe) -> DataSize:
     """Of data on this disk: what training would see."""
-    load = open_streamed_train_and_validation if recipe.streaming else load_train_and_validation
-    train, validation = load(recipe)
+    train, validation = open_train_and_validation(recipe)
     return DataSize(len(train), len(validation), len(train.features["label"].names))
 
 

@@ -31,14 +31,24 @@ from .streaming import StreamedSplit, open_streamed_split
 HELD_OUT_OF_A_STREAM = "train_val_split cannot hold out a part of a stream: it needs a validation split of its own"
 
 
-def load_train_and_validation(recipe: Recipe) -> tuple[Dataset, Dataset]:
+def open_train_and_validation(
+    recipe: Recipe, note: Note = say_note
+) -> tuple[Dataset, Dataset] | tuple[StreamedSplit, StreamedSplit]:
+    """`load_train_and_validation`, or where the recipe streams, `open_streamed_train_and_validation`."""
+    return open_streamed_train_and_validation(recipe) if recipe.streaming else load_train_and_validation(recipe, note)
+
+
+def load_train_and_validation(recipe: Recipe, note: Note = say_note) -> tuple[Dataset, Dataset]:
     """
     The images a recipe trains on and those it is judged by, with the same classes in the same order.
+
+    Args:
+        note: as for `load_splits`.
 
     Raises:
         UserError: the source is missing, out of reach, empty, unlabelled, or its splits disagree about the classes.
     """
-    splits = load_splits(recipe.dataset_name, recipe.dataset_config_name)
+    splits = load_splits(recipe.dataset_name, recipe.dataset_config_name, note)
     columns = (recipe.image_column_name, recipe.label_column_name)
     train = _split(splits, recipe.train_split_name or "train", recipe)
     classes = _class_values([train], *columns)
@@ -49,7 +59,7 @@ def load_train_and_validation(recipe: Recipe) -> tuple[Dataset, Dataset]:
         validation = _split(splits, recipe.validation_split_name or _validation_name(splits, recipe), recipe)
         own = _class_values([validation], *columns)
         validation = _columns(validation, *columns, classes if classes and own and classes.covers(own) else own)
-    _check_splits(recipe, train, validation)
+    _check_splits(train, validation)
     return train, validation
 
 
@@ -63,7 +73,7 @@ def open_streamed_train_and_validation(recipe: Recipe) -> tuple[StreamedSplit, S
     validation = open_streamed_split(recipe.dataset_name, validation_names, *columns)
     if train.classes and validation.classes and train.classes.covers(validation.classes):
         validation = replace(validation, classes=train.classes, label_names=train.label_names)
-    _check_splits(recipe, train, validation)
+    _check_splits(train, validation)
     return train, validation
 
 
@@ -263,10 +273,10 @@ def _arrow_column(dataset: Dataset, name: str) -> pa.ChunkedArray:
     return dataset.select_columns(name).with_format("arrow")[:][name]
 
 
-def _check_splits(recipe: Recipe, train: Dataset | StreamedSplit, validation: Dataset | StreamedSplit) -> None:
+def _check_splits(train: Dataset | StreamedSplit, validation: Dataset | StreamedSplit) -> None:
     """
     Raises:
-        UserError: not a batch of training images, a class is missing from one split, or their order differs.
+        UserError: a class is missing from one split, or their order differs.
     """
     train_names, validation_names = train.features["label"].names, validation.features["label"].names
     in_train, in_validation = set(train_names), set(validation_names)
@@ -282,4 +292,3 @@ def _check_splits(recipe: Recipe, train: Dataset | StreamedSplit, validation: Da
             )
     if train_names != validation_names:
         raise UserError("train and validation list the same classes in a different order")
-    recipe.check_fills_a_batch(len(train))
