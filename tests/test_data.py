@@ -438,7 +438,7 @@ def test_a_worker_that_is_gone_is_named_and_other_connections_are_not_it(image_f
     """What PyTorch raises when the worker was killed while it handed over a batch."""
 
     class Workers:
-        num_workers = 1
+        num_workers, pin_memory = 1, False
 
         def __len__(self):
             return 2

@@ -322,7 +322,7 @@ def test_several_models_are_laid_side_by_side_and_compared(model_folder, image_f
             "2 of the model's classes are called crane",
         ),
         (["crane", "b", "crane"], ["crane", "b"], None, "2 of the model's classes are called crane"),
-        (["a\nb", "c", "a\nb"], ["c", "a\nb"], None, r"called a\nb"),
+        (["a\nb", "c", "a\nb"], ["c", "a\nb"], None, "called a\nb"),  # printed with its control characters spelt out
     ],
 )
 def test_a_name_that_several_classes_have_matches_none_of_them(label_names, data_names, expected, note, capsys):

@@ -67,7 +67,7 @@ def test_from_archives_to_a_verified_packed_data_set(imagenet, prepare):
     output = prepare("imagenet1k", "--from", "archives", "--to", "data", "--pack", "--short_side", "24")
     steps = [line.split()[0] for line in output.splitlines()]
     assert [step for i, step in enumerate(steps) if step not in steps[:i]] == [
-        "verify", "label", "extract", "check", "pack", "ready",
+        "verify", "label", "extract", "check", "report", "pack", "ready",
     ]  # fmt: skip
     assert "Six classes, whole and right: 6 classes, 24 train + 18 val images, every one decoded" in output
     assert output.splitlines()[-1].endswith("train with --dataset_name data/packed-24")
