@@ -6,6 +6,7 @@ Train a ResNet-50, from recipe to a model anyone can load.
 Everything that decides the result is in the recipe; the machine is accelerate's configuration.
 """
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from modeling_resnet50.data.pipeline import load_training_data
+from modeling_resnet50.data.sources import open_train_and_validation
 from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.hub.model_folder import renew_card, save_model
@@ -29,6 +31,7 @@ from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, Tr
 from modeling_resnet50.training.console import TrainingConsole
 from modeling_resnet50.training.distributed import (
     broadcast_buffers,
+    check_images_fit,
     create_accelerator,
     num_data_workers,
     synchronize_batch_norm,
@@ -56,13 +59,14 @@ def main() -> None:
 
 def start(recipe: Recipe, run: RunFolder, killed: str | None) -> None:
     run.check_free(recipe)
+    recipe, fitted = fit_to_data(recipe)
     recipe = fetch_backup(recipe, run)
     checkpoint, remarks = run.checkpoint_to_resume(recipe)
     accelerator = create_accelerator(recipe)
     recipe.local_batch_size(accelerator.num_processes)
     console = TrainingConsole(accelerator.is_main_process, recipe.num_train_epochs, recipe.averages)
     run.report = console.print
-    for remark in [killed, *remarks] if killed else remarks:
+    for remark in [*([killed] if killed else []), *fitted, *remarks]:
         console.print(remark)
     publisher = Publisher(recipe, run, accelerator.is_main_process, console.print)
     publisher.check_access()
@@ -84,6 +88,19 @@ def start(recipe: Recipe, run: RunFolder, killed: str | None) -> None:
     accelerator.end_training()
     if not publisher.everything_is_sent:
         sys.exit(ExitCode.NOT_PUBLISHED)
+
+
+def fit_to_data(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """The recipe with a batch that fits the data, where it asks for that, and what there is to say about it."""
+    if not recipe.fit_batch_to_data:
+        return recipe, []
+    images, _ = open_train_and_validation(recipe, note=lambda text: None)  # said when they are loaded to train
+    size = recipe.fitting_batch_size(len(images), int(os.environ.get("WORLD_SIZE", 1)))
+    if size == recipe.total_train_batch_size:
+        return recipe, []
+    flag = f"--total_train_batch_size {size}"
+    said = f"for {len(images)} training images: {flag} instead of {recipe.total_train_batch_size} (fit_batch_to_data)"
+    return parse_recipe([*sys.argv[1:], *flag.split()]), [said]
 
 
 def train(
@@ -109,6 +126,7 @@ def train(
     # Model, optimizer, schedule
     set_seed(recipe.seed)
     model = starting_model(recipe, data.label_names)
+    check_images_fit(model, recipe, recipe.local_batch_size(accelerator.num_processes), accelerator.num_processes)
     model.to(accelerator.device, memory_format=torch.channels_last)
     if recipe.gradient_checkpointing:
         # Renamed between transformers 5.17 and 5.23.
@@ -233,7 +251,7 @@ def train(
         candidates = {"": plain_model}
         if average is not None:
             average.after_epoch(plain_model, epoch)
-            if average.has_begun(epoch):
+            if average.has_begun:
                 candidates["average_"] = average.module
                 if recipe.batch_norm_recalibration_steps:
                     sampler.start(0)  # an epoch that is never trained on
@@ -276,7 +294,7 @@ def train(
     if accelerator.is_main_process:
         checkpoints.wait()
         finals = {"": (run.final, plain_model)}
-        if average is not None and average.has_begun(progress.epoch):
+        if average is not None and average.has_begun:
             finals["average_"] = (run.final_average, average.module)
         for prefix, (path, candidate) in finals.items():
             if not is_finite(candidate):

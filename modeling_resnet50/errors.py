@@ -1,6 +1,8 @@
 """What a user did wrong, said in one line."""
 
+import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -8,9 +10,15 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import NoReturn
 
+from safetensors import SafetensorError
+
 from resnet50_cli.exit_codes import ExitCode
 
 from .terminal import printable
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)  # to this user
 
 
 class UserError(ValueError):
@@ -26,13 +34,18 @@ class UserError(ValueError):
 @contextmanager
 def user_errors_exit_cleanly() -> Iterator[None]:
     """
-    Turn a `UserError` into one line on stderr and exit code 2. Any other exception keeps its traceback: what ends a
-    run of days must be in its log, and launchers report it.
+    Turn a `UserError`, or a disk that does not take what is written, into one line on stderr and exit code 2. Any
+    other exception keeps its traceback: what ends a run of days must be in its log, and launchers report it.
     """
     try:
         yield
     except UserError as error:
         _exit_with("error: " + "\n".join(map(printable, error.args)), ExitCode.USAGE)
+    except (OSError, SafetensorError) as error:
+        trouble = storage_trouble(error)
+        if trouble is None:
+            raise
+        _exit_with(f"error: {printable(trouble)}", ExitCode.USAGE)
 
 
 @contextmanager
@@ -55,6 +68,23 @@ def errors_exit_cleanly(debug: bool = False) -> Iterator[None]:
         _exit_with(
             f"unexpected: {type(error).__name__}: {printable(' '.join(str(error).split()))}{more}", ExitCode.FAILED
         )
+
+
+def storage_trouble(error: Exception) -> str | None:
+    """What is wrong with the disk or the rights there, and what to do, if an error is of that kind."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, SafetensorError) and (found := re.search(r"\(os error (\d+)\)", str(error))):
+        number = int(found[1])
+    place = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    named = "" if place is None else f" {place}"
+    if number in _FULL:
+        return (
+            f"cannot write{named}: {os.strerror(number)}. Make room, or choose another place; what is whole stays, "
+            "and a run goes on with --resume_from_checkpoint auto"
+        )
+    if number in _CLOSED:
+        return f"cannot open or write{named}: {os.strerror(number)}. Choose another place, or mend the rights"
+    return None
 
 
 def _exit_with(message: str, code: ExitCode) -> NoReturn:

@@ -3,11 +3,12 @@
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import UserError
+from .errors import UserError, storage_trouble
 
 
 @contextmanager
@@ -107,6 +108,23 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def require_writable(folder: Path, what: str) -> None:
+    """
+    Try to write into a folder, or into the one where it would be made.
+
+    Raises:
+        UserError: that fails; `what` it is for begins the message.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise UserError(f"{what} {folder}: {place} is not a folder, choose another with --{what}")
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise UserError(f"{what} {folder}: {storage_trouble(error) or error}") from error
 
 
 def require_free(target: Path, overwrite: bool) -> None:

@@ -14,6 +14,8 @@ from .data.transforms import evaluation_resize_size
 from .errors import UserError
 from .modeling_resnet50 import ResNet50ForImageClassification
 from .recipe import Recipe
+from .training.averaging import first_averaged_step
+from .training.distributed import check_images_fit
 from .training.optimization import create_optimizer, learning_rate_schedule
 
 
@@ -105,19 +107,16 @@ def data_size_of(recipe: Recipe) -> DataSize | None:
 def make_plan(recipe: Recipe, data: DataSize, num_processes: int = 1) -> Plan:
     """
     Raises:
-        UserError: fewer images than one batch, or an optimizer that does not exist.
+        UserError: fewer images than one batch, images too small for the network, or an optimizer that does not exist.
     """
     steps_per_epoch = data.train_images // recipe.total_train_batch_size
-    if steps_per_epoch == 0:
-        raise UserError(
-            f"{data.train_images:,} training images are fewer than one batch: lower total_train_batch_size "
-            f"({recipe.total_train_batch_size})"
-        )
+    recipe.check_fills_a_batch(data.train_images)
     parts = num_processes * recipe.gradient_accumulation_steps
     local_batch_size = math.ceil(recipe.total_train_batch_size / parts)
     image_sizes = [image_size_at(recipe, epoch) for epoch in range(1, recipe.num_train_epochs + 1)]
 
     model = _model_on_paper(recipe, data.labels)
+    check_images_fit(model, recipe, local_batch_size=2)
     parameters = sum(p.numel() for p in model.parameters())
     numbers = parameters + sum(b.numel() for b in model.buffers())
     eval_size = recipe.eval_image_size or recipe.image_size
@@ -234,7 +233,12 @@ def _optimization_complaints(plan: Plan) -> list[str]:
     late = [epoch for epoch in recipe.lr_step_epochs if epoch >= recipe.num_train_epochs]
     if recipe.lr_scheduler_type == "step" and late:
         found.append(f"the learning rate would fall after epoch {late[0]:g}, but training ends before")
-    if recipe.ema_decay is not None:
+    if recipe.averages and first_averaged_step(recipe, plan.steps_per_epoch) > plan.total_steps:
+        found.append(
+            f"the average would begin at step {first_averaged_step(recipe, plan.steps_per_epoch):,}, but there are "
+            f"{plan.total_steps:,}: choose a smaller ema_every_steps or ema_start_epoch"
+        )
+    elif recipe.ema_decay is not None:
         horizon = recipe.ema_every_steps / (1 - recipe.ema_decay)
         if horizon > plan.total_steps / 2 and not recipe.ema_warmup:
             found.append(
@@ -257,6 +261,10 @@ def _machine_complaints(plan: Plan) -> list[str]:
             f"BatchNorm sees {plan.local_batch_size} images at a time, which is few: use fewer devices or "
             "accumulation steps, or sync_batch_norm: true"
         )
+    try:
+        check_images_fit(_model_on_paper(recipe, 1), recipe, plan.local_batch_size, plan.num_processes)
+    except UserError as error:
+        found.append(str(error))
     too_small = [name for name, memory in DEVICE_MEMORY.items() if plan.memory > memory]
     if too_small:
         found.append(

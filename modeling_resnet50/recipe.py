@@ -38,6 +38,8 @@ _AT_LEAST_0 = (
     "batch_norm_recalibration_steps",
 )  # fmt: skip
 _POSITIVE = ("distillation_temperature", "checkpoint_every_minutes", "loss_spike_factor", "watchdog_minutes")
+_FITTING_STEPS = 4  # in an epoch, at least, with `fit_batch_to_data`
+_SMALLEST_FITTING = 8  # images: of fewer, BatchNorm's statistics are noise
 _SHARES = ("random_flip", "random_erasing", "mixup_prob", "mixup_switch_prob", "distillation_alpha")
 # Nothing that anyone else would want to know.
 _PRIVATE = (
@@ -51,7 +53,7 @@ _INDIFFERENT = (
     "checkpoint_every_epochs", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_last", "keep_every_epochs",
     "report_to", "logging_steps", "on_nonfinite", "max_skipped_steps", "loss_spike_factor",
     "watchdog_minutes", "mixed_precision", "max_bad_images", "jpeg_decoder", "torch_compile", "torch_compile_mode",
-    "cudnn_benchmark", "full_determinism",
+    "cudnn_benchmark", "full_determinism", "fit_batch_to_data",
 )  # fmt: skip
 
 
@@ -119,6 +121,11 @@ class Recipe:
     train_interpolation: Literal["bilinear", "bicubic", "random"] | None = _field(
         None, "For training images, if it is another one; random draws one of the two for each image, as timm does."
     )
+    exif_orientation: Literal["apply", "ignore"] = _field(
+        "apply",
+        "Turn photos upright as their EXIF data say, as datasets, transformers and OpenCV do, or leave them as they "
+        "are stored, as timm, torchvision and ffcv do: about one in 1,000 of ImageNet's.",
+    )
     random_crop_scale: list[float] = _field(
         [0.08, 1.0], "Random resized crop: smallest and largest share of the area."
     )
@@ -176,6 +183,11 @@ class Recipe:
     num_train_epochs: int = _field(90, "Passes over the training images.")
     total_train_batch_size: int = _field(
         256, "Images per optimizer step, over all processes and accumulation steps together."
+    )
+    fit_batch_to_data: bool = _field(
+        False,
+        "Where there are few images: halve total_train_batch_size, down to 8, until an epoch has 4 steps. What is "
+        "arithmetic of it follows. Said at the start.",
     )
     gradient_accumulation_steps: int = _field(1, "Forward and backward passes per optimizer step.")
     optim: str = _field("sgd", "sgd, or any optimizer that timm creates, by name: lamb, lars, adamw, ….")
@@ -370,13 +382,13 @@ class Recipe:
         self._check_epochs()
         if self.bce_target_threshold is not None and self.loss != "bce":
             raise UserError(
-                "bce_target_threshold has no meaning for loss cross_entropy: leave it out, or set loss: bce"
+                "bce_target_threshold has no meaning for loss cross_entropy: leave it out, or give --loss bce"
             )
         if self.ema_decay is not None and self.swa_start_epoch is not None:
             raise UserError("ema_decay and swa_start_epoch are two ways to average the weights: choose one")
         if self.swa_start_epoch is not None and not self.batch_norm_recalibration_steps:
             raise UserError(
-                "swa_start_epoch needs batch_norm_recalibration_steps, e.g. 100: averaged weights have no BatchNorm "
+                "swa_start_epoch needs --batch_norm_recalibration_steps 100 or so: averaged weights have no BatchNorm "
                 "statistics of their own"
             )
         if self.full_determinism and self.cudnn_benchmark:
@@ -386,7 +398,7 @@ class Recipe:
         if self.streaming and self.augmentation_repeats > 1:
             raise UserError("augmentation_repeats needs images at hand, which streaming has not: set one of them off")
         if self.keep_every_epochs is not None and self.keep_last is None:
-            raise UserError("keep_every_epochs says what to keep beside keep_last: set that too, e.g. keep_last: 2")
+            raise UserError("keep_every_epochs says what to keep beside keep_last: set that too, --keep_last 2")
         if self.push_to_hub and not self.hub_model_id:
             raise UserError("push_to_hub needs hub_model_id, the repository to push to: --hub_model_id user/name")
         for name in ("hub_model_id", "hub_backup_id"):
@@ -490,9 +502,27 @@ class Recipe:
             nearest = f"{below} or {below + parts}" if below else f"{parts}"
             raise UserError(
                 f"total_train_batch_size {self.total_train_batch_size} does not divide over {num_processes} "
-                f"process(es) × {self.gradient_accumulation_steps} accumulation step(s); {nearest} would"
+                f"process(es) × {self.gradient_accumulation_steps} accumulation step(s): --total_train_batch_size "
+                f"{nearest} would"
             )
         return self.total_train_batch_size // parts
+
+    def fitting_batch_size(self, num_images: int, num_processes: int) -> int:
+        """`total_train_batch_size`, or what `fit_batch_to_data` makes of it for so many training images."""
+        size, parts = self.total_train_batch_size, num_processes * self.gradient_accumulation_steps
+        if self.fit_batch_to_data:
+            while num_images < _FITTING_STEPS * size and size // 2 >= _SMALLEST_FITTING and size % (2 * parts) == 0:
+                size //= 2
+        return size
+
+    def check_fills_a_batch(self, num_images: int) -> None:
+        """Raises: UserError, if so many training images are fewer than one optimizer step takes."""
+        if num_images < self.total_train_batch_size:
+            fitting = 2 ** max(0, (num_images // _FITTING_STEPS).bit_length() - 1)
+            raise UserError(
+                f"{num_images:,} training images are fewer than one batch of {self.total_train_batch_size}: "
+                f"--total_train_batch_size {fitting}"
+            )
 
     def checkpoint_is_due(self, images: int, epoch: int, images_per_epoch: int) -> bool:
         """

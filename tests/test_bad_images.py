@@ -64,9 +64,9 @@ def png_with_a_bomb_of_text() -> bytes:
     return PNG[:33] + png_chunk(b"zTXt", text) + PNG[33:]
 
 
-def jpeg_with_exif(content: bytes) -> bytes:
-    segment = b"Exif\0\0" + content
-    return JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + JPEG[2:]
+def jpeg_with_exif(content: bytes, data: bytes = JPEG) -> bytes:
+    segment = content if content.startswith(b"Exif") else b"Exif\0\0" + content
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
 
 
 def orientation(value: int) -> bytes:
@@ -129,6 +129,10 @@ REFUSED = {
     "JPEG cut off in the middle": (JPEG[: len(JPEG) // 2], "[Pp]remature end"),
     "JPEG without its last bytes": (JPEG[:-30], "[Pp]remature end"),
     "JPEG with damaged pixels": (damaged_jpeg(), "Huffman|[Pp]remature end"),
+    "JPEG with damaged pixels, lying on its side": (
+        jpeg_with_exif(orientation(6), damaged_jpeg()),
+        "Huffman|[Pp]remature end",
+    ),
     "JPEG that claims to be huge": (jpeg_with_size(65000, 65000), "decompression bomb"),
     "PNG that claims to be huge": (png_with_header(100_000, 100_000), "decompression bomb"),
     "PNG without width": (png_with_header(0, 40), None),

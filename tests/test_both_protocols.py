@@ -2,6 +2,7 @@
 
 import json
 import re
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -43,7 +44,8 @@ def loaded(folder, photos, library):
     processor = AutoImageProcessor.from_pretrained(folder)
     dataset = load_evaluation_split(str(photos), None)
     order = [[(0, index) for index in range(len(dataset))]]
-    loader = make_loader(dataset, order, processor, torch.device("cpu"), 0, library)
+    options = Namespace(batch_size=len(dataset), num_workers=0)
+    loader = make_loader(dataset, order, processor, torch.device("cpu"), options, library)
     (batch,) = loader
     return [Image.open(row["path"]) for row in dataset["image"]], batch["pixel_values"]
 

@@ -176,6 +176,29 @@ def test_imagenet_is_recognised_even_if_a_class_is_missing(tmp_path):
     assert problems[:2] == ["train: 999 classes instead of 1,000", "train: 999 images instead of 1,281,167"]
 
 
+def test_suspicious_jpegs_are_listed_with_pictures_and_are_no_problem(folder, tmp_path):
+    """Bytes too many before a marker: whole photos have them, and so have JPEGs with a flipped bit."""
+    paths = [folder / split / WNIDS[0] for split in ("train", "val")]
+    for path in (min(paths[0].iterdir()), min(paths[1].iterdir())):
+        data = path.read_bytes()
+        assert data[-2:] == b"\xff\xd9"
+        path.write_bytes(data[:-2] + bytes(6) + data[-2:])
+    result = check_folder(folder, expected=SIX)
+    assert result.problems == []
+    for table in result.tables:
+        ((row, what),) = table.suspicious.items()
+        image = result.splits[table.name][row]["image"]
+        assert what.startswith(image["path"])
+        assert re.search(r"extraneous bytes? before marker 0xd9", what)
+        assert any(note.startswith(f"{table.name}: 1 suspicious JPEGs") and what in note for note in result.notes)
+    write_report(result, "it", tmp_path / "check.html")
+    pictures = re.findall(
+        r'class="suspicious" src="data:image/jpeg;base64,([^"]+)"', (tmp_path / "check.html").read_text()
+    )
+    assert len(pictures) == 2
+    assert {PILImage.open(io.BytesIO(base64.b64decode(data))).size for data in pictures} == {(224, 224)}
+
+
 def test_the_report_is_one_file_with_a_picture_of_every_class_and_names_are_only_text(folder, tmp_path):
     evil = "<script>alert(1)<∕script> & 'x'"
     for split in ("train", "val"):

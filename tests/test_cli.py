@@ -15,6 +15,7 @@ from conftest import PROJECT, TINY, run_python
 
 import resnet50_cli
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, __version__
+from modeling_resnet50.data.transforms import EXIF_ORIENTATIONS
 from modeling_resnet50.errors import UserError, errors_exit_cleanly
 from modeling_resnet50.evaluation.results import versions
 from modeling_resnet50.evaluation.suites import SUITES
@@ -109,6 +110,7 @@ def test_the_command_line_imports_only_the_standard_library():
 def test_names_that_the_command_line_repeats_are_the_librarys():
     assert list(SUITES) == resnet50_cli.evaluate.SUITES
     assert list(INTERPOLATIONS.values()) == resnet50_cli.parsing.INTERPOLATIONS
+    assert list(EXIF_ORIENTATIONS) == resnet50_cli.parsing.EXIF_ORIENTATIONS
     assert list(EXPECTATIONS) == resnet50_cli.prepare.EXPECTATIONS
     assert resnet50_cli.prepare.HUB_REPOSITORY == HUB_REPOSITORY
 

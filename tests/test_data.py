@@ -131,8 +131,8 @@ def test_missing_validation_split_says_what_to_do(image_folder):
 
 
 def test_fewer_images_than_one_batch_is_an_error(image_folder):
-    with pytest.raises(UserError, match="24 training images, fewer than one batch"):
-        load_train_and_validation(recipe_for(image_folder, total_train_batch_size=25))
+    with pytest.raises(UserError, match="24 training images are fewer than one batch of 25: --total_train_b"):
+        load_training_data(recipe_for(image_folder, total_train_batch_size=25), torch.device("cpu"), 0, 0, 1)
 
 
 def test_hub_data_set_out_of_reach_says_how_to_get_it_and_what_runs_now(tmp_path):
@@ -438,7 +438,7 @@ def test_a_worker_that_is_gone_is_named_and_other_connections_are_not_it(image_f
     """What PyTorch raises when the worker was killed while it handed over a batch."""
 
     class Workers:
-        num_workers = 1
+        num_workers, pin_memory = 1, False
 
         def __len__(self):
             return 2

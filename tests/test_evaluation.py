@@ -2,6 +2,9 @@
 
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import datasets
@@ -12,7 +15,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from conftest import TINY, as_if_trained, run_python
+from conftest import TINY, as_if_trained, run_python, write_shards
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.utils import validate_repo_id
 
@@ -22,6 +25,7 @@ from modeling_resnet50.commands.evaluation_data import class_map_of
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.sampling import EvaluationSampler
 from modeling_resnet50.data.sources import load_evaluation_split, load_train_and_validation
+from modeling_resnet50.data.streaming import StreamedEvaluationSampler, StreamedImageBatches, open_streamed_split
 from modeling_resnet50.data.transforms import evaluation_transform
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.evaluate import evaluate_model, predict
@@ -60,6 +64,71 @@ def test_result_is_the_mean_over_images_whatever_the_batches(image_folder, tiny_
     assert result["val_top1"] == pytest.approx((logits.argmax(-1) == whole["labels"]).float().mean().item())
     assert result["val_loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, whole["labels"]).item())
     assert result["val_top5"] == 1.0  # three classes
+
+
+class Rank:
+    """What evaluation needs of an accelerator, for ranks that are threads of one process."""
+
+    def __init__(self, index: int, num_processes: int, slots: list, barrier: threading.Barrier):
+        self.process_index, self.num_processes, self.slots, self.barrier = index, num_processes, slots, barrier
+        self.device, self.autocast, self.unwrap_model = torch.device("cpu"), nullcontext, lambda model: model
+
+    def gather(self, values: torch.Tensor) -> torch.Tensor:
+        self.slots[self.process_index] = values
+        self.barrier.wait(60)
+        shapes = {(tuple(part.shape), part.dtype) for part in self.slots}
+        gathered = torch.cat(self.slots)
+        self.barrier.wait(60)
+        assert len(shapes) == 1, "NCCL and gloo would hang, or mix up the numbers"
+        return gathered
+
+
+def on_ranks(num_processes, function):
+    """`function(rank)` on each of them at once, in their order."""
+    slots, barrier = [None] * num_processes, threading.Barrier(num_processes)
+
+    def call(index):
+        try:
+            return function(Rank(index, num_processes, slots, barrier))
+        except BaseException:
+            barrier.abort()  # the others would wait for it
+            raise
+
+    with ThreadPoolExecutor(num_processes) as threads:
+        return list(threads.map(call, range(num_processes)))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("num_labels", [3, 10])
+def test_processes_without_an_image_of_their_own_agree_with_one_process(image_folder, tmp_path, streamed, num_labels):
+    folder = write_shards(image_folder, tmp_path / "shards") if streamed else image_folder
+    split = open_streamed_split(str(folder), ["val"]) if streamed else load_evaluation_split(str(folder))
+    torch.manual_seed(0)
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=num_labels)))
+    names = [str(label) for label in range(num_labels)]
+    (whole,) = loader_for(image_folder, 15)
+    with torch.no_grad():
+        logits = model(whole["pixel_values"]).logits
+    losses = torch.nn.functional.cross_entropy(logits, whole["labels"], reduction="none")
+    hits = logits.argsort(descending=True) == whole["labels"][:, None]
+
+    def judge(rank):
+        share = {"process_index": rank.process_index, "num_processes": rank.num_processes}
+        if streamed:
+            batches = StreamedImageBatches(split, evaluation_transform(18, 16, "bilinear"))
+            sampler = StreamedEvaluationSampler(split.row_group_sizes, 4, num_workers=0, **share)
+        else:
+            batches = ImageBatches(split, evaluation_transform(18, 16, "bilinear"))
+            sampler = EvaluationSampler(len(split), 4, **share)
+        loader = DeviceLoader(batches, sampler, rank.device, *MEAN_STD)
+        return evaluate_model(model, loader, rank), predict(model, loader, rank, names).logits
+
+    for num_processes in (15, 17):
+        for result, predicted in on_ranks(num_processes, judge):
+            assert result["val_loss"] == pytest.approx(losses.mean().item(), rel=1e-6)
+            assert result["val_top1"] == pytest.approx(hits[:, 0].float().mean().item())
+            assert result["val_top5"] == pytest.approx(hits[:, :5].any(1).float().mean().item())
+            np.testing.assert_allclose(predicted, logits, rtol=1e-4, atol=1e-5)
 
 
 def test_evaluation_leaves_a_training_model_training(image_folder, tiny_config):
@@ -198,13 +267,14 @@ def test_options_change_protocol_precision_and_mirror_images(model_folder, image
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))  # takes a minute
     given = ["--image_size", "24", "--crop_ratio", "1.0", "--interpolation", "bicubic", "--flip", "--torch_compile"]
+    given += ["--exif_orientation", "ignore"]
     arguments = ["--dataset", str(image_folder), "--num_workers", "0", "--mixed_precision", "bf16"]
     main(["evaluate", str(model_folder), *arguments, *given, "--output", str(tmp_path / "out")])
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     (model,) = results["models"].values()
+    sizes = {"resize_size": 24, "image_size": 24, "interpolation": "bicubic"}
     assert model["protocol"] == {
-        "resize_size": 24, "image_size": 24, "interpolation": "bicubic", "flip": True, "dtype": "float32",
-        "library": "timm",
+        **sizes, "exif_orientation": "ignore", "flip": True, "dtype": "float32", "library": "timm",
     }  # fmt: skip
     assert results["precision"] == "bf16"
     assert len(compiled) == 1
@@ -252,7 +322,7 @@ def test_several_models_are_laid_side_by_side_and_compared(model_folder, image_f
             "2 of the model's classes are called crane",
         ),
         (["crane", "b", "crane"], ["crane", "b"], None, "2 of the model's classes are called crane"),
-        (["a\nb", "c", "a\nb"], ["c", "a\nb"], None, r"called a\nb"),
+        (["a\nb", "c", "a\nb"], ["c", "a\nb"], None, "called a\nb"),  # printed with its control characters spelt out
     ],
 )
 def test_a_name_that_several_classes_have_matches_none_of_them(label_names, data_names, expected, note, capsys):

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import write_image
-from datasets import load_dataset
+from datasets import ClassLabel, Dataset, load_dataset
 
 from modeling_resnet50.commands.evaluation_data import class_map_of
 from modeling_resnet50.data.loader import ImageBatches
@@ -17,7 +17,7 @@ from modeling_resnet50.data.sources import (
     load_train_and_validation,
     open_streamed_train_and_validation,
 )
-from modeling_resnet50.data.streaming import StreamedEvaluationSampler, StreamedImageBatches
+from modeling_resnet50.data.streaming import StreamedEvaluationSampler, StreamedImageBatches, open_streamed_split
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.prepare.check import check_folder
 from modeling_resnet50.prepare.pack import pack
@@ -200,3 +200,16 @@ def test_memory_grows_with_the_classes_not_with_their_numbers(folder_of):
     train, _ = load_train_and_validation(Recipe(dataset_name=str(folder), total_train_batch_size=1))
     assert train.features["label"].names == ["5", str(2**62)]
     assert np.array(train["label"][:]).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("read", [load_splits, lambda folder: open_streamed_split(folder, ["train"])])
+def test_files_of_a_split_that_number_their_classes_differently_are_refused(picture, tmp_path, read):
+    """`datasets` reads the second one's cats as dogs, without a word."""
+    for number, names in enumerate((["cat", "dog"], ["dog", "cat"])):
+        rows = Dataset.from_dict(
+            {"image": [{"bytes": picture, "path": None}] * 4, "label": ["cat", "cat", "dog", "dog"]}
+        )
+        rows = rows.cast_column("image", datasets.Image()).cast_column("label", ClassLabel(names=names))
+        rows.to_parquet(tmp_path / f"train-{number:05}-of-00002.parquet")
+    with pytest.raises(UserError, match=r"train-00001.*numbers the classes of 'label' otherwise than .*train-00000"):
+        read(str(tmp_path))

@@ -1,6 +1,7 @@
 """Mixup, CutMix, repeated augmentation, losses and averages: against timm's, torchvision's and PyTorch's own."""
 
 import collections
+import itertools
 
 import numpy as np
 import pytest
@@ -20,7 +21,12 @@ from modeling_resnet50.data.augmentation import TrainingTransform, image_size_at
 from modeling_resnet50.data.mixing import Mixing
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.training.averaging import create_average, freeze_batch_norm, recalibrate_batch_norm
+from modeling_resnet50.training.averaging import (
+    create_average,
+    first_averaged_step,
+    freeze_batch_norm,
+    recalibrate_batch_norm,
+)
 from modeling_resnet50.training.losses import Criterion, Teacher, distillation_loss
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule
 
@@ -213,8 +219,35 @@ def test_swa_is_the_mean_of_the_epochs_from_its_start_on():
             model[0].weight.normal_()
         seen.append(model[0].weight.detach().clone())
         average.after_epoch(model, epoch)
-    assert [average.has_begun(epoch) for epoch in (1, 2, 3)] == [False, True, True]
+        assert average.has_begun == (epoch >= 2)
     torch.testing.assert_close(average.module[0].weight, torch.stack(seen[1:]).mean(0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "first"),
+    [
+        ({"ema_decay": 0.9}, 1),
+        ({"ema_decay": 0.9, "ema_every_steps": 4}, 4),
+        ({"ema_decay": 0.9, "ema_every_steps": 30}, 30),
+        ({"ema_decay": 0.9, "ema_every_steps": 4, "ema_start_epoch": 1}, 8),
+        ({"ema_decay": 0.9, "ema_every_steps": 5, "ema_start_epoch": 1}, 10),
+        ({"ema_decay": 0.9, "ema_start_epoch": 3}, 16),
+        ({"swa_start_epoch": 2, "batch_norm_recalibration_steps": 1}, 10),
+    ],
+)
+def test_an_average_begins_at_its_first_update_also_when_resumed(fields, first):
+    recipe = Recipe(num_train_epochs=4, warmup_epochs=1.0, **fields)
+    assert first_averaged_step(recipe, steps_per_epoch=5) == first
+    average, model = create_average(small_network(), recipe), small_network()
+    for step in range(1, 21):
+        epoch = (step + 4) // 5
+        average.after_step(model, list(model.buffers()), step, epoch)
+        if step % 5 == 0:
+            average.after_epoch(model, epoch)
+        assert average.has_begun == (step >= first)
+        resumed = create_average(small_network(), recipe)
+        resumed.load_state_dict(average.state_dict())
+        assert resumed.has_begun == average.has_begun
 
 
 def test_recalibrated_statistics_are_the_means_over_the_batches():
@@ -242,16 +275,43 @@ def test_frozen_batch_norm_keeps_its_statistics():
 # Schedules and optimizers beside the recipes' own
 
 
-def test_one_cycle_and_polynomial_are_pytorchs():
+def one_cycle_of_pytorch(total_steps: int, pct_start: float) -> list[float]:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.4, total_steps=100, pct_start=0.3, cycle_momentum=False)
-    recipe = Recipe(lr_scheduler_type="one_cycle", learning_rate=0.4, num_train_epochs=10, warmup_epochs=3.0)
-    lr_at = learning_rate_schedule(recipe, 10)
-    for step in range(100):
-        assert lr_at(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6, abs=1e-9)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.4, total_steps, pct_start=pct_start, cycle_momentum=False
+    )
+    rates = []
+    for step in range(total_steps):
+        rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        if step < 99:
+        if step < total_steps - 1:
             theirs.step()
+    return rates
+
+
+def test_one_cycle_is_pytorchs_for_any_steps_epochs_and_warmup():
+    one_step = 0
+    for steps, epochs in itertools.product((1, 2, 3, 7), (1, 2, 5, 49)):
+        for warmup in {0.0, 0.3, 0.5, 1 / steps, 1.0, 2 / steps, epochs / 3, float(epochs)}:
+            if warmup > epochs:
+                continue
+            fields = {"learning_rate": 0.4, "num_train_epochs": epochs, "warmup_epochs": warmup}
+            lr_at = learning_rate_schedule(Recipe(lr_scheduler_type="one_cycle", **fields), steps)
+            rates = [lr_at(step) for step in range(steps * epochs)]
+            if abs(warmup * steps - 1) > 1e-9:
+                assert rates == pytest.approx(
+                    one_cycle_of_pytorch(steps * epochs, warmup / epochs), rel=1e-6, abs=1e-9
+                )
+                continue
+            # PyTorch divides by zero, or, as 1 / 49 * 49 is not 1, does not: at the peak, then down to its last value.
+            one_step += 1
+            assert rates[0] == pytest.approx(0.4)
+            assert rates == sorted(rates, reverse=True)
+            assert steps * epochs == 1 or rates[-1] == pytest.approx(0.4 / 25e4)
+    assert one_step > 10
+
+
+def test_polynomial_is_pytorchs():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
     theirs = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=100, power=2.0)
     recipe = Recipe(lr_scheduler_type="polynomial", learning_rate=0.4, num_train_epochs=10, warmup_epochs=0.0)

@@ -499,15 +499,6 @@ def test_who_was_taken_for_dead_learns_of_it(tmp_path, monkeypatch):
     assert read_holder(lock.path).host == "another"
 
 
-def test_where_nothing_can_be_written_it_is_said(tmp_path, monkeypatch):
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(UserError, match=r"nothing can be written there \(.*Permission denied"):
-        RunLock(tmp_path / "run").acquire()
-
-
 def test_a_folder_behind_a_link_is_replaced_where_it_is(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "model").symlink_to("disk")

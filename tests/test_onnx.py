@@ -151,6 +151,7 @@ def test_each_file_is_checked_complete_and_describes_itself(exported, name):
         "rescale_factor": 1 / 255,
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
+        "exif_orientation": "apply",
     }
 
 

@@ -21,6 +21,7 @@ from processes import run_in_a_fork
 from synthetic_imagenet import WNIDS, make_kaggle
 
 from modeling_resnet50.data.sources import load_splits
+from modeling_resnet50.data.transforms import decode_image, with_orientation
 from modeling_resnet50.errors import UserError
 from modeling_resnet50.prepare.pack import pack, packed_files
 
@@ -50,6 +51,25 @@ def source(tmp_path) -> Path:
                 size = (20, 18) if number == 2 else (50 + number, 36)
                 write_image(root / split / name / f"{name}-{number}.jpg", 100 * label + number, size)
     return root
+
+
+def test_a_photo_made_smaller_keeps_its_orientation_for_every_reader(tmp_path):
+    for orientation in range(9):
+        path = tmp_path / "images" / "train" / "a" / f"{orientation}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros((60, 90, 3), np.uint8)
+        pixels[:30, :45] = 255  # a white corner says how it lies
+        Image.fromarray(pixels).save(path, quality=95, exif=with_orientation(orientation))
+    Image.fromarray(pixels).save(path.with_name("6.tif"), exif=with_orientation(6))
+    folder = packed(tmp_path / "images", tmp_path / "packed", short_side=30)
+    small = load_splits(str(folder))["train"].cast_column("image", datasets.Image(decode=False))["image"][:]
+    assert len(small) == 10
+    for image in small:
+        original = (tmp_path / "images" / "train" / "a" / image["path"]).read_bytes()
+        for choice in ("apply", "ignore"):
+            ours, theirs = (decode_image(data, exif_orientation=choice) for data in (image["bytes"], original))
+            assert ours.shape[1:] == (theirs.shape[1] // 2, theirs.shape[2] // 2)
+            assert ((ours > 127) == (theirs[:, ::2, ::2] > 127)).float().mean() > 0.98
 
 
 def test_datasets_opens_every_image_with_its_label_memory_mapped(tmp_path):

@@ -120,6 +120,17 @@ def test_the_plan_is_what_training_does(image_folder, tmp_path, train):
         ({"eval_image_size": 160}, 1, "smaller in validation (160) than in training (224)"),
         ({"eval_crop_ratio": 0.4}, 1, "leaves only the middle"),
         ({"ema_decay": 0.999999}, 1, "ema_decay 0.999999 averages over 1,000,000 steps, of 450,360"),
+        (
+            {"ema_decay": 0.9, "ema_every_steps": 500_000},
+            1,
+            "the average would begin at step 500,000, but there are 450,360",
+        ),
+        (
+            {"image_size": 32, "gradient_accumulation_steps": 8},
+            32,
+            "BatchNorm cannot train on 1 image(s) of 32 pixels",
+        ),
+        ({"ema_decay": 0.9, "ema_start_epoch": 90}, 1, "the average would begin at step 450,361"),
         ({"mixup_alpha": 0.2, "num_train_epochs": 10}, 1, "mixup and CutMix pay off in long training"),
         ({"total_train_batch_size": 4096, "learning_rate": 1.6}, 1, "GB do not fit on one A100 or H100 or H200"),
         ({"mixed_precision": "no"}, 1, "mixed_precision no: fp16 or bf16"),
@@ -178,7 +189,7 @@ def test_images_on_this_disk_are_counted_as_training_sees_them(image_folder, tmp
     ("arguments", "message"),
     [
         (["finetune.yaml"], "how large data/my-images is, is not known here: --num_train_images N --num_labels K"),
-        (["digits.yaml", "--num_train_images", "20"], "20 training images are fewer than one batch"),
+        (["digits.yaml", "--num_train_images", "20"], "20 training images are fewer than one batch of 32: --total_t"),
         (["digits.yaml", "--learning_rat", "1"], "unknown argument '--learning_rat'; did you mean '--learning_rate'?"),
         (["digits.yaml", "--num_processes", "0"], "--num_processes must be at least 1"),
         (["nothing.yaml"], "cannot read the recipe"),
@@ -192,6 +203,16 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, mon
     assert exit.value.code == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_that_fits_few_images_is_planned_with_and_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recipe = str(PROJECT / "recipes" / "finetune.yaml")
+    main(["plan", recipe, "--num_train_images", "45", "--num_labels", "3", "--num_processes", "1"])
+    captured = capsys.readouterr()
+    assert "--total_train_batch_size 8 for 45 images" in captured.err
+    assert "8 = 1 devices × 1 accumulation steps × 8" in captured.out
+    assert "→ 0.00125 (epoch" in captured.out
 
 
 def test_other_commands_refuse_arguments_they_do_not_know(capsys):

@@ -20,6 +20,7 @@ from synthetic_imagenet import WNIDS, make_imagenet, make_kaggle, make_tiny_imag
 from modeling_resnet50 import cli
 from modeling_resnet50.commands import prepare as command
 from modeling_resnet50.data.sources import load_splits
+from modeling_resnet50.errors import UserError
 from modeling_resnet50.prepare.check import Expected
 from modeling_resnet50.prepare.known_files import KnownFile
 
@@ -66,7 +67,7 @@ def test_from_archives_to_a_verified_packed_data_set(imagenet, prepare):
     output = prepare("imagenet1k", "--from", "archives", "--to", "data", "--pack", "--short_side", "24")
     steps = [line.split()[0] for line in output.splitlines()]
     assert [step for i, step in enumerate(steps) if step not in steps[:i]] == [
-        "verify", "label", "extract", "check", "pack", "ready",
+        "verify", "label", "extract", "check", "report", "pack", "ready",
     ]  # fmt: skip
     assert "Six classes, whole and right: 6 classes, 24 train + 18 val images, every one decoded" in output
     assert output.splitlines()[-1].endswith("train with --dataset_name data/packed-24")
@@ -164,7 +165,28 @@ def test_what_lies_here_is_packed_and_checked(imagenet, prepare):
     prepare("folder", "kaggle", "--to", "out", "--pack", "--short_side", "none", "--num_proc", "2")
     assert labels_of(Path("out") / "packed-original", "validation") == truth
     assert "Six classes, whole and right" in prepare("check", "kaggle", "--expect", "imagenet1k")
-    assert Path("check-kaggle.html").is_file()
+
+
+def test_the_report_lies_beside_the_data_or_where_the_last_line_says(imagenet, prepare, monkeypatch, tmp_path):
+    make_kaggle(Path("elsewhere/kaggle"))
+    before = sorted(Path.cwd().iterdir())
+    output = prepare("check", "elsewhere/kaggle")
+    report = tmp_path / "elsewhere" / "check-kaggle.html"
+    assert output.splitlines()[-1] == f"report   with pictures: {report}"
+    assert report.is_file()
+    assert sorted(Path.cwd().iterdir()) == before  # nothing where nobody asked for it
+    report.unlink()
+
+    def read_only(folder, what):
+        raise UserError(f"{what} {folder}: Read-only file system")
+
+    monkeypatch.setattr(command, "require_writable", read_only)
+    place = Path(prepare("check", "elsewhere/kaggle").splitlines()[-1].removeprefix("report   with pictures: "))
+    assert place.is_file()
+    assert not place.is_relative_to(tmp_path / "elsewhere")
+    assert not report.exists()
+    monkeypatch.setattr(command, "check_folder", lambda *_, **__: pytest.fail("first the place, then the images"))
+    assert "report x: Read-only" in prepare("check", "elsewhere/kaggle", "--report", "x/1.html", exit_code=2)
 
 
 def test_a_wrong_data_set_ends_with_exit_code_1_and_is_not_packed(imagenet, prepare):

@@ -1,6 +1,7 @@
 """Images are prepared for evaluation as the reference implementations do it, to the pixel."""
 
 import io
+import json
 from argparse import Namespace
 
 import numpy as np
@@ -8,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
-from conftest import PROJECT, TINY, as_if_trained
-from PIL import Image
+from conftest import PROJECT, TINY, as_if_trained, tiny_arguments
+from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_images
 from timm.data import create_transform
 from torchvision.transforms._presets import ImageClassification
@@ -18,17 +19,21 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from transformers import ConvNextImageProcessor, ViTImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.commands.evaluation_data import protocol, set_protocol
-from modeling_resnet50.data.transforms import decode_image, evaluation_transform
+from modeling_resnet50.commands.evaluation_data import make_loader, protocol, set_protocol
+from modeling_resnet50.data.pipeline import load_training_data
+from modeling_resnet50.data.sources import load_evaluation_split
+from modeling_resnet50.data.transforms import EncodedImage, decode_image, evaluation_transform
 from modeling_resnet50.errors import UserError
-from modeling_resnet50.hub.importing import as_bit_processor, timm_processor
-from modeling_resnet50.hub.model_folder import image_processor
+from modeling_resnet50.hub.classifiers import open_classifier
+from modeling_resnet50.hub.importing import as_bit_processor, import_model, timm_processor
+from modeling_resnet50.hub.model_folder import exif_orientation_of, image_processor, save_model_and_processor
+from modeling_resnet50.recipe_file import parse_recipe
 
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 IMAGENET_SAMPLES = PROJECT.parent / "shared" / "data" / "imagenet_samples" / "validation.parquet"
 SETTINGS = [(256, 224, "bilinear"), (232, 224, "bilinear"), (235, 224, "bicubic"), (182, 160, "bicubic")]
-NOTHING = {"image_size": None, "crop_ratio": None, "interpolation": None}
+NOTHING = {"image_size": None, "crop_ratio": None, "interpolation": None, "exif_orientation": None}
 
 
 def jpegs() -> list[bytes]:
@@ -87,6 +92,98 @@ def test_logits_are_those_after_the_references_transform(encoded, model, referen
 def test_the_decoder_costs_nothing_its_pixels_are_pils(encoded):
     for data in encoded:
         assert torch.equal(decode_image(data), pil_to_tensor(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def held(orientation: int, image_format: str = "JPEG", size: tuple[int, int] = (300, 260)) -> bytes:
+    """A photo whose EXIF data say how the camera was held."""
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(load_sample_images().images[0]).resize(size).save(buffer, image_format, exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_tag_of_orientation_is_applied_as_by_pillow_or_ignored_as_by_timm_and_torchvision(image_format):
+    """0 is in ImageNet as well, and means nothing."""
+    for orientation in range(10):
+        data = held(orientation, image_format)
+        stored = Image.open(io.BytesIO(data)).convert("RGB")
+        turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+        if image_format != "TIFF":  # which Pillow turns by itself, so that nobody has it as it is stored
+            assert (turned.size != stored.size) == (orientation in (5, 6, 7, 8))
+        for choice, image in (("apply", turned), ("ignore", stored)):
+            expected = pil_to_tensor(image)
+            assert torch.equal(decode_image(data, exif_orientation=choice), expected)
+            for decoder in ("simplejpeg", "nvimgcodec"):
+                encoded = EncodedImage({"bytes": data, "path": None}, "it", decoder, exif_orientation=choice)
+                assert encoded.shape == expected.shape
+                assert torch.equal(encoded[:, 40:90, 100:110], expected[:, 40:90, 100:110])
+
+
+@pytest.mark.parametrize("reference", [timms_transform, torchvisions_transform])
+def test_ignored_orientation_gives_the_logits_of_timm_and_torchvision(model, reference):
+    data, settings = held(6, size=(640, 427)), SETTINGS[0]
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    expected = reference(*settings)(Image.open(io.BytesIO(data)).convert("RGB"))[None]
+    logits = {}
+    with torch.no_grad():
+        expected_logits = model(expected).logits
+        for choice in ("apply", "ignore"):
+            pixels = evaluation_transform(*settings)(decode_image(data, exif_orientation=choice))
+            logits[choice] = model(((pixels.float() / 255 - mean) / std)[None]).logits
+    torch.testing.assert_close(logits["ignore"], expected_logits, rtol=0, atol=1e-4)
+    assert (logits["apply"] - expected_logits).abs().max() > 1e-3
+
+
+def test_what_is_done_about_orientation_travels_with_the_model(tmp_path, model):
+    (tmp_path / "val" / "a").mkdir(parents=True)
+    (tmp_path / "val" / "a" / "photo.jpg").write_bytes(held(6))
+    split = load_evaluation_split(str(tmp_path))
+    for choice in ("apply", "ignore"):
+        processor = image_processor(32, 0.875, "bilinear", MEAN, STD, choice)
+        save_model_and_processor(tmp_path / choice, model, processor)
+        opened = open_classifier(str(tmp_path / choice)).processor
+        assert json.loads((tmp_path / choice / "preprocessor_config.json").read_text())["exif_orientation"] == choice
+        assert (
+            exif_orientation_of(opened)
+            == exif_orientation_of(import_model(str(tmp_path / choice)).processor)
+            == choice
+        )
+        seen = make_loader(split, [[(0, 0)]], opened, torch.device("cpu"), Namespace(batch_size=1, num_workers=0))
+        (batch,) = seen
+        expected = evaluation_transform(*protocol(processor))(decode_image(held(6), exif_orientation=choice))
+        mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+        torch.testing.assert_close(batch["pixel_values"][0], (expected / 255 - mean) / std)
+        for other in ("apply", "ignore"):
+            set_protocol(opened, options(exif_orientation=other))
+            assert exif_orientation_of(opened) == other
+
+
+def test_a_recipe_decides_it_for_both_splits_and_for_the_model_that_is_saved(tmp_path, train):
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            (tmp_path / "images" / split / name / "photo.jpg").write_bytes(held(6))
+    arguments = tiny_arguments(
+        tmp_path / "images", tmp_path / "run", exif_orientation="ignore", num_train_epochs=1, total_train_batch_size=2
+    )
+    data = load_training_data(parse_recipe(arguments), torch.device("cpu"), 0, 0, 1)
+    assert data.train_loader.batches.exif_orientation == "ignore"
+    expected = evaluation_transform(18, 16, "bilinear")(decode_image(held(6), exif_orientation="ignore"))
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    (batch,) = data.validation_loader
+    torch.testing.assert_close(batch["pixel_values"][0], (expected / 255 - mean) / std)
+    train(arguments)
+    assert exif_orientation_of(open_classifier(str(tmp_path / "run" / "best")).processor) == "ignore"
+
+
+def test_whose_processor_says_nothing_is_read_as_its_own_library_does():
+    network = timm.create_model("resnet50.a1_in1k", pretrained=False)
+    assert exif_orientation_of(timm_processor(network, "it")) == "ignore"
+    assert exif_orientation_of(as_bit_processor(ConvNextImageProcessor(size={"shortest_edge": 224}), "it")) == "apply"
+    odd = image_processor(32, 0.875, "bilinear", MEAN, STD, "sideways")
+    with pytest.raises(UserError, match=r"exif_orientation must be apply or ignore, .* 'sideways'"):
+        exif_orientation_of(odd)
 
 
 def test_transformers_processor_is_one_grey_level_and_one_pixel_off_at_most(encoded):

@@ -40,12 +40,13 @@ RSB = {
     "optim": "lamb", "total_train_batch_size": 2048, "loss": "bce", "cutmix_alpha": 1.0, "warmup_epochs": 5.0,
     "eval_crop_ratio": 0.95, "lr_scheduler_type": "cosine", "auto_augment": "randaugment", "random_erasing": 0.0,
     "color_jitter": 0.0, "ema_decay": None, "rand_augment_magnitude_std": 0.5, "random_flip": 0.5,
-    "max_grad_norm": None,
+    "max_grad_norm": None, "exif_orientation": "ignore",
 }  # fmt: skip
 FAST = {
     **SGD, "total_train_batch_size": 8 * 512, "learning_rate": 1.7, "weight_decay": 1e-4, "image_size_start": 160,
     "image_size": 192, "eval_image_size": 256, "eval_flip": True, "label_smoothing_factor": 0.1,
     "config_overrides": {"blur_pool": True}, "warmup_epochs": 2.0, "weight_decay_on": "all_but_norm",
+    "exif_orientation": "ignore",
 }  # fmt: skip
 SOURCES = {
     # torchvision, references/classification/train.py: defaults
@@ -53,6 +54,7 @@ SOURCES = {
         **SGD, "num_train_epochs": 90, "total_train_batch_size": 8 * 32, "learning_rate": 0.1, "weight_decay": 1e-4,
         "weight_decay_on": "all", "lr_scheduler_type": "step", "lr_step_epochs": [30.0, 60.0], "lr_step_factor": 0.1,
         "warmup_epochs": 0.0, "image_size": 224, "eval_crop_ratio": 224 / 256, "interpolation": "bilinear",
+        "exif_orientation": "ignore",
     },
     # PyTorch blog, 2021: the command line of the new recipe
     "torchvision_v2": {
@@ -61,7 +63,7 @@ SOURCES = {
         "warmup_start_factor": 0.01, "auto_augment": "trivialaugment", "random_erasing": 0.1, "mixup_alpha": 0.2,
         "cutmix_alpha": 1.0, "label_smoothing_factor": 0.1, "image_size": 176, "eval_image_size": 224,
         "eval_crop_ratio": 224 / 232, "augmentation_repeats": 4, "ema_every_steps": 32,
-        "ema_decay": 1 - (1 - 0.99998) * 8 * 128 * 32 / 600,
+        "ema_decay": 1 - (1 - 0.99998) * 8 * 128 * 32 / 600, "exif_orientation": "ignore",
     },
     # arXiv 2110.00476, table 2
     "rsb_a1": {
@@ -91,6 +93,7 @@ SOURCES = {
         **SGD, "momentum": 0.875, "num_train_epochs": 90, "total_train_batch_size": 2048, "learning_rate": 2.048,
         "weight_decay": 3.0517578125e-05, "weight_decay_on": "all_but_norm", "label_smoothing_factor": 0.1,
         "warmup_epochs": 8.0, "lr_scheduler_type": "cosine", "mixup_alpha": 0.0, "image_size": 224,
+        "exif_orientation": "apply",
     },
     # the seed's table
     "imagenet1k": {

@@ -128,5 +128,5 @@ def test_without_config_the_recipes_are_named(monkeypatch):
 def test_total_batch_is_divided_over_processes_and_accumulation():
     recipe = Recipe(total_train_batch_size=256, gradient_accumulation_steps=2)
     assert recipe.local_batch_size(8) == 16
-    with pytest.raises(UserError, match=r"3 process\(es\) × 2 accumulation step\(s\); 252 or 258 would"):
+    with pytest.raises(UserError, match=r"3 process\(es\) × 2 accumulation step\(s\): .* 252 or 258 would"):
         recipe.local_batch_size(3)

@@ -1,25 +1,34 @@
 """The loop, run for real on small data: what it computes, what it leaves behind, how it resumes, what it refuses."""
 
+import errno
 import json
 import math
+import os
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from conftest import PROJECT, TINY, run_python, tiny_arguments, write_shards
+from conftest import PROJECT, TINY, run_python, tiny_arguments, write_image, write_shards
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
-from modeling_resnet50 import ResNet50ForImageClassification
-from modeling_resnet50.errors import UserError
+from modeling_resnet50 import ResNet50ForImageClassification, files
+from modeling_resnet50.data import loader
+from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d
+from modeling_resnet50.training import run_folder
+from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d, check_images_fit
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule
+from resnet50_cli.exit_codes import ExitCode
 
 
 METRICS = [
@@ -101,7 +110,7 @@ def finished_run(image_folder, tmp_path, train):
 def test_a_run_leaves_all_it_promises(finished_run):
     assert {p.name for p in finished_run.iterdir()} == {
         "recipe.yaml", "metrics.jsonl", "environment.json", "status.json", "best", "final", "checkpoints",
-        "first_batch.png", "training_curves.png",
+        "first_batch.png", "training_curves.png", "contents.json",
     }  # fmt: skip
     assert {p.name for p in (finished_run / "checkpoints").iterdir()} == {"epoch-0001", "epoch-0002"}
     promised = {
@@ -314,6 +323,22 @@ def shards(image_folder, tmp_path):
     return write_shards(image_folder, tmp_path / "shards")
 
 
+def test_an_average_that_was_never_updated_is_no_model(image_folder, tmp_path, train, capsys):
+    """Three steps an epoch, two epochs."""
+    rows, said = {}, {}
+    for every in (5, 7):
+        train(tiny_arguments(image_folder, tmp_path / str(every), ema_decay=0.9, ema_every_steps=every))
+        said[every] = capsys.readouterr().out
+        lines = (tmp_path / str(every) / "metrics.jsonl").read_text().splitlines()
+        rows[every] = ["average_val_top1" in json.loads(line) for line in lines]
+    assert rows == {5: [False, True], 7: [False, False]}
+    assert (tmp_path / "5" / "final_average").is_dir()
+    assert not (tmp_path / "7" / "final_average").exists()
+    assert "none: " not in said[5]
+    assert "none: it would begin at step 7" in said[7]
+    assert "none: the run ended before its first update" in said[7]
+
+
 def test_streamed_run_resumes_bit_identically(shards, tmp_path, train):
     settings = {"streaming": True, "shuffle_buffer": 6, "dataloader_num_workers": 2, "checkpoint_every_epochs": 1}
     train(tiny_arguments(shards, tmp_path / "whole", **settings))
@@ -374,6 +399,16 @@ def test_cpu_sync_batch_norm_on_one_process_is_batch_norm(tmp_path):
         ({"mixed_precision": "fp16"}, "fp16 needs a GPU"),
         ({"report_to": "nobody"}, "no such tracker"),
         ({"resume_from_checkpoint": "latest"}, "no checkpoint in"),
+        ({"image_size": 8, "gradient_accumulation_steps": 8}, r"BatchNorm cannot train on 1 image\(s\) of 8 pixels"),
+        (
+            {"image_size": 16, "image_size_start": 8, "image_size_ramp": [0, 1], "gradient_accumulation_steps": 8},
+            r"BatchNorm cannot train on 1 image\(s\) of 8 pixels",
+        ),
+        ({"image_size": 4, "config_overrides": json.dumps({**TINY, "blur_pool": True})}, "of 4 pixels are too small"),
+        (
+            {"eval_image_size": 4, "config_overrides": json.dumps({**TINY, "blur_pool": True})},
+            "of 4 pixels are too small",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -384,6 +419,149 @@ def test_bad_input_is_found_before_anything_is_written(image_folder, tmp_path, t
     with pytest.raises(UserError, match=message):
         train(arguments)
     assert not (tmp_path / "run").exists()
+
+
+def test_finetuning_works_from_ten_photos_of_a_class_on(tmp_path, train, capsys, tiny_config):
+    """20 photos and a model: 64 images a step become 8, and the learning rate an eighth."""
+    for number in range(26):
+        split, name = "val" if number >= 20 else "train", ("ant", "bee")[number % 2]
+        write_image(tmp_path / "photos" / split / name / f"{number}.jpg", seed=number)
+    processor = image_processor(16, 0.95, "bicubic", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    save_model_and_processor(tmp_path / "model", ResNet50ForImageClassification(tiny_config), processor)
+    arguments = [
+        "--config", str(PROJECT / "recipes" / "finetune.yaml"), "--dataset_name", str(tmp_path / "photos"),
+        "--model_name_or_path", str(tmp_path / "model"), "--image_size", "16", "--num_train_epochs", "2",
+        "--dataloader_num_workers", "0", "--output_dir", str(tmp_path / "run"),
+    ]  # fmt: skip
+    train(arguments)
+    said = capsys.readouterr().out
+    assert "for 20 training images: --total_train_batch_size 8 instead of 64 (fit_batch_to_data)" in said
+    recipe = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    assert (recipe["total_train_batch_size"], recipe["learning_rate"]) == (8, 0.01 / 8)
+    assert [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").open()] == [2, 4]
+    train([*arguments, "--resume_from_checkpoint", "latest"])  # the same recipe again
+
+
+@pytest.mark.parametrize(
+    ("images", "processes", "size"),
+    [(256, 1, 64), (255, 1, 32), (45, 1, 8), (20, 1, 8), (3, 1, 8), (45, 16, 16), (45, 3, 64), (10_000, 1, 64)],
+)
+def test_the_batch_that_fits_leaves_four_steps_and_divides_over_the_processes(images, processes, size):
+    recipe = Recipe(total_train_batch_size=64, fit_batch_to_data=True)
+    assert recipe.fitting_batch_size(images, processes) == size
+    assert Recipe(total_train_batch_size=64).fitting_batch_size(images, processes) == 64
+
+
+@pytest.mark.parametrize(("images", "size"), [(1, 1), (7, 1), (8, 2), (45, 8), (63, 8), (64, None)])
+def test_too_few_images_name_the_option_that_would_do(images, size):
+    recipe = Recipe(total_train_batch_size=64)
+    with nullcontext() if size is None else pytest.raises(UserError, match=rf": --total_train_batch_size {size}$"):
+        recipe.check_fills_a_batch(images)
+
+
+def disk_that_is_full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_where_nothing_can_be_written_a_run_ends_before_it_reads_data(image_folder, tmp_path, train, monkeypatch):
+    monkeypatch.setattr(train.script, "load_training_data", lambda *_: pytest.fail("first the place, then the data"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for place in ("file", "file/runs/1", "link", "link/1"):
+        with pytest.raises(UserError, match=rf"{tmp_path}/(file|link) is (not a folder|a link to)"):
+            train(tiny_arguments(image_folder, tmp_path / place))
+    for number in (errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT):
+
+        def refuse(dir, number=number):
+            raise OSError(number, os.strerror(number), f"{dir}/xyz")
+
+        monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+        with pytest.raises(
+            UserError, match=f"cannot (open or )?write {tmp_path}/xyz: {os.strerror(number)}. (Make|Choose)"
+        ):
+            train(tiny_arguments(image_folder, tmp_path / "runs" / "1"))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Recipe, "save"), (run_folder.RunFolder, "log"), (run_folder.RunFolder, "add_session")]
+)
+def test_a_full_disk_that_ends_a_run_is_one_line(owner, name, image_folder, tmp_path, train, monkeypatch, capsys):
+    """Models and checkpoints wait for room."""
+    monkeypatch.setattr(owner, name, disk_that_is_full)
+    with pytest.raises(SystemExit) as exit, user_errors_exit_cleanly():
+        train(tiny_arguments(image_folder, tmp_path / "run"))
+    assert exit.value.code == ExitCode.USAGE
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: cannot write")
+    assert "No space left on device. Make room" in line
+    assert "--resume_from_checkpoint auto" in line
+
+
+def test_weights_that_find_the_disk_full_are_one_line_too(capsys):
+    with pytest.raises(SystemExit) as exit, user_errors_exit_cleanly():
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert exit.value.code == ExitCode.USAGE
+    assert capsys.readouterr().err.startswith("error: cannot write: No space left on device. Make room")
+
+
+def test_what_is_no_trouble_of_the_disk_keeps_its_traceback():
+    for error in (ConnectionResetError(errno.ECONNRESET, "reset"), SafetensorError("InvalidHeader"), OSError("odd")):
+        with pytest.raises(type(error)), user_errors_exit_cleanly():
+            raise error
+
+
+def test_too_little_shared_memory_is_found_before_data_are_read(image_folder, tmp_path, train, monkeypatch):
+    """2 workers × 3 batches in turns × (8 + 4 images) × 3 × 16² bytes = 55,296."""
+    arguments = tiny_arguments(
+        image_folder, tmp_path / "run", dataloader_num_workers=2, per_device_eval_batch_size=4, num_train_epochs=1
+    )
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=55_295))
+    with pytest.raises(UserError, match=r"2 data workers share .* --dataloader_num_workers 1 \(for resnet50"):
+        train(arguments)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(UserError, match=r"--shm-size=1g .* --dataloader_num_workers 0 "):
+        loader.check_shared_memory(2, 27_648)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=55_296))
+    loader.check_shared_memory(2, loader.shared_bytes(8, 16) + loader.shared_bytes(4, 16))
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    loader.check_shared_memory(0, 27_648)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Caught RuntimeError in DataLoader worker process 0.\nRuntimeError: unable to allocate shared memory(shm)",
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that its workers are out of shared "
+        "memory. Please try to raise your shared memory limit.",
+    ],
+)
+def test_shared_memory_that_runs_out_is_one_line(said):
+    def batches():
+        raise RuntimeError(said)
+        yield
+
+    with pytest.raises(UserError, match=r"shared memory .* is full: start the container with a larger --shm-size"):
+        list(loader._loaded(batches(), 1))
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_processes", "fits"),
+    [
+        ({}, 1, False),
+        ({"image_size": 16}, 1, True),
+        ({"sync_batch_norm": True}, 1, False),
+        ({"sync_batch_norm": True}, 2, True),
+        ({"freeze_batch_norm": True}, 1, True),
+        ({"freeze_batch_norm": True, "swa_start_epoch": 1, "batch_norm_recalibration_steps": 1}, 1, False),
+    ],
+)
+def test_one_image_of_one_pixel_is_refused_where_batch_norm_would_measure_it(fields, num_processes, fits, tiny_config):
+    model, recipe = ResNet50ForImageClassification(tiny_config), Recipe(**{"image_size": 8, **fields})
+    check_images_fit(model, recipe, 2, num_processes)
+    with nullcontext() if fits else pytest.raises(UserError, match="--freeze_batch_norm true"):
+        check_images_fit(model, recipe, 1, num_processes)
 
 
 def test_a_finished_run_is_not_overwritten_unless_told_to(finished_run, image_folder, train):

@@ -31,7 +31,7 @@ from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_
 from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
 from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
 from ..hub.exporting import row_of
-from ..hub.model_folder import load_model, renew_card
+from ..hub.model_folder import exif_orientation_of, load_model, renew_card
 from ..terminal import in_table, say
 from ..training.precision import precision_here, remark_on
 from ..training.run_folder import is_run, open_run
@@ -118,6 +118,7 @@ def _judge_by_dataset(
                     "resize_size": resize_size,
                     "image_size": image_size,
                     "interpolation": interpolation,
+                    "exif_orientation": exif_orientation_of(classifier.processor),
                     "flip": options.flip,
                     "dtype": classifier.dtype,
                     "library": library,
@@ -181,7 +182,7 @@ def _predict(
         )
     else:
         sampler = EvaluationSampler(len(dataset), options.batch_size, **share)
-    loader = make_loader(dataset, sampler, classifier.processor, accelerator.device, options.num_workers, library)
+    loader = make_loader(dataset, sampler, classifier.processor, accelerator.device, options, library)
     model = classifier.model.to(accelerator.device).to(memory_format=torch.channels_last)
     if options.torch_compile:
         model.compile()

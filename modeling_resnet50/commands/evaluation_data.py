@@ -14,12 +14,12 @@ from transformers import BitImageProcessor
 
 from ..data.file_names import composed
 from ..data.folders import VALIDATION_NAMES
-from ..data.loader import DeviceLoader, ImageBatches
+from ..data.loader import DeviceLoader, ImageBatches, check_shared_memory, shared_bytes
 from ..data.sources import load_evaluation_split
 from ..data.streaming import StreamedImageBatches, StreamedSplit, open_streamed_split
 from ..data.transforms import evaluation_resize_size, evaluation_transform, normalize_by
 from ..errors import UserError
-from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS
+from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS, exif_orientation_of
 from ..terminal import say
 
 
@@ -55,14 +55,19 @@ def make_loader(
     sampler,
     processor: BitImageProcessor,
     device: torch.device,
-    num_workers: int,
+    options: argparse.Namespace,
     library: str = "timm",
 ) -> DeviceLoader:
-    """`library`: whose pixels, see `Preparation`."""
+    """`options` gives `batch_size`, that of the sampler, and `num_workers`; `library`: whose pixels, `Preparation`."""
+    num_channels = len(processor.image_mean)
+    held = shared_bytes(options.batch_size, processor.crop_size["height"], num_channels)
+    check_shared_memory(options.num_workers, held)
     preparation = Preparation(processor, library)
     images = StreamedImageBatches if isinstance(dataset, StreamedSplit) else ImageBatches
-    batches = images(dataset, preparation.crop, num_channels=len(processor.image_mean))
-    loader = DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, num_workers)
+    batches = images(
+        dataset, preparation.crop, num_channels=num_channels, exif_orientation=exif_orientation_of(processor)
+    )
+    loader = DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, options.num_workers)
     loader.normalize = preparation.normalize
     return loader
 
@@ -176,3 +181,5 @@ def set_protocol(processor: BitImageProcessor, options: argparse.Namespace) -> N
     processor.crop_size = {"height": image_size, "width": image_size}
     if options.interpolation is not None:
         processor.resample = PIL_NUMBERS[options.interpolation]  # type: ignore[assignment]  # saved as a number
+    if options.exif_orientation is not None:
+        processor.exif_orientation = options.exif_orientation  # type: ignore[attr-defined]  # a field of ours

@@ -15,6 +15,7 @@ from ..evaluation.grad_cam import grad_cam
 from ..evaluation.predictions import Predictions
 from ..evaluation.report import write_report
 from ..hub.classifiers import Classifier
+from ..hub.model_folder import exif_orientation_of
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .evaluation_data import protocol
 
@@ -34,7 +35,8 @@ def write_html_report(
     has_maps = isinstance(classifier.model, ResNet50ForImageClassification | ResNetForImageClassification)
 
     def pixels(row: int) -> torch.Tensor:
-        return transform(decode_image(encoded_bytes(dataset[row]["image"]), len(mean)))
+        data = encoded_bytes(dataset[row]["image"])
+        return transform(decode_image(data, len(mean), exif_orientation_of(processor)))
 
     def image(row: int) -> PIL.Image.Image:
         return to_pil_image(pixels(row))

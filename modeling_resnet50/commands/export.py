@@ -76,15 +76,14 @@ def _export_onnx(model, processor, folder: Path, options: argparse.Namespace) ->
     some = TrainSampler(len(train), min(len(train), CALIBRATION_IMAGES), seed=0)
     (chosen,) = list(some)[:1]
     parts = [chosen[start : start + options.batch_size] for start in range(0, len(chosen), options.batch_size)]
-    calibration = make_loader(train, parts, processor, cpu, options.num_workers)
+    calibration = make_loader(train, parts, processor, cpu, options)
     quantized = quantize_onnx(folder, (batch["pixel_values"].numpy() for batch in calibration))
     label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     class_map, _ = class_map_of(label_names, validation.features["label"].names, model.config.class_codes())
     measured = {}
     for name in ("model.onnx", quantized.name):
-        loader = make_loader(
-            validation, EvaluationSampler(len(validation), options.batch_size), processor, cpu, options.num_workers
-        )
+        sampler = EvaluationSampler(len(validation), options.batch_size)
+        loader = make_loader(validation, sampler, processor, cpu, options)
         batches = ((batch["pixel_values"].numpy(), class_map[batch["labels"]].numpy()) for batch in loader)
         measured[name] = evaluate_onnx(folder / "onnx" / name, batches)["top1"]
     before, after = measured["model.onnx"], measured[quantized.name]

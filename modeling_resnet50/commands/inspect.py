@@ -3,7 +3,9 @@
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from transformers import BitImageProcessor
 
 from ..data.pipeline import TrainingData, load_training_data
 from ..data.streaming import StreamedImageBatches
@@ -34,6 +37,7 @@ from ..evaluation.inspection import (
 )
 from ..evaluation.results import to_json
 from ..hub.classifiers import Classifier, open_classifier
+from ..hub.model_folder import exif_orientation_of
 from ..recipe import Recipe
 from ..recipe_file import parse_recipe
 from ..terminal import in_table, say
@@ -57,8 +61,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{source} is an ONNX file, which shows nothing of its stages: inspect what it was made from")
     stages_of(classifier.model)
     set_protocol(classifier.processor, options)
-    num_channels = len(classifier.processor.image_mean)
-    given = [(Path(path).name, _read(path, num_channels)) for path in options.images or []]
+    decode = _decoder_of(classifier.processor)
+    given = [(Path(path).name, _read(path, decode)) for path in options.images or []]
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     data = _load(recipe) if recipe is not None and (samples or not given) else None
@@ -110,9 +114,15 @@ def _samples(options: argparse.Namespace, recipe: Recipe | None) -> int:
     return _SAMPLES if options.samples is None else options.samples
 
 
-def _read(path: str, num_channels: int) -> Tensor:
+def _decoder_of(processor: BitImageProcessor) -> Callable[[bytes], Tensor]:
+    return partial(
+        decode_image, num_channels=len(processor.image_mean), exif_orientation=exif_orientation_of(processor)
+    )
+
+
+def _read(path: str, decode: Callable[[bytes], Tensor]) -> Tensor:
     try:
-        return decode_image(Path(path).read_bytes(), num_channels)
+        return decode(Path(path).read_bytes())
     except UNREADABLE as error:
         raise UserError(f"unreadable image: {path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -162,7 +172,7 @@ def _explain(classifier: Classifier, given: list[tuple[str, Tensor]], data: Trai
     images: list[tuple[Tensor, int | None, str]] = [(pixels, None, name) for name, pixels in given]
     if not given and data is not None:
         truths = _true_classes(classifier, data)
-        images = [(pixels, truths[label], "") for pixels, label in _validation_images(data, len(mean))]
+        images = [(pixels, truths[label], "") for pixels, label in _validation_images(data, classifier)]
     return [
         explained_picture(classifier.model, transform(pixels), mean, std, classifier.label_names, truth, name)
         for pixels, truth, name in images
@@ -178,13 +188,13 @@ def _true_classes(classifier: Classifier, data: TrainingData) -> list[int | None
         return [None] * len(data.label_names)
 
 
-def _validation_images(data: TrainingData, num_channels: int) -> list[tuple[Tensor, int]]:
-    batches = data.validation_loader.batches
+def _validation_images(data: TrainingData, classifier: Classifier) -> list[tuple[Tensor, int]]:
+    batches, decode = data.validation_loader.batches, _decoder_of(classifier.processor)
     rows = np.random.default_rng(0).choice(len(batches), min(_EXPLAINED, len(batches)), replace=False)
     if isinstance(batches, StreamedImageBatches):
         batches.images.hold(0, [])
     return [
-        (decode_image(encoded_bytes(batches.images[row]["image"]), num_channels), int(batches.labels[row]))
+        (decode(encoded_bytes(batches.images[row]["image"])), int(batches.labels[row]))
         for row in sorted(rows.tolist())
     ]
 

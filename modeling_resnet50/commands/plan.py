@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from ..data.sources import load_train_and_validation, open_streamed_train_and_validation
+from ..data.notes import say_note
+from ..data.sources import open_train_and_validation
 from ..errors import UserError
 from ..evaluation.results import to_json
 from ..files import replaced_file
@@ -44,7 +45,8 @@ def run(options: argparse.Namespace) -> None:
             raise UserError(f"--{name} must be positive")
     if options.nodes and options.num_processes:
         raise UserError("--num_processes is --nodes times --gpus_per_node: give --nodes or --num_processes")
-    recipe = parse_recipe(["--config", options.recipe, *options.passed_on])
+    arguments = ["--config", options.recipe, *options.passed_on]
+    recipe = parse_recipe(arguments)
     known = data_size_of(recipe)
     to_be_known = known is None and (options.num_train_images is None or options.num_labels is None)
     if to_be_known and Path(recipe.dataset_name).expanduser().exists():
@@ -59,8 +61,13 @@ def run(options: argparse.Namespace) -> None:
         options.num_labels or known.labels,  # type: ignore[union-attr]  # as just seen
     )
     name = Path(options.recipe).stem
+    num_processes = options.nodes * options.gpus_per_node if options.nodes else options.num_processes or 8
+    fitting = recipe.fitting_batch_size(train_images, num_processes)
+    if fitting != recipe.total_train_batch_size:
+        say_note(f"--total_train_batch_size {fitting} for {train_images} images (fit_batch_to_data)")
+        recipe = parse_recipe([*arguments, "--total_train_batch_size", str(fitting)])
     if options.nodes:
-        plan = make_plan(recipe, data, options.nodes * options.gpus_per_node)
+        plan = make_plan(recipe, data, num_processes)
         rate = options.images_per_second or IMAGES_PER_SECOND[options.device]
         cluster = Cluster(rate, options.gpus_per_node, options.network)
         picture = options.picture or Path(f"plan-{name}-nodes.png")
@@ -68,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
         with replaced_file(picture) as unfinished:
             draw_scaling(plan, cluster, name, unfinished)
     else:
-        plan = make_plan(recipe, data, options.num_processes or 8)
+        plan = make_plan(recipe, data, num_processes)
         picture = options.picture or Path(f"plan-{name}.png")
         with replaced_file(picture) as unfinished:
             draw(plan, name, unfinished)
@@ -82,8 +89,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _counted(recipe: Recipe) -> DataSize:
     """Of data on this disk: what training would see."""
-    load = open_streamed_train_and_validation if recipe.streaming else load_train_and_validation
-    train, validation = load(recipe)
+    train, validation = open_train_and_validation(recipe)
     return DataSize(len(train), len(validation), len(train.features["label"].names))
 
 

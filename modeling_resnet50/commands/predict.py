@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..evaluation.predictions import class_scores, ranked
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
+from ..hub.model_folder import exif_orientation_of
 from ..terminal import say
 from .evaluation_data import Preparation, set_protocol
 
@@ -35,12 +36,14 @@ def run(options: argparse.Namespace) -> None:
     model = classifier.model.to(device).to(memory_format=torch.channels_last)
     preparation = Preparation(classifier.processor, options.protocol)
     num_channels = len(classifier.processor.image_mean)
+    exif_orientation = exif_orientation_of(classifier.processor)
     any_unreadable = False
     for start in range(0, len(paths), options.batch_size):
         pictures, readable = [], []
         for path in paths[start : start + options.batch_size]:
             try:
-                pictures.append(preparation.crop(decode_image(Path(path).read_bytes(), num_channels)))
+                pixels = decode_image(Path(path).read_bytes(), num_channels, exif_orientation)
+                pictures.append(preparation.crop(pixels))
                 readable.append(path)
             except UNREADABLE as error:
                 any_unreadable = True

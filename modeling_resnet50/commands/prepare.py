@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ..data.notes import say_note
 from ..data.sources import load_splits
 from ..errors import UserError
 from ..evaluation.results import to_json
+from ..files import require_writable
 from ..hub.upload import Item, explain_failures, send
 from ..prepare.check import EXPECTATIONS, CheckResult, check_folder
 from ..prepare.check_report import write_report
@@ -70,7 +72,7 @@ def _folder(options: argparse.Namespace) -> None:
 
 def _check_alone(options: argparse.Namespace) -> None:
     _require(options.source)
-    report = options.report or Path(f"check-{options.source.resolve().name}.html")
+    report = _report_place(options.source.resolve(), options.report)
     result = _check(options.source, options, report, Steps(sys.stderr if options.json else sys.stdout))
     if options.json:
         counts = {table.name: len(table.labels) for table in result.tables}
@@ -79,6 +81,19 @@ def _check_alone(options: argparse.Namespace) -> None:
         say(to_json({"source": str(options.source), **found, "report": str(report)}))
     if result.problems:
         sys.exit(ExitCode.FAILED)
+
+
+def _report_place(source: Path, wanted: Path | None) -> Path:
+    """As told; else beside the data; else, where that cannot be written to, with the temporary files."""
+    if wanted is not None:
+        require_writable(wanted.parent, "report")
+        return wanted
+    place = source.parent
+    try:
+        require_writable(place, "report")
+    except UserError:
+        place = Path(tempfile.mkdtemp(prefix="resnet50-"))
+    return place / f"check-{source.name}.html"
 
 
 def _require(source: Path) -> None:
@@ -128,10 +143,11 @@ def _check(source: Path, options: argparse.Namespace, report: Path, steps: Steps
         result = check_folder(
             source, expected=EXPECTATIONS[options.expect], num_proc=options.num_proc, on_progress=on_progress
         )
-    write_report(result, source.resolve().name, report)
     for problem in result.problems:
         steps.say("check", f"WRONG: {problem}")
-    steps.say("check", f"{result.verdict} Report with pictures: {report}")
+    steps.say("check", result.verdict)
+    write_report(result, source.resolve().name, report)
+    steps.say("report", f"with pictures: {report}")
     return result
 
 

@@ -7,9 +7,35 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from datasets import ClassLabel, Features
 
 from ..errors import UserError
 from .file_names import composed
+
+
+def require_one_order(schemas: Iterable[tuple[str, pa.Schema]]) -> None:
+    """
+    `datasets` takes the names of the classes from the first file of a split, and numbers from all of them.
+
+    Args:
+        schemas: of the files of one split, each with its name.
+
+    Raises:
+        UserError: two files number their classes differently.
+    """
+    first: tuple[str, dict[str, list[str]]] | None = None
+    for name, schema in schemas:
+        if b"huggingface" not in (schema.metadata or {}):
+            continue
+        features = Features.from_arrow_schema(schema).items()
+        orders = {column: feature.names for column, feature in features if isinstance(feature, ClassLabel)}
+        first = first or (name, orders)
+        for column in orders.keys() & first[1].keys():
+            if orders[column] != first[1][column]:
+                raise UserError(
+                    f"{name} numbers the classes of {column!r} otherwise than {first[0]}, whose names would stand for "
+                    "both: write all files of a split with the same ClassLabel"
+                )
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
 """From a `datasets.Dataset` to batches on the device, ready for `model(**batch)`."""
 
+import math
 import os
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -20,11 +23,12 @@ from ..errors import UserError
 from .augmentation import Drawn, TrainingTransform
 from .mixing import Mixing
 from .sampling import EpochSampler, sample_seed
-from .transforms import EncodedImage, normalize, stored_path
+from .transforms import EncodedImage, ExifOrientation, normalize, stored_path
 
 
 MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
 PREFETCH_FACTOR = 2  # batches that each worker may be ahead: PyTorch's default
+SHARED_MEMORY = Path("/dev/shm")  # where PyTorch has it on Linux; a container's is 64 MB unless told otherwise
 
 
 class ImageBatches(torch.utils.data.Dataset):
@@ -37,7 +41,7 @@ class ImageBatches(torch.utils.data.Dataset):
             from the global generators of PyTorch, NumPy and Python is a pure function of (seed, epoch, index).
         seed: the run's seed.
         on_bad_image: what to do about an unreadable image: "error" stops, "skip" takes the next readable one instead.
-        jpeg_decoder, num_channels: as in `EncodedImage`.
+        jpeg_decoder, num_channels, exif_orientation: as in `EncodedImage`.
     """
 
     _buffers: "_SharedBuffers | None" = None  # a worker's
@@ -50,6 +54,7 @@ class ImageBatches(torch.utils.data.Dataset):
         on_bad_image: Literal["error", "skip"] = "error",
         jpeg_decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
         num_channels: int = 3,
+        exif_orientation: ExifOrientation = "apply",
     ):
         self.images = dataset.select_columns("image")
         self.labels = np.asarray(dataset["label"][:], dtype=np.int64)
@@ -58,6 +63,7 @@ class ImageBatches(torch.utils.data.Dataset):
         self.on_bad_image = on_bad_image
         self.jpeg_decoder = jpeg_decoder
         self.num_channels = num_channels
+        self.exif_orientation: ExifOrientation = exif_orientation
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -115,7 +121,7 @@ class ImageBatches(torch.utils.data.Dataset):
         path = stored_path(row)
         name = f"{path} (row {index})" if path else f"row {index}"
         try:
-            image = EncodedImage(row, name, self.jpeg_decoder, self.num_channels)
+            image = EncodedImage(row, name, self.jpeg_decoder, self.num_channels, self.exif_orientation)
         except UserError as error:
             return error
         seed, drawn = sample_seed(self.seed, epoch, index, repeat), None
@@ -165,6 +171,33 @@ class _SharedBuffers:
         if len(self._buffers[self._turn]) < size:
             self._buffers[self._turn] = torch.empty(size, dtype=torch.uint8).share_memory_()
         return self._buffers[self._turn][:size].view(batch_size, height, width, channels).permute(0, 3, 1, 2)
+
+
+def check_shared_memory(num_workers: int, worker_bytes: int) -> None:
+    """
+    Args:
+        num_workers: of this process.
+        worker_bytes: of the batches that each of them holds, by `shared_bytes`.
+
+    Raises:
+        UserError: there is less than the workers of all processes on this machine need.
+    """
+    if num_workers == 0 or not SHARED_MEMORY.is_dir():
+        return
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    free, needed = shutil.disk_usage(SHARED_MEMORY).free, processes * num_workers * worker_bytes
+    if needed > free:
+        raise UserError(
+            f"{processes * num_workers} data workers share {needed / 1e6:,.0f} MB with the training process, but "
+            f"{SHARED_MEMORY} has {free / 1e6:,.0f} MB free: start the container with "
+            f"--shm-size={math.ceil(2 * needed / 1e9)}g or --ipc=host, or give --dataloader_num_workers "
+            f"{free // (processes * worker_bytes)} (for resnet50 evaluate, --num_workers)"
+        )
+
+
+def shared_bytes(batch_size: int, image_size: int, num_channels: int = 3) -> int:
+    """Of the batches that one worker shares with the training process."""
+    return (PREFETCH_FACTOR + 1) * batch_size * num_channels * image_size**2
 
 
 @dataclass(frozen=True)
@@ -294,6 +327,7 @@ def loaded(loader: DataLoader) -> Iterator[Any]:
     What a DataLoader loads, from workers that begin now.
 
     Raises:
+        UserError: shared memory has run out.
         RuntimeError: a worker was killed. PyTorch raises one for that too, unless it is fetching a batch from it.
     """
     return _loaded(iter(loader), loader.num_workers)
@@ -308,6 +342,15 @@ def _loaded(batches: Iterator[Any], num_workers: int) -> Iterator[Any]:
         raise RuntimeError(
             "a DataLoader worker was killed, most often because memory ran out (the kernel's log says so): fewer "
             "workers need less"
+        ) from error
+    except RuntimeError as error:
+        # In PyTorch's words, the worker's own or those on its bus error.
+        if "allocate shared memory" not in str(error) and "out of shared memory" not in str(error):
+            raise
+        raise UserError(
+            f"the data workers' shared memory ({SHARED_MEMORY}) is full: start the container with a larger --shm-size "
+            "or with --ipc=host, or give a smaller --dataloader_num_workers (for resnet50 evaluate, --num_workers); 0 "
+            "needs none"
         ) from error
 
 

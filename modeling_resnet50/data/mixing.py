@@ -49,7 +49,7 @@ class Mixing:
         if self.batch_size % 2:
             raise UserError(
                 f"mixup and CutMix mix images in pairs, but a process has {self.batch_size} at once: choose "
-                "total_train_batch_size or gradient_accumulation_steps so that it is an even number"
+                "--total_train_batch_size or --gradient_accumulation_steps so that it is an even number"
             )
 
     def __call__(self, pixel_values: Tensor, labels: Tensor, epoch: int, batch_number: int) -> tuple[Tensor, Tensor]:

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from datasets import Dataset
 
 from ..errors import UserError
 from ..recipe import Recipe
 from .augmentation import TrainingTransform
-from .loader import DeviceLoader, ImageBatches
+from .loader import DeviceLoader, ImageBatches, check_shared_memory, shared_bytes
 from .mixing import Mixing
 from .sampling import EpochSampler, EvaluationSampler, TrainSampler
-from .sources import load_train_and_validation, open_streamed_train_and_validation
-from .streaming import StreamedEvaluationSampler, StreamedImageBatches, StreamSampler
+from .sources import open_train_and_validation
+from .streaming import StreamedEvaluationSampler, StreamedImageBatches, StreamedSplit, StreamSampler
 from .transforms import evaluation_resize_size, evaluation_transform, nvimgcodec_is_installed
 
 
@@ -46,41 +47,24 @@ def load_training_data(
         process_index, num_processes: this process's share.
 
     Raises:
-        UserError: as `load_train_and_validation`, or jpeg_decoder is not installed.
+        UserError: as `load_train_and_validation`, not a batch of training images, jpeg_decoder is not installed, or
+            there is too little shared memory.
     """
     if recipe.jpeg_decoder == "nvimgcodec" and not nvimgcodec_is_installed():
         raise UserError("jpeg_decoder nvimgcodec is not installed: pip install nvidia-nvimgcodec-cu13 (or -cu12)")
     batch_size = recipe.local_batch_size(num_processes)
     eval_batch_size = recipe.per_device_eval_batch_size or batch_size
-    share = {"process_index": process_index, "num_processes": num_processes}
-    batching = (recipe.total_train_batch_size, recipe.seed)
-    if recipe.streaming:
-        train_set, validation_set = open_streamed_train_and_validation(recipe)
-        train_sampler: EpochSampler = StreamSampler(
-            train_set.row_group_sizes,
-            *batching,
-            shuffle_buffer=recipe.shuffle_buffer,
-            gradient_accumulation_steps=recipe.gradient_accumulation_steps,
-            num_streams=num_processes * max(1, num_workers),
-            **share,
-        )
-        eval_sampler: StreamedEvaluationSampler | EvaluationSampler = StreamedEvaluationSampler(
-            validation_set.row_group_sizes, eval_batch_size, num_workers=num_workers, **share
-        )
-        images: type[ImageBatches] = StreamedImageBatches
-    else:
-        train_set, validation_set = load_train_and_validation(recipe)
-        train_sampler = TrainSampler(
-            len(train_set),
-            *batching,
-            recipe.gradient_accumulation_steps,
-            repeats=recipe.augmentation_repeats,
-            **share,
-        )
-        eval_sampler = EvaluationSampler(len(validation_set), eval_batch_size, **share)
-        images = ImageBatches
-
     eval_size = recipe.eval_image_size or recipe.image_size
+    largest = max(recipe.image_size, recipe.image_size_start or 0)
+    held = shared_bytes(batch_size, largest, recipe.num_channels)
+    held += shared_bytes(eval_batch_size, eval_size, recipe.num_channels)
+    check_shared_memory(num_workers, held)
+    train_set, validation_set = open_train_and_validation(recipe)
+    recipe.check_fills_a_batch(len(train_set))
+    share = {"process_index": process_index, "num_processes": num_processes}
+    train_sampler, eval_sampler = _samplers(recipe, train_set, validation_set, num_workers, share)
+    images = StreamedImageBatches if recipe.streaming else ImageBatches
+
     eval_transform = evaluation_transform(
         evaluation_resize_size(eval_size, recipe.eval_crop_ratio), eval_size, recipe.interpolation
     )
@@ -91,6 +75,7 @@ def load_training_data(
         "num_workers": num_workers,
     }
     label_names = train_set.features["label"].names
+    decoding: dict[str, Any] = {"num_channels": recipe.num_channels, "exif_orientation": recipe.exif_orientation}
     return TrainingData(
         DeviceLoader(
             images(
@@ -99,17 +84,50 @@ def load_training_data(
                 recipe.seed,
                 recipe.on_bad_image,
                 recipe.jpeg_decoder,
-                recipe.num_channels,
+                **decoding,
             ),
             train_sampler,
             max_bad_images=recipe.max_bad_images,
             mixing=Mixing(recipe, len(label_names), **share) if recipe.mixes else None,
             **loading,
         ),
-        DeviceLoader(
-            images(validation_set, eval_transform, num_channels=recipe.num_channels), eval_sampler, **loading
-        ),
+        DeviceLoader(images(validation_set, eval_transform, **decoding), eval_sampler, **loading),
         label_names,
         len(train_set),
         len(validation_set),
+    )
+
+
+def _samplers(
+    recipe: Recipe,
+    train_set: Dataset | StreamedSplit,
+    validation_set: Dataset | StreamedSplit,
+    num_workers: int,
+    share: dict[str, int],
+) -> tuple[EpochSampler, StreamedEvaluationSampler | EvaluationSampler]:
+    eval_batch_size = recipe.per_device_eval_batch_size or recipe.local_batch_size(share["num_processes"])
+    batching = (recipe.total_train_batch_size, recipe.seed)
+    if isinstance(train_set, StreamedSplit) and isinstance(validation_set, StreamedSplit):
+        return (
+            StreamSampler(
+                train_set.row_group_sizes,
+                *batching,
+                shuffle_buffer=recipe.shuffle_buffer,
+                gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+                num_streams=share["num_processes"] * max(1, num_workers),
+                **share,
+            ),
+            StreamedEvaluationSampler(
+                validation_set.row_group_sizes, eval_batch_size, num_workers=num_workers, **share
+            ),
+        )
+    return (
+        TrainSampler(
+            len(train_set),
+            *batching,
+            recipe.gradient_accumulation_steps,
+            repeats=recipe.augmentation_repeats,
+            **share,
+        ),
+        EvaluationSampler(len(validation_set), eval_batch_size, **share),
     )

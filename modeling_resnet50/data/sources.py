@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset, load_dataset_builder
 from PIL import Image as PILImage
 
 from ..errors import UserError
@@ -21,7 +22,7 @@ from ..recipe import Recipe
 from .class_names import names_in_words
 from .file_names import as_utf8
 from .folders import VALIDATION_NAMES, image_folders
-from .labels import ClassValues, class_values, refuse_missing
+from .labels import ClassValues, class_values, refuse_missing, require_one_order
 from .notes import Note, say_note
 from .opening import cache_for, column_names, errors_named
 from .sampling import held_out
@@ -31,14 +32,24 @@ from .streaming import StreamedSplit, open_streamed_split
 HELD_OUT_OF_A_STREAM = "train_val_split cannot hold out a part of a stream: it needs a validation split of its own"
 
 
-def load_train_and_validation(recipe: Recipe) -> tuple[Dataset, Dataset]:
+def open_train_and_validation(
+    recipe: Recipe, note: Note = say_note
+) -> tuple[Dataset, Dataset] | tuple[StreamedSplit, StreamedSplit]:
+    """`load_train_and_validation`, or where the recipe streams, `open_streamed_train_and_validation`."""
+    return open_streamed_train_and_validation(recipe) if recipe.streaming else load_train_and_validation(recipe, note)
+
+
+def load_train_and_validation(recipe: Recipe, note: Note = say_note) -> tuple[Dataset, Dataset]:
     """
     The images a recipe trains on and those it is judged by, with the same classes in the same order.
+
+    Args:
+        note: as for `load_splits`.
 
     Raises:
         UserError: the source is missing, out of reach, empty, unlabelled, or its splits disagree about the classes.
     """
-    splits = load_splits(recipe.dataset_name, recipe.dataset_config_name)
+    splits = load_splits(recipe.dataset_name, recipe.dataset_config_name, note)
     columns = (recipe.image_column_name, recipe.label_column_name)
     train = _split(splits, recipe.train_split_name or "train", recipe)
     classes = _class_values([train], *columns)
@@ -49,7 +60,7 @@ def load_train_and_validation(recipe: Recipe) -> tuple[Dataset, Dataset]:
         validation = _split(splits, recipe.validation_split_name or _validation_name(splits, recipe), recipe)
         own = _class_values([validation], *columns)
         validation = _columns(validation, *columns, classes if classes and own and classes.covers(own) else own)
-    _check_splits(recipe, train, validation)
+    _check_splits(train, validation)
     return train, validation
 
 
@@ -63,7 +74,7 @@ def open_streamed_train_and_validation(recipe: Recipe) -> tuple[StreamedSplit, S
     validation = open_streamed_split(recipe.dataset_name, validation_names, *columns)
     if train.classes and validation.classes and train.classes.covers(validation.classes):
         validation = replace(validation, classes=train.classes, label_names=train.label_names)
-    _check_splits(recipe, train, validation)
+    _check_splits(train, validation)
     return train, validation
 
 
@@ -119,6 +130,10 @@ def load_splits(dataset_name: str, config_name: str | None = None, note: Note = 
     if path.is_dir():
         if any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
             with errors_named(dataset_name):
+                files = load_dataset_builder(str(path), config_name, cache_dir=cache_for(path)).config.data_files
+                for shards in files.values():
+                    if all(shard.endswith(".parquet") for shard in shards):
+                        require_one_order((shard, pq.read_schema(shard)) for shard in shards)
                 return load_dataset(str(path), config_name, cache_dir=cache_for(path))
         return image_folders(path, note)
     if path.is_file():
@@ -263,10 +278,10 @@ def _arrow_column(dataset: Dataset, name: str) -> pa.ChunkedArray:
     return dataset.select_columns(name).with_format("arrow")[:][name]
 
 
-def _check_splits(recipe: Recipe, train: Dataset | StreamedSplit, validation: Dataset | StreamedSplit) -> None:
+def _check_splits(train: Dataset | StreamedSplit, validation: Dataset | StreamedSplit) -> None:
     """
     Raises:
-        UserError: not a batch of training images, a class is missing from one split, or their order differs.
+        UserError: a class is missing from one split, or their order differs.
     """
     train_names, validation_names = train.features["label"].names, validation.features["label"].names
     in_train, in_validation = set(train_names), set(validation_names)
@@ -282,8 +297,3 @@ def _check_splits(recipe: Recipe, train: Dataset | StreamedSplit, validation: Da
             )
     if train_names != validation_names:
         raise UserError("train and validation list the same classes in a different order")
-    if len(train) < recipe.total_train_batch_size:
-        raise UserError(
-            f"{recipe.dataset_name} has {len(train)} training images, fewer than one batch: "
-            f"lower total_train_batch_size ({recipe.total_train_batch_size})"
-        )

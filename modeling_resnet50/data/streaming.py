@@ -30,10 +30,11 @@ from torch.utils.data import Sampler
 
 from ..errors import UserError
 from .class_names import names_in_words
-from .labels import ClassValues, class_values, refuse_missing
+from .labels import ClassValues, class_values, refuse_missing, require_one_order
 from .loader import ImageBatches
 from .opening import cache_for, column_names, errors_named
 from .sampling import EpochSampler
+from .transforms import ExifOrientation
 
 
 FOOTER_THREADS = 16
@@ -188,6 +189,7 @@ def open_streamed_split(
         footers, file_sizes = zip(*threads.map(lambda path: _read_footer(filesystem, path), paths))
     if not any(footer.num_rows for footer in footers):
         raise UserError("the split is empty")
+    require_one_order((path, footer.schema.to_arrow_schema()) for path, footer in zip(paths, footers))
     features = builder.info.features or Features.from_arrow_schema(footers[0].schema.to_arrow_schema())
     image_column, label_column = column_names(features, image_column, label_column)
     split = StreamedSplit(filesystem, paths, file_sizes, footers, image_column, label_column, [])
@@ -397,6 +399,7 @@ class StreamedImageBatches(ImageBatches):
         on_bad_image: Literal["error", "skip"] = "error",
         jpeg_decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
         num_channels: int = 3,
+        exif_orientation: ExifOrientation = "apply",
     ):
         self.images = RowGroupReader(split)
         self.labels = self.images.labels
@@ -405,6 +408,7 @@ class StreamedImageBatches(ImageBatches):
         self.on_bad_image = on_bad_image
         self.jpeg_decoder = jpeg_decoder
         self.num_channels = num_channels
+        self.exif_orientation: ExifOrientation = exif_orientation
 
     def __getitems__(  # type: ignore[override]  # the batches of another kind of sampler
         self, batch: StreamedBatch

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import simplejpeg
@@ -41,6 +41,11 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000
 IMAGE_ENDINGS = frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in _FORMATS)
 
 IMAGE_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's, by the number of channels
+ExifOrientation = Literal["apply", "ignore"]  # what to do about the tag that says how a camera was held
+EXIF_ORIENTATIONS: tuple[ExifOrientation, ...] = get_args(ExifOrientation)
+
+_JPEG = b"\xff\xd8\xff"
+_FOUR_COLOURS = ("CMYK", "YCCK")
 _TIFF_BITS = 258
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -53,7 +58,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTED = re.compile(rb"Exif\0\0|ns\.adobe\.com/xap")  # EXIF, or the same in XMP
-# libjpeg's warnings that mean wrong pixels. Others, such as bytes too many before a marker, cost nothing.
+# libjpeg's warnings that mean wrong pixels, and much of the picture lost. Others, such as bytes too many before a
+# marker, are found in whole photos too, but a flipped bit gives them as well.
 _DAMAGE = re.compile("(?i)huffman|premature end|arithmetic|progression")
 
 
@@ -89,7 +95,7 @@ def is_image(path: str) -> bool:
         return False
 
 
-def decode_image(data: bytes, num_channels: int = 3) -> Tensor:
+def decode_image(data: bytes, num_channels: int = 3, exif_orientation: ExifOrientation = "apply") -> Tensor:
     """
     Decode JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, JPEG 2000 or AVIF, whatever the file's name says: as transformers'
     pipelines and timm do, but for what those take in silence. Here 16 bits become 8 by scaling, not by clipping, and
@@ -101,16 +107,25 @@ def decode_image(data: bytes, num_channels: int = 3) -> Tensor:
     Args:
         data: the file's content.
         num_channels: 1 (grey), 3 (RGB) or 4 (RGB and opacity): PIL's `convert` to L, RGB or RGBA.
+        exif_orientation: "apply" turns the picture upright as its EXIF data say: so do `datasets`, transformers'
+            pipelines and OpenCV. "ignore" leaves it as it is stored: so do timm, torchvision and ffcv.
 
     Returns:
-        Pixels, uint8, `(num_channels, height, width)`, channels last in memory, turned upright as its EXIF data says
-        (so do `datasets` and transformers' pipelines).
+        Pixels, uint8, `(num_channels, height, width)`, channels last in memory.
 
     Raises:
         UNREADABLE: not an image, damaged, absurdly large, or of 32 bits, which have no agreed range.
     """
-    decode = _decode_by_pil if _size_of_plain_jpeg(data) is None else _decode_plain_jpeg
-    return torch.from_numpy(decode(data, IMAGE_MODES[num_channels])).permute(2, 0, 1)
+    return decode_with_warning(data, num_channels, exif_orientation)[0]
+
+
+def decode_with_warning(
+    data: bytes, num_channels: int = 3, exif_orientation: ExifOrientation = "apply"
+) -> tuple[Tensor, str | None]:
+    """`decode_image`, and what libjpeg remarks on a JPEG that can be decoded nonetheless: its pixels may be wrong."""
+    is_plain_jpeg = _size_of_plain_jpeg(data, exif_orientation) is not None
+    pixels, warning = _decode(data, is_plain_jpeg, IMAGE_MODES[num_channels], exif_orientation)
+    return torch.from_numpy(pixels).permute(2, 0, 1), warning
 
 
 def require_known_channels(num_channels: int, name: str) -> None:
@@ -131,7 +146,7 @@ class EncodedImage:
         row: of an `Image(decode=False)` column.
         name: for errors.
         decoder: "nvimgcodec" decodes no more than the slice, and does not notice damage.
-        num_channels: as for `decode_image`.
+        num_channels, exif_orientation: as for `decode_image`.
 
     Attributes:
         is_plain_jpeg: its shape is known from its first bytes.
@@ -146,21 +161,23 @@ class EncodedImage:
         name: str,
         decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
         num_channels: int = 3,
+        exif_orientation: ExifOrientation = "apply",
     ):
         self._name = name
         self._num_channels = num_channels
+        self._exif_orientation: ExifOrientation = exif_orientation
         self._by_region = decoder == "nvimgcodec"
         self._pixels: np.ndarray | None = None
         try:
             self._data = encoded_bytes(row)
         except UNREADABLE as error:
             raise self._unreadable(error) from error
-        self._size = _size_of_plain_jpeg(self._data)
+        self._size = _size_of_plain_jpeg(self._data, exif_orientation)
         self.is_plain_jpeg = self._size is not None
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """`(num_channels, height, width)`, upright."""
+        """`(num_channels, height, width)`, of the picture as it is sliced."""
         if self._size is None:
             self._pixels = self._decoded()
             self._size = self._pixels.shape[:2]
@@ -179,9 +196,8 @@ class EncodedImage:
         return torch.from_numpy(pixels[rows, columns]).permute(2, 0, 1)
 
     def _decoded(self) -> np.ndarray:
-        decode = _decode_plain_jpeg if self.is_plain_jpeg else _decode_by_pil
         try:
-            return decode(self._data, IMAGE_MODES[self._num_channels])
+            return _decode(self._data, self.is_plain_jpeg, IMAGE_MODES[self._num_channels], self._exif_orientation)[0]
         except UNREADABLE as error:
             raise self._unreadable(error) from error
 
@@ -189,29 +205,55 @@ class EncodedImage:
         return UserError(f"unreadable image: {self._name}: {error}")
 
 
-def _size_of_plain_jpeg(data: bytes) -> tuple[int, int] | None:
+def _size_of_plain_jpeg(data: bytes, exif_orientation: ExifOrientation) -> tuple[int, int] | None:
     """
     Height and width. None for what PIL has to do: other formats, odd kinds, CMYK (simplejpeg rounds that differently),
     and what has to be turned.
     """
-    if data[:3] != b"\xff\xd8\xff":
+    if data[:3] != _JPEG:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    if height * width > Image.MAX_IMAGE_PIXELS or colours in ("CMYK", "YCCK") or _is_turned(data):
+    if height * width > Image.MAX_IMAGE_PIXELS or colours in _FOUR_COLOURS:
+        return None
+    if exif_orientation == "apply" and _is_turned(data):
         return None
     return height, width
 
 
-def _decode_plain_jpeg(data: bytes, mode: str) -> np.ndarray:
+def _decode(
+    data: bytes, is_plain_jpeg: bool, mode: str, exif_orientation: ExifOrientation
+) -> tuple[np.ndarray, str | None]:
+    """Pixels, `(height, width, channels)`, and libjpeg's warning."""
+    if is_plain_jpeg:
+        return _decode_plain_jpeg(data, mode)
+    return _decode_by_pil(data, mode, exif_orientation), _jpeg_warning(data)
+
+
+def _decode_plain_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, str | None]:
     try:
-        return _converted(simplejpeg.decode_jpeg(data), mode)
+        return _converted(simplejpeg.decode_jpeg(data), mode), None
     except ValueError as error:
         if _DAMAGE.search(str(error)):
             raise
-        return _decode_by_pil(data, mode)
+        return _decode_by_pil(data, mode, "ignore"), str(error)  # what is to be turned does not come here
+
+
+def _jpeg_warning(data: bytes) -> str | None:
+    """libjpeg's, on what PIL has decoded in silence. Raises: ValueError, for one that means damage."""
+    if data[:3] != _JPEG:
+        return None
+    try:
+        if simplejpeg.decode_jpeg_header(data)[2] in _FOUR_COLOURS:
+            return None  # simplejpeg does not decode them as they are
+        simplejpeg.decode_jpeg(data, "GRAY")
+    except ValueError as error:
+        if _DAMAGE.search(str(error)):
+            raise
+        return str(error)
+    return None
 
 
 def _converted(pixels: np.ndarray, mode: str) -> np.ndarray:
@@ -231,7 +273,7 @@ def _decode_region(data: bytes, top: int, bottom: int, left: int, right: int) ->
         part = nvimgcodec.CodeStream(data).get_sub_code_stream(region=nvimgcodec.Region(top, left, bottom, right))
     except RuntimeError:
         return None
-    image = decoder.decode(part)
+    image = decoder.decode(part, params=nvimgcodec.DecodeParams(apply_exif_orientation=False))
     return None if image is None else np.asarray(image)
 
 
@@ -270,11 +312,32 @@ def _open(data: bytes) -> Image.Image:
         raise UnidentifiedImageError(what) from error
 
 
-def _decode_by_pil(data: bytes, mode: str) -> np.ndarray:
+def orientation_of(data: bytes) -> int:
+    """
+    How decoded pixels have to be turned, 1 to 8 by EXIF's count; 1, not at all, where it says nothing or nonsense.
+
+    Raises:
+        UNREADABLE: not an image.
+    """
+    with _quiet():
+        image = _open(data)
+        orientation = _orientation(image)
+    # Pillow turns TIFF by itself as it decodes.
+    return orientation if orientation in _UPRIGHT and image.format != "TIFF" else 1
+
+
+def with_orientation(orientation: int) -> Image.Exif:
+    """EXIF data that say so."""
+    exif = Image.Exif()
+    exif[_EXIF_ORIENTATION] = orientation
+    return exif
+
+
+def _decode_by_pil(data: bytes, mode: str, exif_orientation: ExifOrientation) -> np.ndarray:
     with _quiet():
         image = _open(data)
         image.load()
-        orientation = _orientation(image)
+        orientation = _orientation(image) if exif_orientation == "apply" else 1
     white = _white(image)
     if white is not None:
         image = Image.fromarray((np.asarray(image) * (255 / white)).round().astype(np.uint8))

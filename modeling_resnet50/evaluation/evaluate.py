@@ -56,12 +56,15 @@ def evaluate_model(
     Returns:
         `{"val_loss": nats, "val_top1": share, "val_top5": share}`, the same on every process.
     """
-    top_classes: list[Tensor] = []
-    labels: list[Tensor] = []
-    log_probabilities: list[Tensor] = []
+    # Each begins with none, for a process that has no image of its own; five classes, of which those that do not exist
+    # are -1, have one shape whatever the model.
+    labels = [torch.empty(0, dtype=torch.int64, device=accelerator.device)]
+    top_classes = [labels[0].new_empty(0, 5)]
+    log_probabilities = [torch.empty(0, device=accelerator.device)]
     for batch, logits in forward_batches(model, loader, accelerator, flip):
         target = batch["labels"]
-        top_classes.append(ranked(logits, 5))
+        top = ranked(logits, 5)
+        top_classes.append(nn.functional.pad(top, (0, 5 - top.shape[-1]), value=-1))
         log_probabilities.append(logits.log_softmax(-1).gather(-1, target[:, None]).squeeze(-1))
         labels.append(target)
 

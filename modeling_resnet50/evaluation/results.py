@@ -5,9 +5,9 @@ results.json: an evaluation, to be read by programs.
     precision     "no" (float32), "bf16" or "fp16"
     processes     number
     models        for each model, by the name it was given:
-        protocol              resize_size and image_size (pixels), interpolation, flip (mirror images averaged), dtype
-                              (of the weights: float32, float16, …; null for ONNX files), library (whose pixels: timm
-                              or transformers)
+        protocol              resize_size and image_size (pixels), interpolation, exif_orientation, flip (mirror
+                              images averaged), dtype (of the weights: float32, float16, …; null for ONNX files),
+                              library (whose pixels: timm or transformers)
         num_labels            classes that it tells apart
         by_transformers       with --protocol both, these numbers by transformers' image processor, and as in
                               `comparisons` how they differ; else null

@@ -105,8 +105,9 @@ def protocol_in_words(result: dict[str, Any]) -> str:
     protocol = result["protocol"]
     flip = ", with mirror images" if protocol["flip"] else ""
     dtype = f", weights in {protocol['dtype']}" if protocol["dtype"] not in ("float32", None) else ""
+    stored = ", as stored (EXIF orientation ignored)" if protocol.get("exif_orientation") == "ignore" else ""
     sizes = f"{protocol['resize_size']} → {protocol['image_size']} pixels"
-    return f"{sizes}, {protocol['interpolation']}, as {protocol['library']}{flip}{dtype}"
+    return f"{sizes}, {protocol['interpolation']}, as {protocol['library']}{stored}{flip}{dtype}"
 
 
 def both_in_words(result: dict[str, Any]) -> str:

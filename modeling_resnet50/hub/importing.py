@@ -20,7 +20,14 @@ from ..data.class_names import imagenet_words, is_wnid, names_in_words, told_apa
 from ..data.transforms import evaluation_resize_size
 from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model, ResNet50PreTrainedModel
-from .model_folder import INTERPOLATIONS, image_processor, load_model, processor_of_sizes, require_statistics_of
+from .model_folder import (
+    INTERPOLATIONS,
+    exif_orientation_of,
+    image_processor,
+    load_model,
+    processor_of_sizes,
+    require_statistics_of,
+)
 from .shapes import check_numbers, check_sizes, read_shapes
 from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet, is_transformers_resnet, read_weights
 
@@ -137,8 +144,8 @@ def import_model(
     processor = found.processor
     if processor is None:
         cfg: dict[str, Any] = DEFAULT_PRETRAINED_CFG
-        mean_std = (list(adapt_to_chs(cfg[name], config.num_channels)) for name in ("mean", "std"))
-        processor = image_processor(cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], *mean_std)
+        mean, std = (list(adapt_to_chs(cfg[name], config.num_channels)) for name in ("mean", "std"))
+        processor = image_processor(cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], mean, std, "ignore")
         notes.append("image preparation: not stated there, so ImageNet's usual one (256 → 224 pixels, bilinear)")
     return Imported(model, processor, notes)
 
@@ -301,7 +308,8 @@ def timm_processor(model: nn.Module, source: str) -> BitImageProcessor:
     data = resolve_model_data_config(model, use_test_size=True)
     if data["crop_mode"] != "center" or data["interpolation"] not in ("bilinear", "bicubic"):
         raise UserError(f"{source} prepares its images by {data['crop_mode']} crop and {data['interpolation']}")
-    return image_processor(data["input_size"][-1], data["crop_pct"], data["interpolation"], *timm_mean_std(model))
+    sizes = (data["input_size"][-1], data["crop_pct"], data["interpolation"])
+    return image_processor(*sizes, *timm_mean_std(model), "ignore")  # as timm's own validation
 
 
 def timm_mean_std(model: nn.Module) -> tuple[list[float], list[float]]:
@@ -389,7 +397,7 @@ def as_bit_processor(processor: Any, source: str) -> BitImageProcessor:
             f"{source}: its {type(processor).__name__} does not resize the short side and crop the centre, which is "
             f"all that this library can do; missing: {error}"
         ) from error
-    return processor_of_sizes(resize_size, crop_size, interpolation, *mean_std)
+    return processor_of_sizes(resize_size, crop_size, interpolation, *mean_std, exif_orientation_of(processor))
 
 
 @torch.inference_mode()

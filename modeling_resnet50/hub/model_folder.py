@@ -19,7 +19,7 @@ from transformers import (
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from ..configuration_resnet50 import ResNet50Config
-from ..data.transforms import evaluation_resize_size
+from ..data.transforms import EXIF_ORIENTATIONS, ExifOrientation, evaluation_resize_size
 from ..errors import UserError
 from ..files import replaced_folder
 from ..recipe import Recipe
@@ -35,7 +35,12 @@ _BOTH_PROTOCOLS_FILE = "both_protocols.json"
 
 
 def image_processor(
-    image_size: int, crop_ratio: float, interpolation: str, image_mean: list[float], image_std: list[float]
+    image_size: int,
+    crop_ratio: float,
+    interpolation: str,
+    image_mean: list[float],
+    image_std: list[float],
+    exif_orientation: ExifOrientation = "apply",
 ) -> BitImageProcessor:
     """
     transformers' own processor, set to the usual evaluation: resize the short side, crop the centre, normalise.
@@ -47,16 +52,22 @@ def image_processor(
         crop_ratio: `image_size` divided by the short side that the image is resized to.
         interpolation: `"bilinear"` or `"bicubic"`.
         image_mean, image_std: per channel, for pixels in [0, 1].
+        exif_orientation: what whoever opens the file is to do. The processor only carries it: it gets pixels.
     """
     resize_size = evaluation_resize_size(image_size, crop_ratio)
-    return processor_of_sizes(resize_size, image_size, interpolation, image_mean, image_std)
+    return processor_of_sizes(resize_size, image_size, interpolation, image_mean, image_std, exif_orientation)
 
 
 def processor_of_sizes(
-    resize_size: int, image_size: int, interpolation: str, image_mean: list[float], image_std: list[float]
+    resize_size: int,
+    image_size: int,
+    interpolation: str,
+    image_mean: list[float],
+    image_std: list[float],
+    exif_orientation: ExifOrientation = "apply",
 ) -> BitImageProcessor:
     """`image_processor`, by the short side that the image is resized to, in pixels, instead of a ratio."""
-    return BitImageProcessor(
+    processor: Any = BitImageProcessor(
         do_convert_rgb=len(image_mean) == 3,  # it knows no other conversion: grey images and RGBA are given as such
         do_resize=True,
         size={"shortest_edge": resize_size},
@@ -69,6 +80,21 @@ def processor_of_sizes(
         image_mean=image_mean,
         image_std=image_std,
     )
+    processor.exif_orientation = exif_orientation  # a field of ours, which is saved and loaded with the others
+    return processor
+
+
+def exif_orientation_of(processor: Any) -> ExifOrientation:
+    """
+    What a processor carries; "apply", as transformers' pipelines do, if it says nothing.
+
+    Raises:
+        UserError: something else than there is.
+    """
+    value = getattr(processor, "exif_orientation", "apply")
+    if value not in EXIF_ORIENTATIONS:
+        raise UserError(f"exif_orientation must be apply or ignore, the image processor has {value!r}")
+    return value
 
 
 def require_statistics_of(num_channels: int, processor: Any, name_or_path: str) -> None:
@@ -128,6 +154,7 @@ def save_model(
         recipe.interpolation,
         recipe.image_mean,
         recipe.image_std,
+        recipe.exif_orientation,
     )
     save_model_and_processor(folder, model, processor)
     _save_card(folder, model, recipe, history, sessions, epoch, prefix)

@@ -26,7 +26,7 @@ from ..evaluation.metric_modules import in_memory
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .exporting import as_resnet_config
 from .fold import fold_batch_norm
-from .model_folder import INTERPOLATIONS, processor_of_sizes
+from .model_folder import INTERPOLATIONS, exif_orientation_of, processor_of_sizes
 from .weights import LogitsOnly
 
 
@@ -159,6 +159,7 @@ def open_onnx(path: Path) -> tuple[nn.Module, list[str], BitImageProcessor]:
             preparation["interpolation"],
             preparation["mean"],
             preparation["std"],
+            preparation.get("exif_orientation", "apply"),
         )
     except (KeyError, ValueError) as error:
         raise UserError(
@@ -230,6 +231,7 @@ def _metadata(model: ResNet50ForImageClassification, processor: BitImageProcesso
         "rescale_factor": processor.rescale_factor,
         "mean": list(processor.image_mean),
         "std": list(processor.image_std),
+        "exif_orientation": exif_orientation_of(processor),
     }
     problem_type = model.config.problem_type
     return {

@@ -19,7 +19,7 @@ from ..data.class_names import imagenet_words
 from ..data.folders import standard_split_name
 from ..data.notes import say_note
 from ..data.sources import images_and_labels, load_splits
-from ..data.transforms import UNREADABLE, decode_image, encoded_bytes, stored_path
+from ..data.transforms import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
 from .processes import in_order
 
 
@@ -85,6 +85,7 @@ class SplitTable:
         digests: of the bytes, uint64.
         odd: how many files of which odd kind.
         unreadable: what was wrong with each.
+        suspicious: what libjpeg remarked on each JPEG that can be read, though perhaps with wrong pixels, by its row.
     """
 
     name: str
@@ -98,6 +99,7 @@ class SplitTable:
     digests: np.ndarray
     odd: Counter
     unreadable: list[str]
+    suspicious: dict[int, str] = field(default_factory=dict)
 
     @property
     def per_class(self) -> np.ndarray:
@@ -181,6 +183,7 @@ def inspect(name: str, split: Dataset, num_proc: int, count: Callable[[int], Non
         digests=np.array([row["digest"] for row in rows], dtype=np.uint64),
         odd=Counter(row["odd"] for row in rows if row["odd"]),
         unreadable=[row["error"] for row in rows if row["error"]],
+        suspicious={number: row["warning"] for number, row in enumerate(rows) if row["warning"]},
         **columns,
     )
 
@@ -207,13 +210,15 @@ def _inspect(image: dict[str, Any], row: int) -> dict[str, Any]:
     seen: dict[str, Any] = {
         "wnids": int(wnid[1]) if wnid else -1,
         "numbers": int(number[1]) if number else -1,
-        "widths": 0, "heights": 0, "sizes": 0, "digest": 0, "odd": None, "error": None,
+        "widths": 0, "heights": 0, "sizes": 0, "digest": 0, "odd": None, "error": None, "warning": None,
     }  # fmt: skip
     try:
         data = encoded_bytes(image)
         seen["sizes"] = len(data)
         seen["digest"] = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
-        _, seen["heights"], seen["widths"] = decode_image(data).shape
+        pixels, warning = decode_with_warning(data)
+        _, seen["heights"], seen["widths"] = pixels.shape
+        seen["warning"] = warning and f"{path or f'row {row}'}: {warning}"
         seen["odd"] = _odd_kind(data, name)
     except UNREADABLE as error:
         seen["error"] = f"{path or f'row {row}'}: {error}"
@@ -336,6 +341,11 @@ def _label_problems(table: SplitTable) -> list[str]:
 
 def _split_notes(table: SplitTable) -> list[str]:
     notes = []
+    if table.suspicious:
+        notes.append(
+            f"{table.name}: {len(table.suspicious):,} suspicious JPEGs, which can be read, but whose pixels may be "
+            f"wrong in part: look at them. First {next(iter(table.suspicious.values()))}"
+        )
     readable = table.digests[table.widths > 0]
     repeated = len(readable) - len(np.unique(readable))
     if repeated:

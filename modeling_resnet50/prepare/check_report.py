@@ -16,6 +16,8 @@ from .check import CheckResult, SplitTable
 
 
 _THUMBNAIL = 64  # pixels
+_LARGE_THUMBNAIL = 224  # pixels: damage is small
+_MOST_SUSPICIOUS = 200
 _NARROWEST = 100  # pixels, for a class and its name
 _PICTURES = 2000  # in the whole report, about
 _MOST_OF_A_CLASS = 8
@@ -39,6 +41,7 @@ def write_report(result: CheckResult, source: str, path: Path) -> None:
         problems=result.problems,
         notes=result.notes,
         splits=[_split(table) for table in result.tables],
+        suspicious=_suspicious(result),
         classes=sheet,
         has_validation=any(picture["split"] == "validation" for row in sheet for picture in row["pictures"]),
         cell=max(_NARROWEST, (_THUMBNAIL + 4) * max(len(row["pictures"]) for row in sheet)),
@@ -70,6 +73,15 @@ def _percent(values: np.ndarray) -> list[float]:
     return [round(100 * float(value) / max(float(values.max()), 1), 2) for value in values]
 
 
+def _suspicious(result: CheckResult) -> list[dict[str, str]]:
+    """A picture and libjpeg's words for each, up to a number."""
+    found = [(table, row) for table in result.tables for row in table.suspicious][:_MOST_SUSPICIOUS]
+    return [
+        {"data": _thumbnail(result.splits[table.name], row, _LARGE_THUMBNAIL), "what": table.suspicious[row]}
+        for table, row in found
+    ]
+
+
 def _contact_sheet(result: CheckResult) -> list[dict[str, Any]]:
     """For each class, some images of the first split, and then one to validate."""
     names = result.tables[0].class_names
@@ -96,6 +108,6 @@ def _rows_of_classes(table: SplitTable) -> list[np.ndarray]:
     return np.split(rows, np.searchsorted(table.labels[rows], np.arange(1, len(table.class_names))))
 
 
-def _thumbnail(split: Dataset, row: int) -> str:
+def _thumbnail(split: Dataset, row: int, side: int = _THUMBNAIL) -> str:
     pixels = decode_image(encoded_bytes(split[row]["image"]))
-    return thumbnail(Image.fromarray(pixels.permute(1, 2, 0).numpy()), _THUMBNAIL)
+    return thumbnail(Image.fromarray(pixels.permute(1, 2, 0).numpy()), side)

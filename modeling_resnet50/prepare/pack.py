@@ -27,7 +27,14 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ..data.folders import standard_split_name
 from ..data.sources import images_and_labels
-from ..data.transforms import UNREADABLE, decode_image, encoded_bytes, stored_path
+from ..data.transforms import (
+    UNREADABLE,
+    decode_image,
+    encoded_bytes,
+    orientation_of,
+    stored_path,
+    with_orientation,
+)
 from ..errors import UserError
 from ..files import replaced_file
 from .archives import disk_full_named, finish
@@ -84,7 +91,7 @@ def pack(
     Args:
         splits: with an image column and a label column each.
         to: the folder. If it has been packed the same way already, nothing is done.
-        short_side: images with a longer one are made so small, as JPEGs, upright; the others keep their bytes. None:
+        short_side: images with a longer one are made so small, as JPEGs; the others keep their bytes. None:
             all do.
         quality: of those JPEGs, 1 to 95 (PIL's scale).
         num_proc: processes that read and resize.
@@ -245,14 +252,17 @@ class _RowGroups(TorchDataset):
             raise UserError(f"unreadable image: {path or 'one without a name'}: {error}") from error
 
     def _resize(self, data: bytes) -> bytes:
-        _, height, width = (pixels := decode_image(data)).shape
+        # As they are stored, and the tag with them, so that every reader can still do as it does.
+        _, height, width = (pixels := decode_image(data, exif_orientation="ignore")).shape
         if min(height, width) <= self.short_side:
             return data
         scale = self.short_side / min(height, width)
         size = (max(round(width * scale), self.short_side), max(round(height * scale), self.short_side))
         buffer = io.BytesIO()
         resized = PILImage.fromarray(pixels.permute(1, 2, 0).numpy()).resize(size, PILImage.Resampling.BICUBIC)
-        resized.save(buffer, "JPEG", quality=self.quality)
+        orientation = orientation_of(data)
+        exif = {} if orientation == 1 else {"exif": with_orientation(orientation)}
+        resized.save(buffer, "JPEG", quality=self.quality, **exif)
         return buffer.getvalue()
 
 
@@ -263,7 +273,7 @@ def _card(splits: DatasetDict, short_side: int | None, quality: int) -> str:
     else:
         pixels = (
             f"Images with a short side above {short_side} pixels were reduced to that (bicubic, JPEG quality "
-            f"{quality}, turned upright); the others have the bytes they came with."
+            f"{quality}, their EXIF orientation kept); the others have the bytes they came with."
         )
     return _CARD.format(
         metadata=metadata.to_yaml().strip(),

@@ -27,6 +27,11 @@ class WeightAverage:
     average: nn.Module
     start_epoch: int
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has been averaged. Before that it is the first weights, or a copy."""
+        raise NotImplementedError
+
     def after_step(self, model: nn.Module, buffers: list[Tensor], step: int, epoch: int) -> None:
         """
         To be called after each optimizer step.
@@ -39,10 +44,6 @@ class WeightAverage:
 
     def after_epoch(self, model: nn.Module, epoch: int) -> None:
         """To be called when an epoch, counted from 1, is over."""
-
-    def has_begun(self, epoch: int) -> bool:
-        """Whether, after that epoch, it is more than a copy."""
-        return epoch > self.start_epoch
 
     def state_dict(self) -> dict[str, Tensor]:
         return self.average.state_dict()
@@ -66,6 +67,10 @@ class ExponentialMovingAverage(WeightAverage):
         self.module = self.average.module
         self.every_steps, self.start_epoch = recipe.ema_every_steps, recipe.ema_start_epoch
         self.num_updates = 0
+
+    @property
+    def has_begun(self) -> bool:
+        return self.num_updates > 0
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, buffers: list[Tensor], step: int, epoch: int) -> None:
@@ -103,8 +108,12 @@ class StochasticWeightAverage(WeightAverage):
         self.module = self.average.module.eval()
         self.start_epoch = recipe.swa_start_epoch - 1
 
+    @property
+    def has_begun(self) -> bool:
+        return int(self.average.n_averaged) > 0
+
     def after_epoch(self, model: nn.Module, epoch: int) -> None:
-        if self.has_begun(epoch):
+        if epoch > self.start_epoch:
             self.average.update_parameters(model)  # the first one copies
 
 
@@ -115,6 +124,14 @@ def create_average(model: nn.Module, recipe: Recipe) -> WeightAverage | None:
     if recipe.swa_start_epoch is not None:
         return StochasticWeightAverage(model, recipe)
     return None
+
+
+def first_averaged_step(recipe: Recipe, steps_per_epoch: int) -> int:
+    """The optimizer step, counted from 1, after which a recipe's average begins; it may lie beyond the run's end."""
+    if recipe.swa_start_epoch is not None:
+        return recipe.swa_start_epoch * steps_per_epoch
+    every = recipe.ema_every_steps
+    return (recipe.ema_start_epoch * steps_per_epoch // every + 1) * every
 
 
 def recalibrate_batch_norm(

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from ..recipe import Recipe
 from ..terminal import printable
+from .averaging import first_averaged_step
 from .metrics import TrainMetrics
 from .run_folder import RunFolder
 
@@ -80,6 +81,10 @@ class TrainingConsole:
         parameters = sum(parameter.numel() for parameter in model.parameters())
         viewers = [_VIEWERS.get(name, name).format(logs=run.logs) for name in recipe.trackers]
         all_processes = _counted(processes, "process", "es")
+        total_steps = steps_per_epoch * recipe.num_train_epochs
+        average = {}
+        if recipe.averages and first_averaged_step(recipe, steps_per_epoch) > total_steps:
+            average["average"] = f"none: it would begin at step {first_averaged_step(recipe, steps_per_epoch):,}"
         self._lines(
             {
                 "recipe": f"{recipe.num_train_epochs} epochs, {recipe.optim}, learning rate {recipe.learning_rate:g} "
@@ -96,8 +101,8 @@ class TrainingConsole:
                 "batch": f"{recipe.total_train_batch_size:,} images per step = {all_processes} × "
                 f"{_counted(recipe.gradient_accumulation_steps, 'accumulation step')} × "
                 f"{recipe.local_batch_size(processes)}",
-                "steps": f"{steps_per_epoch:,} an epoch × {recipe.num_train_epochs} epochs = "
-                f"{steps_per_epoch * recipe.num_train_epochs:,}",
+                "steps": f"{steps_per_epoch:,} an epoch × {recipe.num_train_epochs} epochs = {total_steps:,}",
+                **average,
                 "run folder": str(run.path),
                 **({"watch it": " · ".join(viewers)} if viewers else {}),
             }
@@ -112,11 +117,15 @@ class TrainingConsole:
         best = f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {epoch}{averaged}: {run.best}"
         model = run.best if epoch else run.final
         publish = f"resnet50 publish {run.path}" + ("" if recipe.hub_model_id else " --to user/name")
+        average = {}
+        if recipe.averages and "average_val_loss" not in history[-1]:
+            average["average"] = "none: the run ended before its first update (ema_every_steps, ema_start_epoch)"
         self.print()
         self._lines(
             {
                 "finished": f"{len(history)} epochs, {history[-1]['step']:,} steps, {_duration(run.seconds())}",
                 **({"best": best} if epoch else {}),
+                **average,
                 "curves": str(run.training_curves),
                 "evaluate": f"resnet50 evaluate {model} --dataset {recipe.dataset_name}",
                 "publish": publish + (" sends what is not there yet" if recipe.push_to_hub else ""),

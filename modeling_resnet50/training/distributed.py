@@ -1,4 +1,4 @@
-"""What a run needs from the machine, and what BatchNorm needs when several processes train one model."""
+"""What a run needs from the machine, and what BatchNorm needs, also when several processes train one model."""
 
 import os
 import sys
@@ -14,9 +14,11 @@ from accelerate.utils import (
     broadcast,
 )
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ..errors import UserError
 from ..recipe import Recipe
+from .averaging import freeze_batch_norm
 from .kernels import choose_algorithms, is_compiled
 from .precision import cpu_is_wanted, is_on_cpu, precision_here, remark_on
 from .tracking import check_trackers
@@ -143,6 +145,47 @@ def synchronize_batch_norm(model: ModelType) -> ModelType:
         if type(module) is nn.BatchNorm2d:
             module.__class__ = CPUSyncBatchNorm2d
     return model
+
+
+def check_images_fit(model: PreTrainedModel, recipe: Recipe, local_batch_size: int, num_processes: int = 1) -> None:
+    """
+    Let shapes without numbers run through the network as the recipe's images would.
+
+    Args:
+        model: only its configuration is used.
+        local_batch_size: images that one of `num_processes` takes at once.
+
+    Raises:
+        UserError: the images are too small for a layer, or BatchNorm would see a single value of a channel, of which
+            it can measure no variance.
+    """
+    with torch.device("meta"):
+        shapes = type(model)(model.config)
+    images = local_batch_size * num_processes if recipe.sync_batch_norm else local_batch_size
+    sizes = {recipe.image_size, recipe.image_size_start or recipe.image_size}
+    looks = [(size, images, True) for size in sorted(sizes)]
+    looks.append((recipe.eval_image_size or recipe.image_size, 1, False))
+    recalibrates = recipe.averages and recipe.batch_norm_recalibration_steps > 0
+    for size, count, training in looks:
+        shapes.train(training)
+        if recipe.freeze_batch_norm and not recalibrates:
+            freeze_batch_norm(shapes)
+        try:
+            with torch.no_grad():
+                shapes(torch.empty(count, model.config.num_channels, size, size, device="meta"))
+        except ValueError as error:  # by torch.nn.functional.batch_norm
+            raise UserError(
+                f"BatchNorm cannot train on {local_batch_size} image(s) of {size} pixels at a time, which its last "
+                "layers see as a single pixel: a larger --total_train_batch_size, fewer processes or "
+                "--gradient_accumulation_steps, --sync_batch_norm true over several processes, a larger --image_size, "
+                "or --freeze_batch_norm true"
+            ) from error
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"images of {size} pixels are too small for this network: a larger --image_size or --eval_image_size "
+                f"({reason})"
+            ) from error
 
 
 class CPUSyncBatchNorm2d(nn.BatchNorm2d):

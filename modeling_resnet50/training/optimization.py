@@ -132,15 +132,17 @@ def learning_rate_schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[in
 def _one_cycle(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """
     Up along half a cosine during warm-up, then down along another (Smith and Topin 2018), as PyTorch's `OneCycleLR`:
-    from a 25th of the peak, or `warmup_start_factor`, to a 250,000th.
+    from a 25th of the peak, or `warmup_start_factor`, to a 250,000th. A warm-up of one step, where `OneCycleLR`
+    divides by zero or follows a rounding error, is at the peak, as the last step of any other.
     """
     peak, last = recipe.learning_rate, recipe.num_train_epochs * steps_per_epoch - 1
     first = peak * (recipe.warmup_start_factor if recipe.warmup_start_factor is not None else 1 / 25)
     top = recipe.warmup_epochs / recipe.num_train_epochs * (last + 1) - 1  # the step at the peak
-    if step <= top:
+    if step <= top and top > 1e-9:
         return first + (peak - first) * 0.5 * (1 - math.cos(math.pi * step / top))
     final = first / 1e4
-    return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * (step - top) / (last - top)))
+    down = (step - top) / (last - top) if last > top else 0.0
+    return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * down))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

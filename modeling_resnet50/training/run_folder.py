@@ -33,7 +33,7 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
-from ..files import path_of, put_back, replaced_file, replaced_folder, sync
+from ..files import path_of, put_back, replaced_file, replaced_folder, require_writable, sync
 from ..recipe import Recipe
 from .manifest import damage, listed_files, sha256
 from .run_lock import RunLock, is_alive
@@ -120,8 +120,7 @@ class RunFolder:
         for path in (self.path, self.checkpoints):
             if path.is_symlink() and not path.exists():
                 raise UserError(f"{path} is a link to {path.readlink()}, which is not there: mount it, or make it")
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"output_dir {self.path} is a file")
+        require_writable(self.path, "output_dir")
         remark = self.lock.acquire()
         try:
             yield remark

@@ -81,17 +81,14 @@ class RunLock:
             What there is to say: that the process which had it is dead.
 
         Raises:
-            UserError: another process trains there, or nothing can be written there.
+            UserError: another process trains there.
         """
         process = psutil.Process()
         holder = Holder(platform.node(), _machine(), process.pid, process.create_time(), secrets.token_hex(8))
         remark = None
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            while not self._create(holder):
-                remark = self._take_from_the_dead() or remark
-        except OSError as error:
-            raise UserError(f"output_dir {self.path.parent}: nothing can be written there ({error})") from error
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while not self._create(holder):
+            remark = self._take_from_the_dead() or remark
         self._holder = holder
         self._thread = threading.Thread(target=self._touch, name="run lock", daemon=True)
         self._thread.start()
