@@ -22,8 +22,8 @@ SUITES = [
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add them to the command's parser."""
     command.description = (
-        "Top-1, top-5 and loss with 95 % intervals; calibration, worst classes, confusions. On several processes: "
-        "accelerate launch -m resnet50_cli evaluate …"
+        "Top-1, top-5, loss with 95 % intervals, and more. On several processes: accelerate launch -m resnet50_cli "
+        "evaluate …"
     )
     command.epilog = "example: resnet50 evaluate runs/digits/best --dataset digits --output report"
     command.usage = "resnet50 evaluate MODEL [MODEL …] --dataset SOURCE [options]"
@@ -31,7 +31,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "models",
         nargs="+",
         metavar="MODEL",
-        help="folder or id on the Hub, timm:NAME, torchvision's weights or ONNX; several are compared",
+        help="folder or id on the Hub, timm:NAME, weights, ONNX",
     )
     images = add_dataset_options(command)
     images.add_argument(
@@ -39,7 +39,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     images.add_argument("--seed", type=int, default=42, metavar="N", help="of that recipe (default 42)")
     images.add_argument(
-        "--suite", choices=["robustness", *SUITES], metavar="NAME", help=f"robustness: all, or {', '.join(SUITES)}"
+        "--suite", choices=["robustness", *SUITES], metavar="NAME", help="robustness: all; or imagenet-1k, -real, -v2, -a, -r, -sketch, -c, objectnet"
     )
     images.add_argument("--suite_root", type=Path, metavar="DIR", help="where these test sets lie")
     images.add_argument("--streaming", action="store_true", help="read parquet shards where they are")
@@ -49,7 +49,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--mixed_precision",
         choices=["no", "bf16", "fp16", "auto"],
         metavar="NAME",
-        help="no, bf16, fp16, or auto: what this machine is fast in",
+        help="no, bf16, fp16, or auto: what is fast here",
     )
     running.add_argument("--torch_compile", action="store_true", help="compile the models first")
     running.add_argument("--flip", action="store_true", help="average with the mirror images")

@@ -184,7 +184,7 @@ def test_evaluation_needs_no_64_bits_on_the_device(accelerator, batches):
     loader = loading.DeviceLoader(batches, [[(0, 0), (0, 1)], [(0, 2)]], DEVICE, [0.5] * 3, [0.25] * 3)
     with Watch() as watch, pytest.raises(NotImplementedError, match="meta tensor"):  # it has no numbers to read
         evaluate_model(network(), loader, accelerator)
-    assert watch.operations["topk"] == 2
+    assert watch.operations["sort"] == 2
     assert watch.float64 == []
 
 

@@ -614,7 +614,8 @@ def test_the_seeds_fp16_scaling_is_asked_of_accelerate(monkeypatch):
     from modeling_resnet50.training import distributed
 
     asked = {}
-    monkeypatch.setattr(distributed, "Accelerator", lambda **arguments: asked.update(arguments))
+    made = SimpleNamespace(mixed_precision="fp16", is_main_process=True)
+    monkeypatch.setattr(distributed, "Accelerator", lambda **arguments: asked.update(arguments) or made)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 8)
     distributed.create_accelerator(Recipe(mixed_precision="fp16", gradient_accumulation_steps=2))

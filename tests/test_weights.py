@@ -145,7 +145,7 @@ def test_weights_that_do_not_fill_the_model_are_refused_not_replaced_by_random_o
 def test_damaged_weights_of_a_folder_are_an_error_not_a_traceback(tmp_path):
     path = saved(tmp_path) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match="cannot load the model"):
+    with pytest.raises(UserError, match="is damaged or not a safetensors file"):
         load_model(str(tmp_path))
 
 

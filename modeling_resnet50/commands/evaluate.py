@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("fp16 needs a GPU (accelerate would silently go on in float32): --mixed_precision auto, or no")
     remark = remark_on(accelerator.mixed_precision)
     if remark is not None and accelerator.is_main_process:
-        print(remark, file=sys.stderr)
+        say(remark, file=sys.stderr)
     classifiers = {name: open_classifier(name, options.trust_remote_code, options.dtype) for name in options.models}
     for name, classifier in classifiers.items():
         require_one_class_per_image(name, classifier.model)

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from ..errors import UserError
 from ..recipe import Recipe
+from ..terminal import say
 from .averaging import freeze_batch_norm
 from .kernels import choose_algorithms, is_compiled
 from .precision import cpu_is_wanted, is_on_cpu, precision_here, remark_on
@@ -68,7 +69,7 @@ def create_accelerator(recipe: Recipe) -> Accelerator:
     )
     remark = remark_on(accelerator.mixed_precision)
     if remark is not None and accelerator.is_main_process:
-        print(remark, file=sys.stderr)
+        say(remark, file=sys.stderr)
     return accelerator
 
 
