@@ -39,7 +39,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     images.add_argument("--seed", type=int, default=42, metavar="N", help="of that recipe (default 42)")
     images.add_argument(
-        "--suite", choices=["robustness", *SUITES], metavar="NAME", help="robustness: all; or imagenet-1k, -real, -v2, -a, -r, -sketch, -c, objectnet"
+        "--suite",
+        choices=["robustness", *SUITES],
+        metavar="NAME",
+        help="robustness: all; or imagenet-1k, -real, -v2, -a, -r, -sketch, -c, objectnet",
     )
     images.add_argument("--suite_root", type=Path, metavar="DIR", help="where these test sets lie")
     images.add_argument("--streaming", action="store_true", help="read parquet shards where they are")
