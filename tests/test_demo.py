@@ -8,17 +8,21 @@ import threading
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 import pytest
 import torch
 from browser import open_browser, watched
 from conftest import TINY, as_if_trained, write_image
 from hub_server import HubServer
+from PIL import Image
 from transformers import pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.cli import main
+from modeling_resnet50.data.transforms import decode_image
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.hub.spaces import gradio_space
+from modeling_resnet50.hub.spaces.gradio_space import app
 from modeling_resnet50.hub.spaces.writing import write_gradio_space
 
 
@@ -197,3 +201,13 @@ def test_without_gradio_it_is_said_how_to_get_it(models, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["demo", str(models[0])])
     assert "a demo needs more packages (gradio): pip install 'modeling-resnet50[demo]'" in capsys.readouterr().err
+
+
+def test_grey_of_16_bits_is_scaled_as_in_training(models, tmp_path):
+    ramp = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 64
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    classifier = app.open_classifier(str(models[0]))
+    seen = classifier.pixel_values(Image.open(tmp_path / "ramp.png"))
+    pixels = decode_image((tmp_path / "ramp.png").read_bytes())
+    assert torch.equal(seen, classifier.pixel_values(Image.fromarray(pixels.permute(1, 2, 0).numpy())))
+    assert len(pixels.unique()) > 200

@@ -57,6 +57,8 @@ class Classifier:
 
     def pixel_values(self, picture: Image.Image) -> Tensor:
         """Of a picture, `(1, channels, height, width)`."""
+        if picture.mode.startswith("I;16"):  # of which Pillow would make white whatever is above 255
+            picture = Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
         picture = picture.convert(MODES[len(self.processor.image_mean)])
         return self.processor(picture, return_tensors="pt")["pixel_values"].to(self.device)
 
