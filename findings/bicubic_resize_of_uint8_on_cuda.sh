@@ -7,7 +7,7 @@ if [ -z "${PYTHON:-}" ]; then
   folder=$(mktemp -d)
   trap 'rm -rf "$folder"' EXIT
   python3 -m venv "$folder/venv"
-  "$folder/venv/bin/pip" install --quiet torch==2.11.0 torchvision==0.26.0 numpy==2.5.2
+  "$folder/venv/bin/pip" install --quiet torch==2.11.0 torchvision==0.26.0 numpy==2.4.6
   PYTHON=$folder/venv/bin/python
 fi
 "$PYTHON" - <<'PYTHON_CODE'
