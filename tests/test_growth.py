@@ -61,9 +61,7 @@ def named_by_the_space(count: int) -> None:
 
 
 WORK = {
-    "the classes of two splits are compared": lambda count: _check_splits(
-        Recipe(), Split(names(count)), Split(names(count))
-    ),
+    "the classes of two splits are compared": lambda count: _check_splits(Split(names(count)), Split(names(count))),
     "names become words": lambda count: names_in_words(names(count)),
     "names become classes": lambda count: ClassLabel(names=names(count)),
     "a model's classes are matched with the data's": lambda count: class_map_of(names(count), names(count)),

@@ -31,6 +31,14 @@ from modeling_resnet50.training.supervision import (
 from resnet50_cli import main
 
 
+@pytest.fixture(autouse=True)
+def _hang_ups_are_heard():
+    """Also where the tests were started by nohup, which a run obeys."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 SETTINGS = {"total_train_batch_size": 4, "num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5}
 LONG = {**SETTINGS, "num_train_epochs": 2000, "checkpoint_every_epochs": 2000}
 
