@@ -14,9 +14,7 @@ SOURCE is what `dataset_name` takes. Two parts:
 """
 
 import contextlib
-import importlib.util
 import io
-import json
 import os
 import re
 import subprocess
@@ -42,9 +40,9 @@ from modeling_resnet50.data.transforms import encoded_bytes
 from modeling_resnet50.recipe import Recipe
 
 from .common import argument_parser, hardware, keep, print_table, take_turns, versions
+from .train_script import run_train_script
 
 
-PROJECT = Path(__file__).parents[1]
 TINY = {"depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8}
 BATCH_SIZE = 16
 
@@ -135,10 +133,6 @@ class _Timed:
 
 def train_script(fields: dict, clock: Callable[[], float]) -> float:
     """Run train.py in this process; returns seconds per step of its training loops."""
-    _forget_accelerators()
-    spec = importlib.util.spec_from_file_location("train_script", PROJECT / "train.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     timed: list[_Timed] = []
 
     def load(*arguments):
@@ -147,16 +141,9 @@ def train_script(fields: dict, clock: Callable[[], float]) -> float:
         timed.append(data.train_loader)
         return data
 
-    script.load_training_data = load
-    sys.argv = ["train.py", "--config", str(PROJECT / "recipes" / "imagenet1k.yaml")]
-    for name, value in fields.items():
-        if isinstance(value, bool):
-            sys.argv += [f"--{name}"] if value else []
-        else:
-            sys.argv += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
     threads = torch.get_num_threads()
     with contextlib.redirect_stdout(io.StringIO()):
-        script.main()
+        run_train_script(load, fields)
     torch.set_num_threads(threads)
     return timed[0].seconds / len(timed[0])
 

@@ -23,7 +23,8 @@ from typing import Any
 import torch
 
 from .common import argument_parser, hardware, keep, print_table, versions
-from .step_worker import PROJECT, Form
+from .step_worker import Form
+from .train_script import PROJECT
 
 
 class Worker:

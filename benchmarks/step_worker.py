@@ -6,7 +6,6 @@ standard output; with `"kernels": true` also by what ran on the GPU meanwhile. B
 the GPU's memory than weights and optimizer.
 """
 
-import importlib.util
 import json
 import os
 import sys
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import IO, Any
 
 import timm
@@ -31,8 +29,9 @@ from modeling_resnet50.data.pipeline import TrainingData
 from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler
 from modeling_resnet50.data.transforms import normalize
 
+from .train_script import run_train_script
 
-PROJECT = Path(__file__).parents[1]
+
 WARM_UP = 3  # steps of each turn that are not timed
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -133,22 +132,13 @@ class _Kernels:
 
 def run_ours(form: Form, turns: Turns) -> None:
     """train.py as it is, but for its images: the same batch again and again, on the device already."""
-    spec = importlib.util.spec_from_file_location("train_script", PROJECT / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    script.load_training_data = lambda recipe, device, *_: _same_batch(form, device, turns)  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder:
         fields = {
             "image_size": form.image_size, "total_train_batch_size": form.batch_size, "output_dir": f"{folder}/run",
             "mixed_precision": form.precision, "torch_compile": form.compiled, "cudnn_benchmark": form.cudnn_benchmark,
             "num_train_epochs": 1, "warmup_epochs": 0.0, **form.fields,
         }  # fmt: skip
-        sys.argv = ["train.py", "--config", str(PROJECT / "recipes" / "imagenet1k.yaml")]
-        for name, value in fields.items():
-            sys.argv += [f"--{name}", json.dumps(value) if isinstance(value, (dict, bool)) else str(value)]
-        script.main()
+        run_train_script(lambda recipe, device, *_: _same_batch(form, device, turns), fields)
 
 
 def _same_batch(form: Form, device: torch.device, turns: Turns) -> TrainingData:

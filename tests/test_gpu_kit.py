@@ -3,14 +3,16 @@
 import json
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import PROJECT
+from conftest import PROJECT, write_image
 
 
 sys.path.insert(0, str(PROJECT))  # `benchmarks` is not installed
 
-from benchmarks.gpu import right, smoke
+from benchmarks.gpu import fast, fed, learns, right, smoke
 from benchmarks.gpu.claims import Claims, Finding, Task, examine_part
 from benchmarks.gpu.processes import OutOfTimeError
 from benchmarks.gpu.record import Record
@@ -123,3 +125,20 @@ def test_what_was_found_before_a_part_is_cut_is_kept(tmp_path):
     assert json.loads((tmp_path / "part.json").read_text()) == {"first": {"holds": True}}
     Record(tmp_path / "part.json").put("second", {"holds": False})
     assert json.loads((tmp_path / "part.json").read_text()) == {"first": {"holds": True}, "second": {"holds": False}}
+
+
+def test_the_parts_that_measure_run_on_a_cpu(tmp_path, monkeypatch):
+    """At toy size: a form of each kind takes its steps, train.py is fed from files, and a recipe learns."""
+    photo = tmp_path / "photo.jpg"
+    write_image(photo, 1, (300, 280))
+    (tmp_path / "imagenet_samples").mkdir()
+    rows = pa.table({"image": [{"bytes": photo.read_bytes(), "path": None}] * 4})
+    pq.write_table(rows, tmp_path / "imagenet_samples" / "photos.parquet")
+    given = ["--out", str(tmp_path / "out"), "--dry_run"]
+    for part, more in ((fast, []), (fed, ["--data", str(tmp_path)]), (learns, ["--data", str(tmp_path)])):
+        monkeypatch.setattr(sys, "argv", ["part", *given, *more])
+        part.main()
+    found = {name: json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("fast", "fed", "learns")}
+    assert all(found["fast"][form]["images_per_second"] for form in ("ours", "timm", "ours, lamb and ema"))
+    assert found["fed"]["packed, 224 pixels"]["batches"] == found["fed"]["raw, 224 pixels"]["batches"] == 3
+    assert (found["learns"]["ended"], len(found["learns"]["rows"])) == ("finished", 1)

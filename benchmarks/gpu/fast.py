@@ -25,10 +25,6 @@ from .record import Record
 BASE = "ours"
 PROFILED = (BASE, "ours, compiled", "ours, bf16", "ours, lamb and ema", "timm, with ours")
 GIGABYTE = 1e9
-# Least traffic and arithmetic of a training step of ResNet-50 at 224 pixels in 16 bits, for one image. Bytes: each
-# activation written once and read by whoever needs it, with BatchNorm, ReLU and addition as passes of their own, or
-# all fused into the convolutions' neighbours. Counted on paper by hooks over the modules, as `plan` counts memory.
-FLOPS_PER_IMAGE = 3 * 2 * 4.09e9
 KINDS = {  # by what is in the kernels' names, the first that fits
     "BatchNorm": r"batch_?norm|bn_(fw|bw)|cudnn.*bn|BatchNorm",
     "convolution and matrix product": r"conv|gemm|xmma|cutlass|wgrad|dgrad|implicit|nvjet|sm\d0_",

@@ -8,11 +8,8 @@ GPU is idle between two CUDA events around the wait for a batch, as far as it ha
 """
 
 import argparse
-import importlib.util
 import io
-import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,15 +19,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 
 from modeling_resnet50.data.pipeline import load_training_data
 
+from ..train_script import run_train_script
 from .record import Record
 
 
-PROJECT = Path(__file__).parents[2]
 CLASSES = 10
 SKIPPED = 10  # batches, until all workers have begun
 
@@ -113,13 +109,6 @@ def image_folder(photos: list[bytes], count: int, folder: Path) -> Path:
 
 def train(images: Path, **fields: Any) -> dict[str, float]:
     """One epoch of train.py, in this process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    spec = importlib.util.spec_from_file_location("train_script", PROJECT / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     watched: list[Watched] = []
 
     def load(*arguments: Any) -> Any:
@@ -128,14 +117,10 @@ def train(images: Path, **fields: Any) -> dict[str, float]:
         data.train_loader.loader = watched[0]  # type: ignore[assignment]
         return data
 
-    script.load_training_data = load
     with tempfile.TemporaryDirectory() as output_dir:
         fields = {"dataset_name": images, "num_train_epochs": 1, "warmup_epochs": 0.0,
                   "output_dir": f"{output_dir}/run", **fields}  # fmt: skip
-        sys.argv = ["train.py", "--config", str(PROJECT / "recipes" / "imagenet1k.yaml")]
-        for name, value in fields.items():
-            sys.argv += [f"--{name}", json.dumps(value) if isinstance(value, (dict, bool)) else str(value)]
-        script.main()
+        run_train_script(load, fields)
     return watched[0].results(int(fields["total_train_batch_size"]))
 
 
