@@ -17,15 +17,13 @@ import transformers
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
+from modeling_resnet50.architecture import model_config
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.data.sources import open_train_and_validation
-from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.hub.model_folder import renew_card, save_model
 from modeling_resnet50.hub.pretrained import load_teacher, starting_model
 from modeling_resnet50.hub.publishing import Publisher, fetch_backup
-from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training.averaging import create_average, freeze_batch_norm, recalibrate_batch_norm
 from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, TrainingState
 from modeling_resnet50.training.console import TrainingConsole
@@ -46,12 +44,16 @@ from modeling_resnet50.training.profiling import ProfiledSteps
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import Agreed, Supervisor, TrainingStopped
 from modeling_resnet50.training.tracking import Tracker
-from resnet50_cli.exit_codes import ExitCode
+from resnet50_recipe.errors import UserError, user_errors_exit_cleanly
+from resnet50_recipe.exit_codes import ExitCode
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.recipe_file import parse_recipe
 
 
 def main() -> None:
     # What is to be done, and where: everything that can be wrong is found before anything is written.
     recipe = parse_recipe()
+    model_config(recipe)
     run = RunFolder(recipe)
     with run.held() as killed:  # nobody else trains in it meanwhile
         start(recipe, run, killed)

@@ -14,11 +14,11 @@ import torch
 from accelerate import Accelerator
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.averaging import create_average
 from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, TrainingState
 from modeling_resnet50.training.optimization import create_optimizer
 from modeling_resnet50.training.run_folder import RunFolder
+from resnet50_recipe.recipe import Recipe
 
 from .common import argument_parser, hardware, keep, print_table, versions
 

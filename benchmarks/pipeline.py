@@ -33,7 +33,7 @@ from modeling_resnet50.data.sampling import TrainSampler
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import encoded_bytes
 from modeling_resnet50.prepare.pack import pack
-from modeling_resnet50.recipe import Recipe
+from resnet50_recipe.recipe import Recipe
 
 from .common import argument_parser, hardware, keep, print_table, take_turns, versions
 

@@ -134,8 +134,8 @@ def measure_ours(folder: str, workers: int) -> dict[str, float]:
     from modeling_resnet50.data.pipeline import load_training_data
     from modeling_resnet50.data.sampling import epoch_order
     from modeling_resnet50.files import replaced_file
-    from modeling_resnet50.recipe import Recipe
     from modeling_resnet50.training.checkpoint import Progress
+    from resnet50_recipe.recipe import Recipe
 
     recipe = Recipe(dataset_name=folder, image_size=IMAGE_SIZE, total_train_batch_size=BATCH)
     found = {}

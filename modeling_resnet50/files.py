@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import UserError, storage_trouble
+from resnet50_recipe.errors import UserError, storage_trouble
 
 
 @contextmanager

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+
+from .architecture import model_config
 from .data.augmentation import image_size_at
 from .data.transforms import evaluation_resize_size
-from .errors import UserError
 from .modeling_resnet50 import ResNet50ForImageClassification
-from .recipe import Recipe
 from .training.averaging import first_averaged_step
 from .training.distributed import check_images_fit
 from .training.optimization import create_optimizer, learning_rate_schedule
@@ -312,7 +314,7 @@ def activation_bytes(model: ResNet50ForImageClassification, image_size: int, pre
 def _model_on_paper(recipe: Recipe, labels: int) -> ResNet50ForImageClassification:
     """Shapes without numbers."""
     with torch.device("meta"):
-        return ResNet50ForImageClassification(recipe.model_config([str(label) for label in range(labels)]))
+        return ResNet50ForImageClassification(model_config(recipe, [str(label) for label in range(labels)]))
 
 
 def _optimizer_states(recipe: Recipe) -> float:

@@ -9,8 +9,9 @@ import argparse
 import sys
 from importlib import import_module
 
+from resnet50_recipe.exit_codes import ExitCode
+
 from . import compare, demo, evaluate, export, import_model, inspect, plan, predict, prepare, publish, status
-from .exit_codes import ExitCode
 from .parsing import Parser, PrintCompletion, Version, with_underscores
 
 
@@ -82,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     try:
         # Only now what takes seconds.
-        errors = import_module("modeling_resnet50.errors")
+        errors = import_module("resnet50_recipe.errors")
         reports = import_module("transformers.utils.logging")
         reports.set_verbosity_error()  # what matters of them, the commands say themselves
         reports.disable_progress_bar()

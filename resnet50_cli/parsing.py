@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .exit_codes import ExitCode
+from resnet50_recipe.exit_codes import ExitCode
 
 
 # The library's tables need torch; a test compares.

@@ -13,9 +13,9 @@ import pytest
 from processes import run_in_a_fork
 from synthetic_imagenet import tar_bytes
 
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.prepare import archives
 from modeling_resnet50.prepare.archives import extract, tar_files, zip_files
+from resnet50_recipe.errors import UserError
 
 
 FILES = {

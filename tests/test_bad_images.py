@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from modeling_resnet50.data.loader import ImageBatches
 from modeling_resnet50.data.transforms import UNREADABLE, EncodedImage, decode_image
-from modeling_resnet50.errors import UserError
+from resnet50_recipe.errors import UserError
 
 
 def picture() -> np.ndarray:

@@ -13,10 +13,10 @@ from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.commands.evaluation_data import make_loader
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from resnet50_cli import main
 
 
 MEAN, STD = [0.48, 0.45, 0.40], [0.22, 0.23, 0.24]

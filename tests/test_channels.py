@@ -15,17 +15,17 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from transformers import AutoImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.data.augmentation import TrainingTransform
 from modeling_resnet50.data.transforms import EncodedImage, decode_image
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import image_processor, load_model, save_model_and_processor
 from modeling_resnet50.hub.pretrained import load_teacher, starting_model
 from modeling_resnet50.hub.spaces.gradio_space import app
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.losses import Teacher
+from resnet50_cli import main
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}

@@ -13,13 +13,13 @@ from conftest import tiny_arguments
 from processes import run_in_a_fork
 from safetensors.torch import load_file
 
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.files import put_back
 from modeling_resnet50.plan import kept_checkpoints
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.checkpoint import CheckpointWriter
 from modeling_resnet50.training.manifest import NAME, damage, seal
 from modeling_resnet50.training.run_folder import RunFolder
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 # For a recipe with an average of the weights.

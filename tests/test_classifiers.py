@@ -12,13 +12,13 @@ from timm.data import ImageNetInfo
 from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.data.class_names import imagenet_words
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.exporting import export_transformers
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.hub.onnx import export_onnx, quantize_onnx
+from resnet50_cli import main
+from resnet50_recipe.errors import UserError
 
 
 MEAN_STD = [0.48, 0.45, 0.40], [0.22, 0.23, 0.24]

@@ -16,7 +16,6 @@ from conftest import PROJECT, TINY, run_python
 import resnet50_cli
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, __version__
 from modeling_resnet50.data.transforms import EXIF_ORIENTATIONS
-from modeling_resnet50.errors import UserError, errors_exit_cleanly
 from modeling_resnet50.evaluation.results import versions
 from modeling_resnet50.evaluation.suites import SUITES
 from modeling_resnet50.hub.model_folder import INTERPOLATIONS, image_processor, save_model_and_processor
@@ -24,7 +23,8 @@ from modeling_resnet50.prepare.check import EXPECTATIONS
 from modeling_resnet50.prepare.known_files import HUB_REPOSITORY
 from modeling_resnet50.training.environment import describe_environment
 from resnet50_cli import COMMANDS, create_parser, main, parse_arguments
-from resnet50_cli.exit_codes import ExitCode
+from resnet50_recipe.errors import UserError, errors_exit_cleanly
+from resnet50_recipe.exit_codes import ExitCode
 
 
 PREPARE = ["tiny-imagenet", "imagenet1k", "folder", "check", "push"]
@@ -104,7 +104,7 @@ def test_the_command_line_imports_only_the_standard_library():
             if isinstance(node, ast.Import | ast.ImportFrom) and not getattr(node, "level", 0):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
                 outside = {name.split(".")[0] for name in names} - sys.stdlib_module_names
-                assert outside <= {"shtab"}, path  # for completion, where it is installed
+                assert outside <= {"shtab", "resnet50_recipe"}, path  # for completion, where it is installed
 
 
 def test_names_that_the_command_line_repeats_are_the_librarys():

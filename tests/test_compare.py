@@ -9,9 +9,9 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
-from modeling_resnet50.cli import main
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.run_folder import RunFolder
+from resnet50_cli import main
+from resnet50_recipe.recipe import Recipe
 
 
 def write_run(folder: Path, top1: list[float], average: bool = False, **fields) -> Path:

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from modeling_resnet50 import ResNet50ForImageClassification
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training import console as console_module
 from modeling_resnet50.training.console import TrainingConsole
 from modeling_resnet50.training.run_folder import RunFolder
+from resnet50_recipe.recipe import Recipe
 
 
 ENVIRONMENT = {

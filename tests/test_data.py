@@ -28,8 +28,8 @@ from modeling_resnet50.data.transforms import (
     evaluation_resize_size,
     evaluation_transform,
 )
-from modeling_resnet50.errors import UserError
-from modeling_resnet50.recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 def recipe_for(dataset_name, **fields) -> Recipe:

@@ -18,12 +18,12 @@ from PIL import Image
 from transformers import pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.data.transforms import decode_image
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.hub.spaces import gradio_space
 from modeling_resnet50.hub.spaces.gradio_space import app
 from modeling_resnet50.hub.spaces.writing import write_gradio_space
+from resnet50_cli import main
 
 
 NAMES = ["ant", "bee", "cat", "dog", "<b>eel</b>", "fox", "gnu"]

@@ -22,7 +22,6 @@ from modeling_resnet50.data.mixing import Mixing
 from modeling_resnet50.data.sampling import TrainSampler
 from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.evaluation.evaluate import evaluate_model
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.averaging import create_average
 from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.distributed import num_data_workers
@@ -30,6 +29,7 @@ from modeling_resnet50.training.losses import Criterion, Teacher
 from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.numerics import NumericsGuard
 from modeling_resnet50.training.optimization import create_optimizer, set_learning_rate
+from resnet50_recipe.recipe import Recipe
 
 
 DEVICE = torch.device("meta")

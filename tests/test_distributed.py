@@ -6,8 +6,8 @@ import socket
 import torch
 from accelerate.state import AcceleratorState, GradientState
 
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.distributed import create_accelerator
+from resnet50_recipe.recipe import Recipe
 
 
 COMPRESSIONS = {None: torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -10,9 +10,9 @@ import yaml
 from conftest import PROJECT
 
 from modeling_resnet50 import __version__
-from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.recipe_file import parse_recipe
 from resnet50_cli import COMMANDS, create_parser
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.recipe_file import parse_recipe
 
 
 PREPARE = ["tiny-imagenet", "imagenet1k", "folder", "check", "push"]

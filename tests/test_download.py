@@ -16,9 +16,9 @@ import urllib3
 from faulty_server import FaultyServer
 from processes import run_in_a_fork
 
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.prepare import download as module
 from modeling_resnet50.prepare.download import download, verify
+from resnet50_recipe.errors import UserError
 
 
 CHUNK = 4096

@@ -20,19 +20,19 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.utils import validate_repo_id
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.commands.evaluation_data import class_map_of
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.sampling import EvaluationSampler
 from modeling_resnet50.data.sources import load_evaluation_split, load_train_and_validation
 from modeling_resnet50.data.streaming import StreamedEvaluationSampler, StreamedImageBatches, open_streamed_split
 from modeling_resnet50.data.transforms import evaluation_transform
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.evaluate import evaluate_model, predict
 from modeling_resnet50.evaluation.results import to_json
 from modeling_resnet50.hub.eval_results import write_eval_results
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
-from modeling_resnet50.recipe import Recipe
+from resnet50_cli import main
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 MEAN_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -180,7 +180,7 @@ def test_bf16_gives_nearly_the_same_logits_in_float32(image_folder, tiny_config)
 TWO_RANKS = """
 import sys, json
 from accelerate import Accelerator
-from modeling_resnet50.cli import main
+from resnet50_cli import main
 Accelerator.end_training = lambda self: None  # goes on with the same processes
 for arguments in json.loads(sys.argv[1]):
     main(arguments)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import PROJECT
 
-from modeling_resnet50.recipe_file import parse_recipe
+from resnet50_recipe.recipe_file import parse_recipe
 
 
 EXAMPLES = PROJECT / "examples"

@@ -6,8 +6,8 @@ from conftest import TINY, as_if_trained
 from transformers import AutoModelForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from resnet50_cli import main
 
 
 VARIANTS = {

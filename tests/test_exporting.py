@@ -15,10 +15,10 @@ from transformers import (
 )
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.hub.fold import fold_batch_norm
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from resnet50_cli import main
 
 
 MEAN_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -15,11 +15,11 @@ from modeling_resnet50.data.class_names import imagenet_words
 from modeling_resnet50.data.image_files import find_images
 from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
 from modeling_resnet50.data.transforms import decode_image, encoded_bytes
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.spaces.examples import folder_examples
 from modeling_resnet50.prepare.check import check_folder
 from modeling_resnet50.prepare.pack import pack
-from modeling_resnet50.recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 def test_kaggles_imagenet_is_read_as_it_lies_with_the_tables_labels(tmp_path):

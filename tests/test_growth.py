@@ -8,12 +8,13 @@ import pytest
 import torch
 from datasets import ClassLabel
 
+from modeling_resnet50.architecture import model_config
 from modeling_resnet50.commands.evaluation_data import class_map_of
 from modeling_resnet50.data import folders
 from modeling_resnet50.data.class_names import names_in_words
 from modeling_resnet50.data.sources import _check_splits
 from modeling_resnet50.data.streaming import StreamSampler, _Stream
-from modeling_resnet50.recipe import Recipe
+from resnet50_recipe.recipe import Recipe
 
 
 class Name(str):
@@ -65,7 +66,7 @@ WORK = {
     "names become words": lambda count: names_in_words(names(count)),
     "names become classes": lambda count: ClassLabel(names=names(count)),
     "a model's classes are matched with the data's": lambda count: class_map_of(names(count), names(count)),
-    "names go into a model's configuration": lambda count: Recipe().model_config(names(count)),
+    "names go into a model's configuration": lambda count: model_config(Recipe(), names(count)),
     "a page tells classes apart": named_by_the_space,
 }
 

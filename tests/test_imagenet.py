@@ -25,11 +25,11 @@ from synthetic_imagenet import (
 )
 
 from modeling_resnet50.data.sources import load_evaluation_split
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.prepare.imagenet import extract_train, extract_validation, prepare_imagenet
 from modeling_resnet50.prepare.labels import DevKit, read_devkit
 from modeling_resnet50.prepare.steps import Steps, Verified, require_space
 from modeling_resnet50.prepare.tiny_imagenet import extract_tiny_imagenet
+from resnet50_recipe.errors import UserError
 
 
 KIT = "ILSVRC2012_devkit_t12/data"

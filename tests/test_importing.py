@@ -23,9 +23,9 @@ from transformers import (
 )
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.importing import import_model
+from resnet50_cli import main
+from resnet50_recipe.errors import UserError
 
 
 SMALL = {"layers": (1, 1, 1, 1), "num_classes": 6}
@@ -380,7 +380,7 @@ def test_ids_on_the_hub_are_opened_by_the_library_they_were_written_with(tmp_pat
         hub.add_folder("ann/resnet", tmp_path / "resnet")
         hub.add_folder("timm/resnet18.mine", tmp_path / "timm")
         program = f"""
-from modeling_resnet50.cli import main
+from resnet50_cli import main
 main(["import", "ann/resnet", {str(tmp_path / "ann/resnet")!r}])
 main(["import", "timm/resnet18.mine", {str(tmp_path / "timm/resnet18.mine")!r}])
 main(["import", "ann/nothing", {str(tmp_path / "nothing")!r}])

@@ -14,16 +14,16 @@ from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.commands import inspect as command
 from modeling_resnet50.data.pipeline import load_training_data
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation import inspection
 from modeling_resnet50.evaluation.grad_cam import grad_cam
 from modeling_resnet50.evaluation.inspection import explained_picture, first_filters, measure_stages, training_pictures
 from modeling_resnet50.hub.classifiers import Classifier, TimmClassifier
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
-from modeling_resnet50.recipe import Recipe
+from resnet50_cli import main
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 NAMES = ["ant", "bee, honey bee", "cat"]

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.errors import UserError
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training import kernels
 from modeling_resnet50.training.losses import Criterion
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)

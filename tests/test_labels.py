@@ -18,10 +18,10 @@ from modeling_resnet50.data.sources import (
     open_streamed_train_and_validation,
 )
 from modeling_resnet50.data.streaming import StreamedEvaluationSampler, StreamedImageBatches, open_streamed_split
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.prepare.check import check_folder
 from modeling_resnet50.prepare.pack import pack
-from modeling_resnet50.recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,13 @@ from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.sampling import EvaluationSampler
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import evaluation_transform
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.evaluate import evaluate_model, predict
 from modeling_resnet50.evaluation.metric_modules import compute_metric, in_memory, load_metric
 from modeling_resnet50.evaluation.metrics.expected_calibration_error.expected_calibration_error import reliability_bins
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.statistics import log_probabilities, summarize, top_classes
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from resnet50_recipe.errors import UserError
 
 
 METRICS = Path(modeling_resnet50.evaluation.metrics.__file__).parent

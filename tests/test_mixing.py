@@ -19,8 +19,6 @@ from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data import sampling
 from modeling_resnet50.data.augmentation import TrainingTransform, image_size_at
 from modeling_resnet50.data.mixing import Mixing
-from modeling_resnet50.errors import UserError
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.averaging import (
     create_average,
     first_averaged_step,
@@ -29,6 +27,8 @@ from modeling_resnet50.training.averaging import (
 )
 from modeling_resnet50.training.losses import Criterion, Teacher, distillation_loss
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 MIXES = [{"mixup_alpha": 0.4}, {"cutmix_alpha": 1.0}, {"mixup_alpha": 0.2, "cutmix_alpha": 1.0}]

@@ -26,18 +26,18 @@ from timm.data import ImageNetInfo
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.data.class_names import imagenet_words
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.footprint import estimate_footprint
 from modeling_resnet50.hub.markdown import one_line
 from modeling_resnet50.hub.model_card import accuracy_interval, eval_results, model_card
 from modeling_resnet50.hub.model_folder import renew_card, save_model
-from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training import metrics
 from modeling_resnet50.training.curves import draw_training_curves
 from modeling_resnet50.training.environment import _git_commit, describe_environment
+from resnet50_cli import main
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.recipe_file import parse_recipe
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

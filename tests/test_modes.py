@@ -9,8 +9,8 @@ from conftest import TINY, tiny_arguments
 from transformers import BitImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.files import replaced_folder
+from resnet50_cli import main
 
 
 @pytest.fixture(params=[0o022, 0o007, 0o077], ids=oct)

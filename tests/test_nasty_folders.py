@@ -19,9 +19,9 @@ import torch
 from PIL import Image
 
 from modeling_resnet50.data.pipeline import load_training_data
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.prepare.check import check_folder
-from modeling_resnet50.recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 SIDE = 12  # pixels

@@ -18,12 +18,12 @@ from accelerate.commands.launch import launch_command_parser
 from conftest import PROJECT, tiny_arguments
 from test_training import assert_same_weights, parameters_of
 
-from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training import supervision
 from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import Supervisor
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.recipe_file import parse_recipe
 
 
 CONFIG = "accelerate_config_nodes.yaml"

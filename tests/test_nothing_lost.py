@@ -15,13 +15,13 @@ import pytest
 from conftest import tiny_arguments
 from safetensors.torch import load_file
 
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.files import replaced_file, replaced_folder
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training import run_lock
 from modeling_resnet50.training.manifest import sha256
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.run_lock import RunLock, is_alive, read_holder
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 FIELDS = {"num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5, "report_to": "tensorboard"}

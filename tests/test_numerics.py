@@ -15,15 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.loader import DeviceLoader
-from modeling_resnet50.errors import UserError
-from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training.averaging import create_average
 from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, non_finite_tensors
 from modeling_resnet50.training.numerics import NumericsGuard
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import Supervisor
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.recipe_file import parse_recipe
 
 
 SETTINGS = {"total_train_batch_size": 4, "num_train_epochs": 2, "checkpoint_every_epochs": 1}

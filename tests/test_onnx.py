@@ -12,12 +12,12 @@ from conftest import TINY, as_if_trained
 from transformers import AutoConfig, AutoImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, ResNet50Model
-from modeling_resnet50.cli import main
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import evaluation_transform
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.hub.onnx import OPSET, evaluate_onnx, export_onnx, quantize_onnx
+from resnet50_cli import main
 
 
 @pytest.fixture(scope="module")

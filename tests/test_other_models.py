@@ -10,10 +10,10 @@ from PIL import Image
 from transformers import AutoModel, BitImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.model_folder import image_processor, load_model, save_model_and_processor
 from modeling_resnet50.hub.pretrained import load_teacher
-from modeling_resnet50.recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 MEAN, STD = Recipe().image_mean, Recipe().image_std

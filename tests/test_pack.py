@@ -22,8 +22,8 @@ from synthetic_imagenet import WNIDS, make_kaggle
 
 from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.data.transforms import decode_image, with_orientation
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.prepare.pack import pack, packed_files
+from resnet50_recipe.errors import UserError
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -275,7 +275,7 @@ PUSH_AND_OPEN = """
 import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout, suppress
 import datasets
-from modeling_resnet50.cli import main
+from resnet50_cli import main
 
 def push(folder, repo_id):
     said = io.StringIO()

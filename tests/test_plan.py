@@ -11,7 +11,6 @@ from conftest import PROJECT, TINY, tiny_arguments, write_shards
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.plan import (
     IMAGES_PER_SECOND,
     KNOWN_DATA,
@@ -22,8 +21,9 @@ from modeling_resnet50.plan import (
     forward_flops,
     make_plan,
 )
-from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.recipe_file import parse_recipe
+from resnet50_cli import main
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.recipe_file import parse_recipe
 
 
 IMAGENET = KNOWN_DATA["ILSVRC/imagenet-1k"]

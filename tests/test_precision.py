@@ -8,12 +8,12 @@ import pytest
 import torch
 from test_model_card import DIGITS, RECIPE, code_of, history, session, tiny_model
 
-from modeling_resnet50.cli import main
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.model_card import model_card
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.distributed import create_accelerator
 from modeling_resnet50.training.precision import cpu_has_bf16, precision_here
+from resnet50_cli import main
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from PIL import Image
 from transformers import pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from resnet50_cli import main
 
 
 NAMES = ["ant", "bee", "cat", "dog"]

@@ -20,9 +20,9 @@ from synthetic_imagenet import WNIDS, make_imagenet, make_kaggle, make_tiny_imag
 from modeling_resnet50 import cli
 from modeling_resnet50.commands import prepare as command
 from modeling_resnet50.data.sources import load_splits
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.prepare.check import Expected
 from modeling_resnet50.prepare.known_files import KnownFile
+from resnet50_recipe.errors import UserError
 
 
 SIX = Expected("six classes", {"train": 24, "validation": 18}, 6, {"train": (4, 4), "validation": (3, 3)})

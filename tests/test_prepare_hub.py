@@ -16,7 +16,7 @@ from modeling_resnet50.data.sources import load_splits
 FETCH = """
 import io, json, os, sys
 from pathlib import Path
-from modeling_resnet50.errors import UserError
+from resnet50_recipe.errors import UserError
 from modeling_resnet50.prepare.hub import fetch_from_hub
 from modeling_resnet50.prepare.steps import Steps
 messages = []

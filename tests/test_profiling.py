@@ -7,11 +7,11 @@ import torch
 from conftest import tiny_arguments, write_image
 from safetensors.torch import load_file
 
-from modeling_resnet50.errors import UserError
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.profiling import PARTS, ProfiledSteps, summarize
 from modeling_resnet50.training.run_folder import RunFolder
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 def event(name, start, stop, category="user_annotation"):

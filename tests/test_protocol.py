@@ -23,11 +23,11 @@ from modeling_resnet50.commands.evaluation_data import make_loader, protocol, se
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import EncodedImage, decode_image, evaluation_transform
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.importing import as_bit_processor, import_model, timm_processor
 from modeling_resnet50.hub.model_folder import exif_orientation_of, image_processor, save_model_and_processor
-from modeling_resnet50.recipe_file import parse_recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe_file import parse_recipe
 
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

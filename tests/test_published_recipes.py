@@ -20,10 +20,11 @@ from torchvision.models import ResNet50_Weights
 from torchvision.ops._utils import split_normalization_params
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.architecture import model_config
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
-from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training.optimization import learning_rate_schedule
+from resnet50_recipe.recipe_file import parse_recipe
 
 
 RECIPES = sorted(path.stem for path in (PROJECT / "recipes").glob("*.yaml"))
@@ -292,7 +293,7 @@ def test_eighteen_steps_equal_a_plain_loop_with_the_references_own_parts(name, i
 
     recipe = parse_recipe(arguments)
     torch.manual_seed(recipe.seed)
-    model = ResNet50ForImageClassification(recipe.model_config(["ant", "bee", "cat"]))
+    model = ResNet50ForImageClassification(model_config(recipe, ["ant", "bee", "cat"]))
     model.to(memory_format=torch.channels_last).train()
     steps, peak = 6, recipe.learning_rate
     average, criterion, schedule = None, nn.CrossEntropyLoss(), None

@@ -13,10 +13,10 @@ from safetensors.torch import load, load_file
 from test_resuming import outcome
 from transformers import AutoModelForImageClassification
 
-from modeling_resnet50.cli import main
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.upload import Uploader, files_of, read_records, waiting
 from modeling_resnet50.training.run_folder import open_run
+from resnet50_cli import main
+from resnet50_recipe.errors import UserError
 
 
 SETTINGS = {"num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5}
@@ -265,9 +265,9 @@ def test_a_backup_that_is_not_there_is_said_and_auto_does_without(hub, tmp_path)
     }
     program = f"""
 import pytest
-from modeling_resnet50.errors import UserError
+from resnet50_recipe.errors import UserError
 from modeling_resnet50.hub.publishing import fetch_backup
-from modeling_resnet50.recipe import Recipe
+from resnet50_recipe.recipe import Recipe
 from modeling_resnet50.training.run_folder import RunFolder
 settings = {{"output_dir": {str(tmp_path / "run")!r}}}
 for wanted, message in {messages!r}.items():
@@ -291,9 +291,7 @@ def test_dry_run_shows_the_tree_and_sends_nothing(hub, image_folder, tmp_path, t
     files = files_of(run / "best")
     same = files["config.json"].read_bytes()
     hub.add_repo("ann/net", {"config.json": same, "README.md": b"old", "by-hand.md": b""})
-    program = (
-        f"from modeling_resnet50.cli import main; main(['publish', {str(run)!r}, '--to', 'ann/net', '--dry_run'])"
-    )
+    program = f"from resnet50_cli import main; main(['publish', {str(run)!r}, '--to', 'ann/net', '--dry_run'])"
     before = len(hub.repos["ann/net"].commits)
     result = run_python(["-c", program])
     assert result.returncode == 0, result.stderr
@@ -313,7 +311,7 @@ def test_without_a_network_it_is_said_in_one_line(image_folder, tmp_path, train)
 import sys
 import huggingface_hub.utils._http as http
 http.time.sleep = lambda seconds: None  # between the client's own tries
-from modeling_resnet50.cli import main
+from resnet50_cli import main
 main(sys.argv[1:])
 """
     nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
@@ -352,7 +350,7 @@ def test_data_from_the_hub_feeds_training_and_evaluation(hub, image_folder, tmp_
     assert result.returncode == 0, result.stderr
     assert "ann/data: 24 training and 15 validation images, 3 classes" in result.stdout
     row = json.loads((run / "metrics.jsonl").read_text())
-    program = "import datasets; datasets.config.USE_PARQUET_EXPORT = False; from modeling_resnet50.cli import main; "
+    program = "import datasets; datasets.config.USE_PARQUET_EXPORT = False; from resnet50_cli import main; "
     program += f"main(['evaluate', {str(run / 'final')!r}, '--dataset', 'ann/data', '--json'])"
     result = run_python(["-c", program])
     assert result.returncode == 0, result.stderr

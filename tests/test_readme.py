@@ -9,8 +9,8 @@ from conftest import PROJECT, as_if_trained
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from resnet50_cli import main
 
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
-from modeling_resnet50.errors import UserError
-from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.recipe_file import load_recipe_file, parse_recipe
+from modeling_resnet50.architecture import model_config
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.recipe_file import load_recipe_file, parse_recipe
 
 
 RECIPES = sorted((PROJECT / "recipes").glob("*.yaml"))
@@ -67,6 +68,18 @@ def test_help_lists_every_field(capsys):
 
 
 @pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"dephts": [1]}, "config_overrides: unknown field 'dephts'; did you mean 'depths'"),
+        ({"depths": [1]}, "config_overrides: .*one entry per stage"),
+    ],
+)
+def test_an_architecture_that_cannot_be_is_one_clear_error(overrides, message):
+    with pytest.raises(UserError, match=message):
+        model_config(Recipe(config_overrides=overrides))
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("learnig_rate: 0.1", r"mine.yaml: unknown key 'learnig_rate'; did you mean 'learning_rate'\?"),
@@ -79,8 +92,6 @@ def test_help_lists_every_field(capsys):
         ("seed: 1\nseed: 2", "key 'seed' is given twice"),
         ("- a list", "must hold `field: value` lines"),
         ("a: [", "not valid YAML"),
-        ("config_overrides: {dephts: [1]}", "config_overrides: unknown field 'dephts'; did you mean 'depths'"),
-        ("config_overrides: {depths: [1]}", "one entry per stage"),
         ("push_to_hub: true", "push_to_hub needs hub_model_id"),
         ("mixed_precision: fp8", "mixed_precision"),
         ("learning_rate: 9**9**9", r"cannot work out '9\*\*9\*\*9' \(Numerical result out of range\)"),

@@ -7,10 +7,10 @@ import torch
 from conftest import write_image
 from safetensors.torch import save_file
 
-from modeling_resnet50.cli import main
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.model_folder import image_processor
 from modeling_resnet50.hub.spaces.gradio_space import app
+from resnet50_cli import main
 
 
 CONFIGURATION = """

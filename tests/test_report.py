@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.report import write_report
+from resnet50_recipe.errors import UserError
 
 
 # Probabilities of (ant, bee, cat), and the true class: rows 1 and 4 are wrong, 4 more confidently so.

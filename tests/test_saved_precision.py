@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification, ResNetConfig, ResNetForImageClassification, pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.fold import fold_batch_norm
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import image_processor
 from modeling_resnet50.hub.pretrained import load_teacher, starting_model
 from modeling_resnet50.hub.spaces.gradio_space import app
-from modeling_resnet50.recipe import Recipe
+from resnet50_cli import main
+from resnet50_recipe.recipe import Recipe
 
 
 NAMES = ["ant", "bee", "cat"]

@@ -7,10 +7,10 @@ import pytest
 from conftest import PROJECT
 from PIL import Image
 
-from modeling_resnet50.cli import main
 from modeling_resnet50.plan import KNOWN_DATA, make_plan
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.scaling import Cluster, gradient_bytes, limits, scaled, strong_scaling, weak_scaling
+from resnet50_cli import main
+from resnet50_recipe.recipe import Recipe
 
 
 PLAN = make_plan(Recipe(total_train_batch_size=2048), KNOWN_DATA["ILSVRC/imagenet-1k"], 8)

@@ -10,11 +10,11 @@ from conftest import TINY
 from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub import model_folder
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import image_processor, load_model, save_model_and_processor
+from resnet50_recipe.errors import UserError
 
 
 @pytest.fixture(scope="module")

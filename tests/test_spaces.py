@@ -17,11 +17,11 @@ from PIL import Image
 from test_demo import NAMES, write_model
 from torchvision.transforms.functional import center_crop
 
-from modeling_resnet50.cli import main
 from modeling_resnet50.data.transforms import decode_image, evaluation_transform, normalize
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.spaces.examples import folder_examples, own_examples, save_examples
 from modeling_resnet50.hub.spaces.writing import GRADIO_VERSION, TRANSFORMERS_JS_VERSION
+from resnet50_cli import main
 
 
 PAGES = PROJECT / "modeling_resnet50" / "hub" / "spaces"

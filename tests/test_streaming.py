@@ -27,8 +27,8 @@ from modeling_resnet50.data.streaming import (
     open_streamed_split,
 )
 from modeling_resnet50.data.transforms import evaluation_transform
-from modeling_resnet50.errors import UserError
-from modeling_resnet50.recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 # Rows per row group, for each shard.
@@ -461,7 +461,7 @@ with HubServer() as hub:
     import datasets
     from modeling_resnet50.data import streaming
     from modeling_resnet50.data.transforms import evaluation_transform
-    from modeling_resnet50.errors import UserError
+    from resnet50_recipe.errors import UserError
 
     datasets.config.USE_PARQUET_EXPORT = False  # which it would ask another server for
     streaming.RETRY_AFTER = (0, 0, 0)

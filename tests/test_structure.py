@@ -1,4 +1,4 @@
-"""The arrows of the package: imports fall along recipe → data → model → training → evaluation → hub, never back."""
+"""The arrows of the package: imports fall along data → model → training → evaluation → hub, never back."""
 
 import ast
 import re
@@ -8,27 +8,22 @@ from conftest import PROJECT
 
 
 PACKAGE = PROJECT / "modeling_resnet50"
-# What each part may import from the package, besides itself, `errors`, `files`, `terminal` and the version.
+# What each part may import from the package, besides itself, `files` and the version.
 ALLOWED = {
-    "terminal": set(),
-    "errors": set(),
     "files": set(),
     "web_page": set(),
     "configuration_resnet50": set(),
     "modeling_resnet50": {"configuration_resnet50"},
     "__init__": {"configuration_resnet50", "modeling_resnet50"},
-    "recipe": {"configuration_resnet50"},
-    "recipe_file": {"recipe"},
-    "data": {"recipe"},
+    "architecture": {"configuration_resnet50"},
+    "data": set(),
     "prepare": {"data", "web_page"},
-    "training": {"recipe"},
+    "training": set(),
     "evaluation": {"data", "web_page"},
-    "hub": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "training", "evaluation"},
-    "plan": {"configuration_resnet50", "modeling_resnet50", "recipe", "data", "training"},
+    "hub": {"configuration_resnet50", "modeling_resnet50", "architecture", "data", "training", "evaluation"},
+    "plan": {"configuration_resnet50", "modeling_resnet50", "architecture", "data", "training"},
     "scaling": {"plan"},
-    "commands": {"modeling_resnet50", "recipe", "recipe_file", "data", "prepare", "training", "evaluation", "hub"}
-    | {"plan", "scaling"},
-    "cli": {"commands"},
+    "commands": {"modeling_resnet50", "data", "prepare", "training", "evaluation", "hub"} | {"plan", "scaling"},
 }
 
 
@@ -51,14 +46,18 @@ def package_imports(path) -> set[str]:
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_fall_one_way(path):
     part = part_of(path)
-    imported = package_imports(path) - {part, "errors", "files", "terminal", "__version__"}
+    imported = package_imports(path) - {part, "files", "__version__"}
     assert imported <= ALLOWED[part], f"{part} imports {imported - ALLOWED[part]}"
 
 
-def test_of_the_command_line_the_package_knows_only_the_exit_codes():
-    for path in set(PACKAGE.rglob("*.py")) - {PACKAGE / "cli.py"}:
-        for module in re.findall(r"^\s*(?:from|import) (resnet50_cli\S*)", path.read_text(), re.MULTILINE):
-            assert module == "resnet50_cli.exit_codes", path
+@pytest.mark.parametrize(
+    ("package", "above"),
+    [("modeling_resnet50", ["resnet50_cli"]), ("resnet50_recipe", ["resnet50_cli", "modeling_resnet50"])],
+)
+def test_a_package_imports_what_stands_below_it(package, above):
+    for path in (PROJECT / package).rglob("*.py"):
+        for module in above:
+            assert not re.search(rf"^\s*(from|import) {module}\b", path.read_text(), re.MULTILINE), path
 
 
 def test_nothing_imports_train_py():

@@ -14,12 +14,10 @@ from timm.data import ImageNetInfo, RealLabelsImagenet
 from torchvision.models import ResNet50_Weights
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
 from modeling_resnet50.data.class_names import imagenet_words
 from modeling_resnet50.data.loader import ImageBatches
 from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.data.transforms import decode_image, encoded_bytes, evaluation_transform
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.suites import (
     _CLASSES,
@@ -32,6 +30,8 @@ from modeling_resnet50.evaluation.suites import (
 )
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.prepare.pack import pack
+from resnet50_cli import main
+from resnet50_recipe.errors import UserError
 
 
 TIMM_LISTS = files("timm.data") / "_info"

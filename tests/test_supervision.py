@@ -16,9 +16,7 @@ from conftest import PROJECT, tiny_arguments
 from processes import run_in_a_fork
 from test_resuming import outcome
 
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.files import replaced_file
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import (
@@ -29,6 +27,8 @@ from modeling_resnet50.training.supervision import (
     _let_go_of_the_terminal,
 )
 from resnet50_cli import main
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,11 @@ import pytest
 from conftest import PROJECT, TINY, tiny_arguments, write_image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
 from modeling_resnet50.evaluation.results import to_json
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
-from modeling_resnet50.terminal import ACTS, in_table, printable
 from resnet50_cli import COMMANDS, main
+from resnet50_recipe.errors import UserError, user_errors_exit_cleanly
+from resnet50_recipe.terminal import ACTS, in_table, printable
 
 
 CANARY = "a\x1b[31mb\x9b2J\u202ec\nd\r[bold]e"

@@ -11,11 +11,11 @@ from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from transformers import AutoConfig
 
-from modeling_resnet50.cli import main
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import load_model
+from resnet50_cli import main
+from resnet50_recipe.errors import UserError
 
 
 CODES = ["zebra", "ant", "cow"]  # not in the order of the alphabet, in which folders are read

@@ -16,8 +16,8 @@ from pathlib import Path
 import libtorrent as lt
 import pytest
 
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.prepare.torrent import TorrentProgress, TorrentSettings, download_torrent, identify
+from resnet50_recipe.errors import UserError
 
 
 PEER_SCRIPT = Path(__file__).with_name("torrent_seeder.py")

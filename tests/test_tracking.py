@@ -21,9 +21,6 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision.transforms.v2 import functional as F
 
-from modeling_resnet50.errors import UserError
-from modeling_resnet50.recipe import Recipe
-from modeling_resnet50.recipe_file import parse_recipe
 from modeling_resnet50.training import metrics as metrics_module
 from modeling_resnet50.training import tracking
 from modeling_resnet50.training.batch_picture import _caption, picture_of
@@ -31,6 +28,9 @@ from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.tracking import Tracker, check_trackers
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.recipe_file import parse_recipe
 
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

@@ -21,14 +21,15 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from modeling_resnet50 import ResNet50ForImageClassification, files
+from modeling_resnet50.architecture import model_config
 from modeling_resnet50.data import loader
-from modeling_resnet50.errors import UserError, user_errors_exit_cleanly
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training import run_folder
 from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d, check_images_fit
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule
-from resnet50_cli.exit_codes import ExitCode
+from resnet50_recipe.errors import UserError, user_errors_exit_cleanly
+from resnet50_recipe.exit_codes import ExitCode
+from resnet50_recipe.recipe import Recipe
 
 
 METRICS = [
@@ -155,7 +156,7 @@ def test_ten_steps_equal_a_plain_pytorch_loop(image_folder, tmp_path, train):
     from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
     from modeling_resnet50.data.sampling import TrainSampler
     from modeling_resnet50.data.sources import load_train_and_validation
-    from modeling_resnet50.recipe_file import parse_recipe
+    from resnet50_recipe.recipe_file import parse_recipe
 
     settings = {"total_train_batch_size": 4, "warmup_epochs": 0, "learning_rate": 0.1}
     arguments = tiny_arguments(image_folder, tmp_path / "run", **settings)
@@ -166,7 +167,7 @@ def test_ten_steps_equal_a_plain_pytorch_loop(image_folder, tmp_path, train):
     batches = ImageBatches(images, TrainingTransform(recipe), recipe.seed)
     loader = DeviceLoader(batches, sampler, torch.device("cpu"), recipe.image_mean, recipe.image_std)
     torch.manual_seed(recipe.seed)
-    model = ResNet50ForImageClassification(recipe.model_config(["ant", "bee", "cat"]))
+    model = ResNet50ForImageClassification(model_config(recipe, ["ant", "bee", "cat"]))
     model.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)

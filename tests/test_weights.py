@@ -13,11 +13,11 @@ from conftest import TINY
 from safetensors.torch import save_file
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.cli import main
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import load_model
 from modeling_resnet50.hub.weights import from_transformers_resnet, read_weights, to_transformers_resnet
+from resnet50_cli import main
+from resnet50_recipe.errors import UserError
 
 
 class Malicious:

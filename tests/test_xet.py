@@ -300,11 +300,11 @@ import sys
 from pathlib import Path
 import datasets
 from modeling_resnet50.data.sources import load_splits
-from modeling_resnet50.errors import UserError
+from resnet50_recipe.errors import UserError
 from modeling_resnet50.hub.publishing import fetch_backup
 from modeling_resnet50.prepare.hub import fetch_from_hub
 from modeling_resnet50.prepare.steps import Steps
-from modeling_resnet50.recipe import Recipe
+from resnet50_recipe.recipe import Recipe
 from modeling_resnet50.training.run_folder import RunFolder
 datasets.config.USE_PARQUET_EXPORT = False  # which it would ask another server for
 folder = Path(sys.argv[1])

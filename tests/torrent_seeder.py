@@ -49,8 +49,8 @@ def download(arguments: argparse.Namespace) -> None:
     package = types.ModuleType("modeling_resnet50")
     package.__path__ = [str(PACKAGE)]
     sys.modules["modeling_resnet50"] = package
-    from modeling_resnet50.errors import user_errors_exit_cleanly
     from modeling_resnet50.prepare.torrent import TorrentSettings, download_torrent
+    from resnet50_recipe.errors import user_errors_exit_cleanly
 
     def report(progress) -> None:
         print(json.dumps(dataclasses.asdict(progress)), flush=True)

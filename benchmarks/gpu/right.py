@@ -29,10 +29,8 @@ from torch import Tensor, nn
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.pipeline import load_training_data
-from modeling_resnet50.errors import UserError
 from modeling_resnet50.hub.model_folder import load_model
 from modeling_resnet50.hub.onnx import export_onnx
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.averaging import create_average
 from modeling_resnet50.training.checkpoint import Progress, TrainingState
 from modeling_resnet50.training.distributed import create_accelerator
@@ -41,6 +39,8 @@ from modeling_resnet50.training.losses import Criterion
 from modeling_resnet50.training.numerics import NumericsGuard
 from modeling_resnet50.training.optimization import create_optimizer, set_learning_rate
 from modeling_resnet50.training.run_folder import RunFolder
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 from .claims import TOY, Claims, Finding, Task, examine_part, training_command
 from .processes import Started, begin_importing

@@ -19,8 +19,8 @@ from accelerate import Accelerator
 from torch.nn.parallel import DistributedDataParallel
 
 import train
-from modeling_resnet50.errors import user_errors_exit_cleanly
 from modeling_resnet50.training.numerics import NumericsGuard
+from resnet50_recipe.errors import user_errors_exit_cleanly
 
 
 def wrap_a_single_process_too(seen: Path) -> None:

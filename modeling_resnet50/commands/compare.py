@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.terminal import in_table, say
+
 from ..files import replaced_file
-from ..recipe import Recipe
-from ..terminal import in_table, say
 from ..training.curves import Course, draw_comparison
 from ..training.run_folder import open_run
 

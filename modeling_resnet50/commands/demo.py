@@ -6,12 +6,13 @@ from pathlib import Path
 
 from transformers import ResNetForImageClassification
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.terminal import say
+
 from ..evaluation.grad_cam import grad_cam, overlay
 from ..hub.classifiers import open_classifier
 from ..hub.spaces.examples import folder_examples, own_examples, save_examples
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from ..terminal import say
 from .spaces import model_of
 
 

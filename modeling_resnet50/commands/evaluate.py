@@ -18,10 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.terminal import in_table, say
+
 from ..data.sampling import EvaluationSampler
 from ..data.sources import HELD_OUT_OF_A_STREAM
 from ..data.streaming import StreamedEvaluationSampler, StreamedSplit
-from ..errors import UserError
 from ..evaluation.evaluate import predict
 from ..evaluation.metric_modules import compute_metric, load_metric
 from ..evaluation.predictions import Predictions
@@ -32,7 +34,6 @@ from ..hub.classifiers import Classifier, open_classifier, require_one_class_per
 from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
 from ..hub.exporting import row_of
 from ..hub.model_folder import exif_orientation_of, load_model, renew_card
-from ..terminal import in_table, say
 from ..training.precision import precision_here, remark_on
 from ..training.run_folder import is_run, open_run
 from .evaluation_data import (

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor
 
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.terminal import say
+
 from ..data.file_names import composed
 from ..data.folders import VALIDATION_NAMES
 from ..data.loader import DeviceLoader, ImageBatches, check_shared_memory, shared_bytes
 from ..data.sources import load_evaluation_split
 from ..data.streaming import StreamedImageBatches, StreamedSplit, open_streamed_split
 from ..data.transforms import evaluation_resize_size, evaluation_transform, normalize_by
-from ..errors import UserError
 from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS, exif_orientation_of
-from ..terminal import say
 
 
 def load_split(

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.terminal import say
+
 from ..data.sampling import EvaluationSampler, TrainSampler
-from ..errors import UserError
 from ..evaluation.results import to_json
 from ..files import replaced_file, replaced_folder, require_free
 from ..hub.exported_program import export_program
@@ -16,7 +18,6 @@ from ..hub.fold import fold_batch_norm
 from ..hub.model_folder import load_model, save_model_and_processor
 from ..hub.onnx import add_metadata, evaluate_onnx, export_onnx, quantize_onnx
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from ..terminal import say
 from .evaluation_data import class_map_of, load_split, make_loader
 
 

@@ -2,11 +2,12 @@
 
 import argparse
 
+from resnet50_recipe.terminal import say
+
 from ..evaluation.results import to_json
 from ..files import replaced_folder, require_free
 from ..hub.importing import import_model
 from ..hub.model_folder import save_model_and_processor
-from ..terminal import say
 
 
 def run(options: argparse.Namespace) -> None:

@@ -18,10 +18,14 @@ from rich.table import Table
 from torch import Tensor
 from transformers import BitImageProcessor
 
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.terminal import in_table, say
+
 from ..data.pipeline import TrainingData, load_training_data
 from ..data.streaming import StreamedImageBatches
 from ..data.transforms import UNREADABLE, decode_image, encoded_bytes, evaluation_transform
-from ..errors import UserError
 from ..evaluation.inspection import (
     PER_BATCH,
     Picture,
@@ -38,9 +42,6 @@ from ..evaluation.inspection import (
 from ..evaluation.results import to_json
 from ..hub.classifiers import Classifier, open_classifier
 from ..hub.model_folder import exif_orientation_of
-from ..recipe import Recipe
-from ..recipe_file import parse_recipe
-from ..terminal import in_table, say
 from .evaluation_data import class_map_of, protocol, set_protocol
 
 

@@ -9,9 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.terminal import in_table, printable, say
+
 from ..data.notes import say_note
 from ..data.sources import open_train_and_validation
-from ..errors import UserError
 from ..evaluation.results import to_json
 from ..files import replaced_file
 from ..plan import (
@@ -25,10 +29,7 @@ from ..plan import (
     duration,
     make_plan,
 )
-from ..recipe import Recipe
-from ..recipe_file import parse_recipe
 from ..scaling import Cluster
-from ..terminal import in_table, printable, say
 from .plan_nodes import draw_scaling, show_scaling
 
 

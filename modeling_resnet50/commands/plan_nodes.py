@@ -5,7 +5,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from ..plan import Plan, complaints, duration
 from ..scaling import (
     IMAGE_BYTES,

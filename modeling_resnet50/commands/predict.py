@@ -9,18 +9,18 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from resnet50_cli.exit_codes import ExitCode
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.exit_codes import ExitCode
+from resnet50_recipe.terminal import say
 
 from ..data.file_names import as_utf8
 from ..data.image_files import FORMATS_IN_WORDS, find_images
 from ..data.notes import say_note
 from ..data.transforms import UNREADABLE, decode_image
-from ..errors import UserError
 from ..evaluation.predictions import class_scores, ranked
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
 from ..hub.model_folder import exif_orientation_of
-from ..terminal import say
 from .evaluation_data import Preparation, set_protocol
 
 

@@ -6,11 +6,12 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from resnet50_cli.exit_codes import ExitCode
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.exit_codes import ExitCode
+from resnet50_recipe.terminal import say
 
 from ..data.notes import say_note
 from ..data.sources import load_splits
-from ..errors import UserError
 from ..evaluation.results import to_json
 from ..files import require_writable
 from ..hub.upload import Item, explain_failures, send
@@ -24,7 +25,6 @@ from ..prepare.pack import pack, packed_files
 from ..prepare.steps import Steps, require_space
 from ..prepare.tiny_imagenet import extract_tiny_imagenet
 from ..prepare.torrent import TorrentProgress, TorrentSettings, download_torrent, identify
-from ..terminal import say
 
 
 def run(options: argparse.Namespace) -> None:

@@ -11,9 +11,11 @@ from filelock import Timeout
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-from resnet50_cli.exit_codes import ExitCode
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.exit_codes import ExitCode
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.terminal import say
 
-from ..errors import UserError
 from ..evaluation.results import to_json
 from ..hub.model_folder import load_model, renew_card
 from ..hub.publishing import model_files
@@ -30,8 +32,6 @@ from ..hub.upload import (
     remote_files,
     state_of,
 )
-from ..recipe import Recipe
-from ..terminal import say
 from ..training.run_folder import RunFolder, is_run, open_run
 from .spaces import write_space
 

@@ -6,14 +6,15 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.terminal import say
+
 from ..files import replaced_folder, require_free
 from ..hub.model_folder import load_model
 from ..hub.spaces.examples import folder_examples, own_examples
 from ..hub.spaces.writing import write_gradio_space, write_static_space
 from ..hub.upload import Item
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from ..terminal import say
 from ..training.run_folder import is_run, open_run
 
 

@@ -3,7 +3,8 @@
 import argparse
 import json
 
-from ..terminal import say
+from resnet50_recipe.terminal import say
+
 from ..training.run_folder import open_run
 
 

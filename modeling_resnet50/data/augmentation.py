@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2.functional import pil_to_tensor, resize_image, to_pil_image
 
-from ..recipe import Recipe
+from resnet50_recipe.recipe import Recipe
+
 from .transforms import EncodedImage
 
 

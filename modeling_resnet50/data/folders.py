@@ -10,7 +10,8 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from .file_names import as_utf8, composed, path_as_text
 from .image_files import (
     FORMATS_IN_WORDS,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from .file_names import as_utf8
 from .transforms import IMAGE_ENDINGS, is_image
 

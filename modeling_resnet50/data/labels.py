@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Features
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from .file_names import composed
 
 

@@ -19,7 +19,8 @@ from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from .augmentation import Drawn, TrainingTransform
 from .mixing import Mixing
 from .sampling import EpochSampler, sample_seed

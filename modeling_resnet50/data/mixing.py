@@ -8,8 +8,8 @@ import torch
 from timm.data import Mixup
 from torch import Tensor
 
-from ..errors import UserError
-from ..recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 class Mixing:

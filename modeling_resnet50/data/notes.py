@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from ..terminal import say
+from resnet50_recipe.terminal import say
 
 
 Note = Callable[[str], None]

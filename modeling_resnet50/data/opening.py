@@ -11,7 +11,7 @@ from datasets import ClassLabel, Features, Image
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import HTTPError  # of the HTTP library that this version of the client uses
 
-from ..errors import UserError, cause
+from resnet50_recipe.errors import UserError, cause
 
 
 _RUNS_NOW = "To see training run now, on data that is embedded: --config recipes/digits.yaml"

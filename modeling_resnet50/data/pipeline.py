@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from ..errors import UserError
-from ..recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+
 from .augmentation import TrainingTransform
 from .loader import DeviceLoader, ImageBatches, check_shared_memory, shared_bytes
 from .mixing import Mixing

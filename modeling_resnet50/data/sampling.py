@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
 
 
 def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset, load_dataset_builder
 from PIL import Image as PILImage
 
-from ..errors import UserError
-from ..recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+
 from .class_names import names_in_words
 from .file_names import as_utf8
 from .folders import VALIDATION_NAMES, image_folders

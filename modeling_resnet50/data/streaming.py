@@ -28,7 +28,8 @@ from huggingface_hub.errors import HTTPError  # of the HTTP library that this ve
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from .class_names import names_in_words
 from .labels import ClassValues, class_values, refuse_missing, require_one_order
 from .loader import ImageBatches

@@ -25,7 +25,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from .file_names import path_from_text
 
 

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms.v2.functional import to_pil_image
 
+from resnet50_recipe.errors import UserError
+
 from ..data.loader import DeviceLoader
 from ..data.transforms import normalize
-from ..errors import UserError
 from ..files import replaced_file
 from ..web_page import data_address, thumbnail, write_page
 from .grad_cam import grad_cam, overlay

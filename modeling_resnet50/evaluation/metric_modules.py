@@ -8,7 +8,8 @@ from typing import TypeVar
 import evaluate
 from datasets import Value
 
-from ..errors import UserError, did_you_mean
+from resnet50_recipe.errors import UserError, did_you_mean
+
 from .predictions import Predictions
 from .statistics import log_probabilities, top_classes
 

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from PIL import Image
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from ..web_page import data_address, thumbnail, write_page
 from .grad_cam import overlay
 from .metrics.expected_calibration_error.expected_calibration_error import reliability_bins

@@ -37,9 +37,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from resnet50_recipe.terminal import ACTS
+
 from .. import __version__
 from ..files import replaced_file
-from ..terminal import ACTS
 
 
 def versions() -> dict[str, str]:

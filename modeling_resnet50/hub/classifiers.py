@@ -10,10 +10,11 @@ from timm.data import ImageNetInfo
 from torch import Tensor, nn
 from transformers import BitImageProcessor, PreTrainedModel
 
+from resnet50_recipe.errors import UserError
+
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_words
 from ..data.transforms import require_known_channels
-from ..errors import UserError
 from .importing import as_bit_processor, import_model, open_timm, timm_classes, timm_name, timm_processor
 from .model_folder import load_model
 from .onnx import open_onnx

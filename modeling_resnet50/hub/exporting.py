@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from transformers import BitImageProcessor, ResNetConfig, ResNetForImageClassification
 
+from resnet50_recipe.errors import UserError
+
 from ..configuration_resnet50 import ResNet50Config
-from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..training.run_folder import open_run
 from .model_folder import load_model

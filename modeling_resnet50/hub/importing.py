@@ -15,10 +15,11 @@ from torch import nn
 from transformers import AutoImageProcessor, BitImageProcessor, PreTrainedConfig, ResNetForImageClassification
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from resnet50_recipe.errors import UserError
+
 from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
 from ..data.class_names import imagenet_words, is_wnid, names_in_words, told_apart
 from ..data.transforms import evaluation_resize_size
-from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model, ResNet50PreTrainedModel
 from .model_folder import (
     INTERPOLATIONS,

@@ -17,10 +17,11 @@ from timm.data import ImageNetInfo
 from timm.models import get_pretrained_cfg
 from transformers import PreTrainedModel
 
+from resnet50_recipe.recipe import Recipe
+
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_words
 from ..data.transforms import IMAGE_MODES, evaluation_resize_size
-from ..recipe import Recipe
 from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml, says_something
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
 from .markdown import code, one_line

@@ -18,11 +18,12 @@ from transformers import (
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+
 from ..configuration_resnet50 import ResNet50Config
 from ..data.transforms import EXIF_ORIENTATIONS, ExifOrientation, evaluation_resize_size
-from ..errors import UserError
 from ..files import replaced_folder
-from ..recipe import Recipe
 from ..training.curves import draw_training_curves
 from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, eval_results, model_card
 from .shapes import check_sizes

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor
 
+from resnet50_recipe.errors import UserError
+
 from .. import __version__
-from ..errors import UserError
 from ..evaluation import TopKAccuracy
 from ..evaluation.metric_modules import in_memory
 from ..modeling_resnet50 import ResNet50ForImageClassification

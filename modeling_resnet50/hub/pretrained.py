@@ -4,10 +4,12 @@ from typing import Any
 
 from torch import nn
 
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+
+from ..architecture import model_config
 from ..configuration_resnet50 import ResNet50Config
-from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from ..recipe import Recipe
 from .classifiers import TimmClassifier, require_one_class_per_image
 from .importing import import_model, open_timm, timm_mean_std, timm_name
 from .model_folder import load_model
@@ -24,7 +26,7 @@ def starting_model(recipe: Recipe, label_names: list[str]) -> ResNet50ForImageCl
         UserError: nothing there, no ResNet, or made for images that are normalised in another way.
     """
     if recipe.model_name_or_path is None:
-        return ResNet50ForImageClassification(recipe.model_config(label_names))
+        return ResNet50ForImageClassification(model_config(recipe, label_names))
     source = recipe.model_name_or_path
     wanted: dict[str, Any] = {"num_labels": len(label_names), "config_overrides": recipe.config_overrides}
     imported = import_model(source, classifier="fit", **wanted)

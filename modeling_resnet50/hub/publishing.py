@@ -13,9 +13,10 @@ from typing import Any
 from filelock import FileLock
 from huggingface_hub import HfApi, snapshot_download
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+
 from ..files import give_usual_modes, put_in_place
-from ..recipe import Recipe
 from ..training.checkpoint import WRITE_ERRORS
 from ..training.manifest import damage
 from ..training.run_folder import RunFolder, checkpoint_position

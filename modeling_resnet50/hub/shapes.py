@@ -10,8 +10,9 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig
 from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 
+from resnet50_recipe.errors import UserError
+
 from ..configuration_resnet50 import ResNet50Config
-from ..errors import UserError
 from ..modeling_resnet50 import ResNet50ForImageClassification
 
 

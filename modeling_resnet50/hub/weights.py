@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
 
 
 StateDict = dict[str, Tensor]

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from ..files import replaced_file
 
 

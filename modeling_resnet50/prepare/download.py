@@ -19,7 +19,8 @@ from filelock import FileLock, Timeout
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, InvalidHeader
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from ..files import replaced_file
 from .archives import disk_full_named
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from .archives import raise_if_disk_full
 from .steps import Steps, require_space
 

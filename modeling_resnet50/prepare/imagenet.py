@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from .archives import damage_named, disk_full_named, extract, finish, tar_files
 from .known_files import ImageNetFiles, KnownFile
 from .labels import DevKit, read_devkit

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from .archives import tar_files
 
 

@@ -25,6 +25,8 @@ from huggingface_hub import DatasetCardData
 from PIL import Image as PILImage
 from torch.utils.data import Dataset as TorchDataset
 
+from resnet50_recipe.errors import UserError
+
 from ..data.folders import standard_split_name
 from ..data.sources import images_and_labels
 from ..data.transforms import (
@@ -35,7 +37,6 @@ from ..data.transforms import (
     stored_path,
     with_orientation,
 )
-from ..errors import UserError
 from ..files import replaced_file
 from .archives import disk_full_named, finish
 from .processes import in_order

@@ -21,9 +21,10 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.terminal import printable
+
 from ..files import replaced_file
-from ..terminal import printable
 
 
 OnProgress = Callable[..., None]

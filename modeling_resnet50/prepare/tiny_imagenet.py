@@ -9,7 +9,8 @@ import re
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from .archives import damage_named, extract, zip_files
 from .steps import Steps, require_space
 

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+
 from ..files import replaced_file
 
 

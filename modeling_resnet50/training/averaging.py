@@ -9,7 +9,8 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from ..recipe import Recipe
+from resnet50_recipe.recipe import Recipe
+
 from .tensor_lists import by_dtype, copy_all
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.v2.functional import to_pil_image
 
-from ..terminal import printable
+from resnet50_recipe.terminal import printable
 
 
 MOST_IMAGES = 32

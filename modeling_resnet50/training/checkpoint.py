@@ -28,9 +28,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+
 from ..files import put_in_place, sync
-from ..recipe import Recipe
 from .averaging import WeightAverage
 from .manifest import seal
 from .metrics import TrainMetrics

@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 from transformers import PreTrainedModel
 
-from ..recipe import Recipe
-from ..terminal import printable
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.terminal import printable
+
 from .averaging import first_averaged_step
 from .metrics import TrainMetrics
 from .run_folder import RunFolder

@@ -16,9 +16,10 @@ from accelerate.utils import (
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..errors import UserError
-from ..recipe import Recipe
-from ..terminal import say
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.terminal import say
+
 from .averaging import freeze_batch_norm
 from .kernels import choose_algorithms, is_compiled
 from .precision import cpu_is_wanted, is_on_cpu, precision_here, remark_on

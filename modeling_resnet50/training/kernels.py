@@ -7,8 +7,9 @@ import torch
 from accelerate.utils import DynamoBackend, TorchDynamoPlugin
 from torch import nn
 
-from ..errors import UserError
-from ..recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+
 from .losses import Criterion
 
 

@@ -8,8 +8,8 @@ import torch
 from timm.loss import BinaryCrossEntropy
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
 
 
 class Criterion:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from ..errors import UserError
-from ..recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+
 from .checkpoint import RETRY_AFTER, WRITE_ERRORS
 from .run_folder import RunFolder
 

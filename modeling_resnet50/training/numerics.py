@@ -14,8 +14,9 @@ from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..recipe import Recipe
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+
 from .checkpoint import Progress, non_finite_tensors
 from .run_folder import RunFolder
 from .tensor_lists import by_dtype, copy_all, copy_all_if

@@ -8,8 +8,8 @@ import torch
 from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers
 from torch import nn
 
-from ..errors import UserError, did_you_mean
-from ..recipe import Recipe
+from resnet50_recipe.errors import UserError, did_you_mean
+from resnet50_recipe.recipe import Recipe
 
 
 def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

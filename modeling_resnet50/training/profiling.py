@@ -11,8 +11,9 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch.profiler import profile, record_function
 
+from resnet50_recipe.recipe import Recipe
+
 from ..files import replaced_file
-from ..recipe import Recipe
 from .checkpoint import Progress
 from .numerics import NumericsGuard
 from .run_folder import RunFolder

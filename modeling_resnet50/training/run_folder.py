@@ -32,9 +32,10 @@ from typing import Any
 
 import yaml
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.recipe import Recipe
+
 from ..files import path_of, put_back, replaced_file, replaced_folder, require_writable, sync
-from ..recipe import Recipe
 from .manifest import damage, listed_files, sha256
 from .run_lock import RunLock, is_alive
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from ..errors import UserError
+from resnet50_recipe.errors import UserError
 
 
 SECONDS_BETWEEN_BEATS = 5.0

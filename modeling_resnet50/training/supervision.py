@@ -27,12 +27,12 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from resnet50_cli.exit_codes import ExitCode
+from resnet50_recipe.errors import UserError
+from resnet50_recipe.exit_codes import ExitCode
+from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.terminal import printable
 
-from ..errors import UserError
 from ..files import replaced_file
-from ..recipe import Recipe
-from ..terminal import printable
 from .checkpoint import Progress
 from .distributed import store_of_this_start
 from .run_folder import RunFolder

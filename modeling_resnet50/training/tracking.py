@@ -15,9 +15,10 @@ from accelerate.utils import LoggerType
 from PIL import Image
 from torch import nn
 
-from ..errors import UserError, did_you_mean
+from resnet50_recipe.errors import UserError, did_you_mean
+from resnet50_recipe.recipe import Recipe
+
 from ..files import replaced_file
-from ..recipe import Recipe
 from .batch_picture import picture_of
 from .checkpoint import Progress
 from .curves import draw_training_curves

@@ -14,8 +14,8 @@ import pytest
 from conftest import PROJECT, tiny_arguments
 from test_resuming import outcome
 
-from modeling_resnet50.recipe import Recipe
 from modeling_resnet50.training.run_folder import RunFolder
+from resnet50_recipe.recipe import Recipe
 
 
 SETTINGS = {"total_train_batch_size": 4, "checkpoint_every_steps": 1, "checkpoint_every_epochs": 1, "keep_last": 2,

@@ -16,7 +16,8 @@ from huggingface_hub import SpaceCard, SpaceCardData
 from PIL import Image
 from transformers import BitImageProcessor
 
-from ...errors import UserError
+from resnet50_recipe.errors import UserError
+
 from ...evaluation import grad_cam
 from ...modeling_resnet50 import ResNet50ForImageClassification
 from ..markdown import code, one_line

@@ -12,8 +12,7 @@ from typing import NoReturn
 
 from safetensors import SafetensorError
 
-from resnet50_cli.exit_codes import ExitCode
-
+from .exit_codes import ExitCode
 from .terminal import printable
 
 

@@ -6,17 +6,16 @@ Field names are those of transformers' `TrainingArguments` and example scripts w
 
 import math
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from huggingface_hub.dataclasses import strict
-from huggingface_hub.errors import HFValidationError, StrictDataclassError
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from .configuration_resnet50 import ResNet50Config
-from .errors import UserError, cause, did_you_mean
+from .errors import UserError
 
 
 def _field(default: Any, help: str, repr: bool = True) -> Any:
@@ -413,7 +412,6 @@ class Recipe:
             bounds = re.fullmatch(r"([1-9]\d*)-([1-9]\d*)", self.profile_steps)
             valid = bounds is not None and int(bounds[1]) <= int(bounds[2])
             self._require("profile_steps", valid, "must be two steps, the first and the last, as in 10-20")
-        self.model_config()
 
     def _check_epochs(self) -> None:
         epochs = self.num_train_epochs
@@ -462,32 +460,6 @@ class Recipe:
     def num_channels(self) -> int:
         """Of the images, as the network takes them."""
         return (self.config_overrides or {}).get("num_channels", 3)
-
-    def model_config(self, label_names: list[str] | None = None) -> ResNet50Config:
-        """
-        The architecture this recipe trains, with a class for each of `label_names`.
-
-        Raises:
-            UserError: `config_overrides` has a field that the architecture does not have, or a value it cannot have.
-        """
-        overrides: dict[str, Any] = self.config_overrides or {}
-        known = [f.name for f in fields(ResNet50Config) if f.name in ResNet50Config.__annotations__]
-        for name in overrides:
-            if name not in known:
-                raise UserError(
-                    f"config_overrides: unknown field {name!r}{did_you_mean(name, known)} The architecture has: "
-                    + ", ".join(known)
-                )
-        labels: dict[str, Any] = {}
-        if label_names is not None:
-            labels = {
-                "id2label": dict(enumerate(label_names)),
-                "label2id": {name: index for index, name in enumerate(label_names)},
-            }
-        try:
-            return ResNet50Config(**overrides, **labels)
-        except (StrictDataclassError, TypeError) as error:
-            raise UserError(f"config_overrides: {cause(error)}") from error
 
     def local_batch_size(self, num_processes: int) -> int:
         """

@@ -1,0 +1,38 @@
+"""The architecture that a recipe trains."""
+
+from dataclasses import fields
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+
+from resnet50_recipe.errors import UserError, cause, did_you_mean
+from resnet50_recipe.recipe import Recipe
+
+from .configuration_resnet50 import ResNet50Config
+
+
+def model_config(recipe: Recipe, label_names: list[str] | None = None) -> ResNet50Config:
+    """
+    The architecture that a recipe trains, with a class for each of `label_names`.
+
+    Raises:
+        UserError: `config_overrides` has a field that the architecture does not have, or a value it cannot have.
+    """
+    overrides: dict[str, Any] = recipe.config_overrides or {}
+    known = [f.name for f in fields(ResNet50Config) if f.name in ResNet50Config.__annotations__]
+    for name in overrides:
+        if name not in known:
+            raise UserError(
+                f"config_overrides: unknown field {name!r}{did_you_mean(name, known)} The architecture has: "
+                + ", ".join(known)
+            )
+    labels: dict[str, Any] = {}
+    if label_names is not None:
+        labels = {
+            "id2label": dict(enumerate(label_names)),
+            "label2id": {name: index for index, name in enumerate(label_names)},
+        }
+    try:
+        return ResNet50Config(**overrides, **labels)
+    except (StrictDataclassError, TypeError) as error:
+        raise UserError(f"config_overrides: {cause(error)}") from error
