@@ -19,6 +19,7 @@ BENCHMARKS = {
     "checkpoint": "how long training stands still for a checkpoint",
     "gpu": "all that only a GPU can show, in one command",
     "cifar10": "does it learn as a plain loop does",
+    "same_weights": "do two checkouts train the same weights",
     "soak": "memory, descriptors, threads and processes over a long run",
 }
 
@@ -26,7 +27,7 @@ BENCHMARKS = {
 def main() -> None:
     arguments = sys.argv[1:]
     if not arguments or arguments[0] not in BENCHMARKS:
-        names = "\n".join(f"    {name:<12} {purpose}" for name, purpose in BENCHMARKS.items())
+        names = "\n".join(f"    {name:<13} {purpose}" for name, purpose in BENCHMARKS.items())
         print(f"{__doc__.strip()}\n\n{names}")
         sys.exit(0 if not arguments or arguments[0] in ("-h", "--help") else 2)
     sys.argv = [f"python -m benchmarks {arguments[0]}", *arguments[1:]]

@@ -136,15 +136,16 @@ class TrainingStep:
     def __call__(self) -> tuple[Tensor, Tensor]:
         batch = next(self.batches)
         set_learning_rate(self.optimizer, 0.1)
-        self.guard.before_forward()
+        self.guard.begin_step()
         logits = self.model(batch["pixel_values"]).logits
         loss = self.criterion(logits, batch)
-        self.guard.after_forward(loss, batch["indices"])
+        self.guard.watch(loss, batch["indices"])
         self.accelerator.backward(loss)
-        assert self.guard.trouble() is None
+        assert self.guard.judge() is None
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.guard.step_ended()
         self.metrics.update(loss, logits, batch["labels"])
         assert self.guard.step_was_taken()
         self.progress.step += 1
@@ -206,9 +207,9 @@ def test_batch_norms_buffers_are_kept_by_one_operation_for_each_dtype():
     model = ResNet50ForImageClassification(ResNet50Config(**TINY))
     model, optimizer = accelerator.prepare(model, create_optimizer(model, Recipe()))
     guard = NumericsGuard(accelerator, model, optimizer, Recipe(), 3, None, Progress())
-    guard.before_forward()
+    guard.begin_step()
     with Watch() as watch:
-        guard.before_forward()
+        guard.begin_step()
     assert watch.operations == {"_foreach_copy_": 2}
     assert watch.foreach_dtypes == [{torch.float32}, {torch.int64}]
 
@@ -275,7 +276,7 @@ def test_the_teacher_runs_in_the_training_precision_and_channels_last(image_fold
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(look)
-    monkeypatch.setattr(train.script, "load_teacher", lambda name: (model, [0.5] * 3, [0.25] * 3))
+    monkeypatch.setattr("modeling_resnet50.loop.building.load_teacher", lambda name: (model, [0.5] * 3, [0.25] * 3))
     settings = {"teacher": "somewhere", "mixed_precision": "bf16", "num_train_epochs": 1, "warmup_epochs": 0}
     train(tiny_arguments(image_folder, tmp_path / "run", **settings))
     assert seen == {(torch.bfloat16, True)}

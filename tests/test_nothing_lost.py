@@ -16,6 +16,7 @@ from conftest import tiny_arguments
 from safetensors.torch import load_file
 
 from modeling_resnet50.files import replaced_file, replaced_folder
+from modeling_resnet50.loop import saving
 from modeling_resnet50.training import run_lock
 from modeling_resnet50.training.manifest import sha256
 from modeling_resnet50.training.run_folder import RunFolder
@@ -323,7 +324,7 @@ def test_small_files_are_on_the_disk_before_they_are_renamed(tmp_path, monkeypat
 def full_disk(train, monkeypatch):
     """Let some writes of models fail, by a limit on the size of files, as a quota or a full disk would."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    original = train.script.save_model
+    original = saving.save_model
 
     def arrange(fails) -> None:
         def limited(folder, *arguments):
@@ -336,7 +337,7 @@ def full_disk(train, monkeypatch):
                 resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
         monkeypatch.setattr("modeling_resnet50.training.model_writer.RETRY_AFTER", 0)
-        monkeypatch.setattr(train.script, "save_model", limited)
+        monkeypatch.setattr(saving, "save_model", limited)
 
     return arrange
 

@@ -62,7 +62,7 @@ def train_scaled(train, monkeypatch):
             accelerator.scaler = torch.amp.GradScaler("cpu", **scaling)
             return accelerator
 
-        monkeypatch.setattr(train.script, "create_accelerator", create)
+        monkeypatch.setattr("modeling_resnet50.loop.run.create_accelerator", create)
         train(arguments)
 
     return run
@@ -299,15 +299,15 @@ def test_with_a_fused_optimizer_nothing_of_a_step_is_read_before_the_next_one_is
         for number in range(4):
             images = torch.full((2, 3, 16, 16), math.inf if number == 1 else 0.5)
             stage = f"forward and backward {number}"
-            guard.before_forward()
+            guard.begin_step()
             loss = model(images).logits.square().mean()
-            guard.after_forward(loss, [0, 1])
+            guard.watch(loss, [0, 1])
             accelerator.backward(loss)
             stage = f"decision {number}"
             if guard.step_is_open and guard.step_was_taken():
                 progress.step += 1
                 average.after_step(model, guard.buffers_of(model), progress.step, 1)
-            assert guard.trouble() is None
+            assert guard.judge() is None
             stage = f"step {number}"
             accelerator.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

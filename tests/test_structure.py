@@ -21,6 +21,7 @@ ALLOWED = {
     "training": set(),
     "evaluation": {"data", "web_page"},
     "hub": {"configuration_resnet50", "modeling_resnet50", "architecture", "data", "training", "evaluation"},
+    "loop": {"architecture", "data", "training", "evaluation", "hub"},
     "plan": {"configuration_resnet50", "modeling_resnet50", "architecture", "data", "training"},
     "scaling": {"plan"},
     "commands": {"modeling_resnet50", "data", "prepare", "training", "evaluation", "hub"} | {"plan", "scaling"},

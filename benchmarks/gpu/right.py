@@ -375,16 +375,17 @@ class OverflowingRun:
         """One step, as in train.py; whether it was taken."""
         with self.accelerator.accumulate(self.model):
             set_learning_rate(self.optimizer, 0.01)
-            self.guard.before_forward()
+            self.guard.begin_step()
             with self.autocast():
                 logits = self.model(images).logits.float()
             loss = self.criterion(logits, {"labels": self.labels, "targets": self.labels})
-            self.guard.after_forward(loss, list(range(16)))
+            self.guard.watch(loss, list(range(16)))
             self.accelerator.backward(loss)
-            trouble = self.guard.trouble()
+            trouble = self.guard.judge()
             assert trouble is None, trouble
             self.optimizer.step()
             self.optimizer.zero_grad()
+        self.guard.step_ended()
         taken = self.guard.step_was_taken()
         if taken:
             self.progress.step += 1

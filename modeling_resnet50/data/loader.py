@@ -253,7 +253,8 @@ class DeviceLoader(Generic[SamplerType]):
     Yields:
         `pixel_values` float32 `(batch, channels, height, width)`, channels last; `labels` int64 `(batch,)`; `targets`
         for the loss: the labels, or with mixing `(batch, num_labels)`, and the label is then the class with most of
-        it; `indices`, the rows of the images, a list; and `number`, of the batch in its pass.
+        it; `indices`, the rows of the images, a list; `number`, of the batch in its pass; and `bad_images`, how many
+        this pass has replaced so far.
     """
 
     def __init__(
@@ -320,6 +321,7 @@ class DeviceLoader(Generic[SamplerType]):
                 "targets": targets,
                 "indices": batch["indices"],
                 "number": number,
+                "bad_images": len(self.bad_images),
             }
 
 

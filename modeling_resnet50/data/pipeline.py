@@ -1,6 +1,8 @@
 """The data of a run: from its recipe to two loaders, whatever the source."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ class TrainingData:
     What a run trains on and is judged by.
 
     Attributes:
-        train_loader: tell `sampler.start` the epoch before each pass.
+        train_loader: tell `sampler.start` the epoch before it is iterated over.
         validation_loader: each image once, over all processes together.
         label_names: of the classes, in their order.
         num_train_images, num_validation_images: in all.
@@ -35,6 +37,31 @@ class TrainingData:
     label_names: list[str]
     num_train_images: int
     num_validation_images: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Of the optimizer."""
+        sampler = self.train_loader.sampler
+        return len(sampler) // sampler.gradient_accumulation_steps
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Over all processes together: those that fill whole steps."""
+        return self.train_loader.sampler.images_per_epoch
+
+    def steps(self, batches: Iterable[dict[str, Any]]) -> Iterator[tuple[Iterator[dict[str, Any]], int]]:
+        """
+        An epoch, or what is left of it, by optimizer steps: for each, the batches of its forward passes as they come,
+        to be used before the next step is asked for, and how many images of the epoch are done after it, over all
+        processes.
+
+        Args:
+            batches: those of `train_loader`.
+        """
+        sampler, batches = self.train_loader.sampler, iter(batches)
+        passes = sampler.gradient_accumulation_steps
+        for last in sampler.batch_numbers()[passes - 1 :: passes]:
+            yield islice(batches, passes), sampler.images_after(last)
 
 
 def load_training_data(

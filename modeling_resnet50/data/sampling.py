@@ -134,9 +134,9 @@ class EpochSampler(Sampler):
         return self.num_images // self.total_batch_size * self.total_batch_size
 
     @property
-    def batches_done(self) -> int:
-        """Before the next iteration begins."""
-        return self._steps_done * self.gradient_accumulation_steps
+    def steps_done(self) -> int:
+        """Of the optimizer, before the next iteration begins."""
+        return self._steps_done
 
     def images_after(self, batch_number: int) -> int:
         """Images of the epoch that are done, over all processes, after the last batch of a step."""
@@ -145,7 +145,7 @@ class EpochSampler(Sampler):
     def batch_numbers(self) -> list[int]:
         """Those that the next iteration gives, counted from 0 through the whole epoch."""
         passes = self.gradient_accumulation_steps
-        return [n for n in range(self.batches_done, len(self)) if n // passes not in self._left_out]
+        return [n for n in range(self._steps_done * passes, len(self)) if n // passes not in self._left_out]
 
 
 class TrainSampler(EpochSampler):

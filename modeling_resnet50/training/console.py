@@ -145,9 +145,9 @@ class TrainingConsole:
             self.console.print(Text.assemble((f"{title:<12}", "bold cyan"), printable(text)))
 
     @contextmanager
-    def epoch(self, epoch: int, num_batches: int, done: int = 0) -> Iterator[None]:
-        """Show progress through `num_batches` forward passes, of which some are done; `advance` after each."""
-        self._epoch, self._num_batches, self._batches_done, self._start = epoch, num_batches, done, done
+    def epoch(self, epoch: int, num_steps: int, done: int = 0) -> Iterator[None]:
+        """Show progress through `num_steps` of the optimizer, of which some are done; `advance` after each."""
+        self._epoch, self._num_steps, self._steps_done, self._start = epoch, num_steps, done, done
         self._shown_at = time.monotonic()
         if self.console.is_terminal and not self.console.quiet:
             self._bar = Progress(
@@ -162,7 +162,7 @@ class TrainingConsole:
             )
             self._bar.start()
             fields: dict[str, Any] = {"epoch": epoch, "num_epochs": self.num_epochs, "metrics": ""}
-            self._task = self._bar.add_task("", total=num_batches, completed=done, **fields)
+            self._task = self._bar.add_task("", total=num_steps, completed=done, **fields)
         try:
             yield
         finally:
@@ -172,8 +172,8 @@ class TrainingConsole:
                 self._bar = None
 
     def advance(self, metrics: TrainMetrics, learning_rate: float) -> None:
-        """One more batch is done. Metrics are read from the device once a second at most: reading waits for it."""
-        self._batches_done += 1
+        """One more step is done. Metrics are read from the device once a second at most: reading waits for it."""
+        self._steps_done += 1
         if self._bar is not None:
             self._bar.advance(self._task)
         now = time.monotonic()
@@ -190,7 +190,7 @@ class TrainingConsole:
             "wait": f"data wait {metrics.data_wait():.0%}" if metrics.data_wait() >= MUCH_WAITING else "",
             "left": f" {_clock(epoch_left)} left, {_clock(run_left)} of the run",
         }
-        place = f"epoch {self._epoch}/{self.num_epochs} ", f" {self._batches_done}/{self._num_batches} "
+        place = f"epoch {self._epoch}/{self.num_epochs} ", f" {self._steps_done}/{self._num_steps} "
         if self._bar is None:
             self.print(" ".join([*place, *filter(None, parts.values())]))
             return
@@ -201,10 +201,10 @@ class TrainingConsole:
 
     def _seconds_left(self, metrics: TrainMetrics) -> tuple[float, float]:
         """Of training in this epoch; and of the run, with validation as long as the last one was."""
-        pace = metrics.seconds() / (self._batches_done - self._start)
-        epoch_left = pace * (self._num_batches - self._batches_done)
+        pace = metrics.seconds() / (self._steps_done - self._start)
+        epoch_left = pace * (self._num_steps - self._steps_done)
         epochs_after = self.num_epochs - self._epoch
-        run_left = epoch_left + epochs_after * pace * self._num_batches + (epochs_after + 1) * self._seconds_beside
+        run_left = epoch_left + epochs_after * pace * self._num_steps + (epochs_after + 1) * self._seconds_beside
         return epoch_left, run_left
 
     def row(self, metrics: dict[str, Any], is_best: bool) -> None:

@@ -76,9 +76,9 @@ class NumericsGuard:
         self._skipped: list[list[int]] = []  # in a row: epoch, and images before the step
         self._scale_before: Tensor | None = None  # where a skip shows in nothing else
         self._open: tuple[list[int], _OnItsWay] | None = None  # the step whose outcome is not yet known
-        self._begin_step()
+        self._forget_losses()
 
-    def _begin_step(self) -> None:
+    def _forget_losses(self) -> None:
         self._losses: list[_OnItsWay] = []
         self._images: list[int] = []
 
@@ -94,9 +94,9 @@ class NumericsGuard:
             return [kept[id(buffer)] for buffer in model.buffers()]
         return list(model.buffers())
 
-    def before_forward(self) -> None:
-        """To be called before each forward pass in training."""
-        if self.accelerator.scaler is None or self._losses:
+    def begin_step(self) -> None:
+        """Before its first forward pass: what BatchNorm has measured so far is kept, should fp16 skip the step."""
+        if self.accelerator.scaler is None:
             return
         if self._skips_unseen and self._scale_before is None:
             self._scale_before = self._scale()
@@ -105,9 +105,9 @@ class NumericsGuard:
         else:
             copy_all(self._buffers_before, self._buffers)
 
-    def after_forward(self, loss: Tensor, images: list[int]) -> None:
+    def watch(self, loss: Tensor, images: list[int]) -> None:
         """
-        To be called before the backward pass: the loss then travels to the host while that runs.
+        Between a forward pass and its backward pass: the loss travels to the host while that runs.
 
         Args:
             loss: a scalar, the batch's mean.
@@ -116,7 +116,7 @@ class NumericsGuard:
         self._losses.append(_OnItsWay(loss.detach()))
         self._images += images
 
-    def trouble(self) -> str | None:
+    def judge(self) -> str | None:
         """What is wrong with the step that is about to be taken, on this process; None if nothing is."""
         factor = self.recipe.loss_spike_factor
         scaled = self.accelerator.scaler is not None
@@ -145,11 +145,11 @@ class NumericsGuard:
         To be called after each step of the optimizer, before `progress` moves on. If the loss scaler skipped it, it is
         undone as far as BatchNorm is concerned.
         """
-        self._begin_step()
+        self._forget_losses()
         place = [self.progress.epoch + 1, self.progress.images]
         if self._skips_unseen:
             before, self._scale_before = self._scale_before, self._scale()
-            assert before is not None, "before_forward comes first"
+            assert before is not None, "begin_step comes first"
             skipped = self._scale_before < before  # which it is after a skipped step only
             copy_all_if(skipped, self._buffers, self._buffers_before)
         else:
@@ -160,9 +160,7 @@ class NumericsGuard:
 
     def step_was_taken(self) -> bool:
         """Whether the optimizer took the step that ended last; one that was skipped is counted. Waits for it."""
-        if self._open is None:
-            self.step_ended()
-        assert self._open is not None
+        assert self._open is not None, "step_ended comes first"
         (place, skipped), self._open = self._open, None
         if not skipped.arrived():
             self._skipped = []

@@ -3,19 +3,18 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
 from torch.profiler import profile, record_function
 
 from resnet50_recipe.recipe import Recipe
 
 from ..files import replaced_file
 from .checkpoint import Progress
-from .numerics import NumericsGuard
 from .run_folder import RunFolder
 
 
@@ -50,8 +49,6 @@ class ProfiledSteps:
         self.run, self.accelerator, self.progress, self.say = run, accelerator, progress, say
         self._profiler: profile | None = None
         self._step: record_function | None = None
-        self._part: record_function | None = None
-        self._marked: list[tuple[Any, str]] = []
 
     def __enter__(self) -> "ProfiledSteps":
         return self
@@ -65,10 +62,21 @@ class ProfiledSteps:
                 f"step {self._first} to {self.progress.step}"
             )
 
-    def begin(self, guard: NumericsGuard, optimizer: AcceleratedOptimizer) -> None:
-        """To be called once, when `progress` stands where training begins, with what the loop is going to call."""
-        self._guard, self._optimizer, self._first = guard, optimizer, self.progress.step + 1
+    def begin(self) -> None:
+        """To be called once, when `progress` stands where training begins."""
+        self._first = self.progress.step + 1
         self.step()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """While this lasts, the time of a step is counted as that of one of `PARTS`."""
+        if self._profiler is None:
+            yield
+            return
+        self._wait()
+        with record_function(name):
+            yield
+            self._wait()
 
     def step(self) -> None:
         """To be called after each optimizer step."""
@@ -83,23 +91,16 @@ class ProfiledSteps:
             self._step = self._move(self._step, f"step {number}")
 
     def _start(self) -> None:
-        # The forward pass lasts until the backward pass begins: it has the loss in it, and the teacher.
-        self._mark(self._guard, "before_forward", _FORWARD, lasts=True)
-        self._mark(self.accelerator, "backward", _BACKWARD)
-        self._mark(self._optimizer, "step", _OPTIMIZER)
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # otherwise it remarks on itself, in the middle of the bar
         self._profiler = profile()
         self._profiler.start()
 
     def _finish(self) -> None:
-        self._part = self._move(self._part, None)
         self._step = self._move(self._step, None)
         profiler, wanted, self._profiler = self._profiler, self.wanted, None
         assert profiler is not None
         assert wanted is not None
         profiler.stop()
-        for owner, method in self._marked:
-            delattr(owner, method)  # and the class's own is back
         if self.progress.step < max(self._first, wanted[0]):
             return  # the first of them was only begun
         last, self.wanted = wanted[-1], None
@@ -109,7 +110,8 @@ class ProfiledSteps:
             self.say(f"the profile was not written: {error}")
             return
         cut_short = "" if self.progress.step >= last else f", cut short after step {self.progress.step}"
-        self.say(f"{words}\nprofile{cut_short}: {self.run.profile}, whose trace.json https://ui.perfetto.dev shows")
+        self.say(words)
+        self.say(f"profile{cut_short}: {self.run.profile}, whose trace.json https://ui.perfetto.dev shows")
 
     def _write(self, profiler: profile) -> str:
         """Trace and summary; returns that in words."""
@@ -123,27 +125,16 @@ class ProfiledSteps:
             unfinished.write_text(json.dumps(summary, indent=1) + "\n")
         return summary["in_words"]
 
-    def _mark(self, owner: Any, method: str, part: str, lasts: bool = False) -> None:
-        """Have a range in the trace for as long as a method runs, or from its call until the next part."""
-        original = getattr(owner, method)
-
-        def marked(*args: Any, **kwargs: Any) -> Any:
-            self._part = self._move(self._part, part)
-            result = original(*args, **kwargs)
-            if not lasts:
-                self._part = self._move(self._part, None)
-            return result
-
-        self._marked.append((owner, method))
-        setattr(owner, method, marked)
-
     def _move(self, range_: record_function | None, name: str | None) -> record_function | None:
         """End a range, and begin the next if it has a name."""
-        if self.accelerator.device.type != "cpu":
-            torch.accelerator.synchronize()
+        self._wait()
         if range_ is not None:
             range_.__exit__(None, None, None)
         return None if name is None else record_function(name).__enter__()
+
+    def _wait(self) -> None:
+        if self.accelerator.device.type != "cpu":
+            torch.accelerator.synchronize()
 
 
 def summarize(events: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,10 @@ import pytest
 from conftest import tiny_arguments
 from test_resuming import outcome
 
+from modeling_resnet50.loop import saving
 from modeling_resnet50.training.checkpoint import CheckpointWriter
+from modeling_resnet50.training.console import TrainingConsole
+from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import TrainingStopped
 
 
@@ -52,10 +55,10 @@ def test_it_ends_as_if_undisturbed(where, call, undisturbed, image_folder, tmp_p
         train(tiny_arguments(image_folder, tmp_path / "undisturbed", **SETTINGS))
         undisturbed.update(outcome(tmp_path / "undisturbed"))
     owner, name = {
-        "best": (train.script, "save_model"),
+        "best": (saving, "save_model"),
         "checkpoint": (CheckpointWriter, "save"),
-        "metrics": (train.script.RunFolder, "log"),
-        "end": (train.script.TrainingConsole, "finish"),
+        "metrics": (RunFolder, "log"),
+        "end": (TrainingConsole, "finish"),
     }[where]
     calls = stop_at_call(monkeypatch, owner, name, call)
     run = tmp_path / "run"

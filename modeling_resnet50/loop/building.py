@@ -1,0 +1,65 @@
+"""From a recipe to what learns by it."""
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from resnet50_recipe.recipe import Recipe
+
+from ..data.pipeline import TrainingData
+from ..hub.pretrained import load_teacher, starting_model
+from ..training.averaging import create_average
+from ..training.distributed import check_images_fit, synchronize_batch_norm
+from ..training.kernels import compiled_for_training
+from ..training.losses import Criterion, Teacher
+from ..training.metrics import TrainMetrics
+from ..training.numerics import NumericsGuard
+from ..training.optimization import create_optimizer, learning_rate_schedule
+from .learner import Learner
+from .run import Run
+
+
+def create_learner(run: Run, data: TrainingData) -> Learner:
+    """
+    The learner of a recipe, as it is before its first step.
+
+    Raises:
+        UserError: weights, teacher or optimizer that are not there or do not fit, or images that are too small.
+    """
+    recipe, accelerator = run.recipe, run.accelerator
+    num_labels = len(data.label_names)
+    set_seed(recipe.seed)
+    model = starting_model(recipe, data.label_names)
+    check_images_fit(model, recipe, recipe.local_batch_size(accelerator.num_processes), accelerator.num_processes)
+    model.to(accelerator.device, memory_format=torch.channels_last)
+    if recipe.gradient_checkpointing:
+        # Renamed between transformers 5.17 and 5.23.
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    if recipe.sync_batch_norm:
+        model = synchronize_batch_norm(model)
+    optimizer = create_optimizer(model, recipe)
+    average = create_average(model, recipe)
+    criterion = Criterion(recipe, _teacher(recipe, accelerator, num_labels), accelerator.autocast)
+    prepared, optimizer = accelerator.prepare(model, optimizer)
+    module = accelerator.unwrap_model(prepared)
+    return Learner(
+        recipe=recipe,
+        accelerator=accelerator,
+        model=prepared,
+        module=module,
+        forward=compiled_for_training(prepared, criterion, recipe),
+        criterion=criterion,
+        optimizer=optimizer,
+        lr_at=learning_rate_schedule(recipe, data.steps_per_epoch),
+        average=average,
+        guard=NumericsGuard(accelerator, module, optimizer, recipe, num_labels, run.folder, run.progress),
+        progress=run.progress,
+        metrics=TrainMetrics(accelerator),
+    )
+
+
+def _teacher(recipe: Recipe, accelerator: Accelerator, num_labels: int) -> Teacher | None:
+    if recipe.teacher is None:
+        return None
+    teacher = Teacher(*load_teacher(recipe.teacher), recipe, num_labels)
+    return teacher.to(accelerator.device).to(memory_format=torch.channels_last)

@@ -1,0 +1,106 @@
+"""What learns: a model, and all that changes with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import nn
+from transformers import PreTrainedModel
+
+from resnet50_recipe.recipe import Recipe
+
+from ..data.pipeline import TrainingData
+from ..training.averaging import WeightAverage, freeze_batch_norm, recalibrate_batch_norm
+from ..training.checkpoint import Progress
+from ..training.losses import Criterion
+from ..training.metrics import TrainMetrics
+from ..training.numerics import NumericsGuard
+from ..training.optimization import set_learning_rate
+
+
+@dataclass
+class Learner:
+    """
+    A model that learns, one optimizer step at a time.
+
+    Attributes:
+        model: as `Accelerator.prepare` gives it.
+        module: the same, unwrapped: what is saved and judged.
+        forward: the same, compiled if the recipe says so: what a step calls.
+        lr_at: learning rate of the step after so many.
+        average: of the weights, if the recipe wants one.
+        metrics: of the epoch that runs.
+        step_was_taken: the last one, by the optimizer; None while only the device knows.
+    """
+
+    recipe: Recipe
+    accelerator: Accelerator
+    model: nn.Module
+    module: PreTrainedModel
+    forward: nn.Module
+    criterion: Criterion
+    optimizer: AcceleratedOptimizer
+    lr_at: Callable[[int], float]
+    average: WeightAverage | None
+    guard: NumericsGuard
+    progress: Progress
+    metrics: TrainMetrics
+    step_was_taken: bool | None = None
+
+    def start_epoch(self, metrics: TrainMetrics) -> None:
+        """Ready to train: BatchNorm measures, unless it is frozen."""
+        self.metrics = metrics
+        self.model.train()
+        if self.recipe.freeze_batch_norm:
+            freeze_batch_norm(self.model)
+
+    def judge(self) -> str | None:
+        """What is wrong, on this process, with the step whose gradients are there; None if nothing is."""
+        self.settle()  # the one before: the device has done it meanwhile
+        return self.guard.judge()
+
+    def step(self) -> None:
+        """Let the optimizer take the step whose gradients are there. fp16 may skip it."""
+        set_learning_rate(self.optimizer, self.lr_at(self.progress.step))
+        if self.recipe.max_grad_norm is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.guard.step_ended()
+        self.step_was_taken = None
+        if not self.guard.outcome_is_late:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count the last step, and let the average have it, if the optimizer took it. Waits for it."""
+        if not self.guard.step_is_open:
+            return
+        self.step_was_taken = self.guard.step_was_taken()
+        if self.step_was_taken:
+            self.progress.step += 1
+            if self.average is not None:
+                buffers = self.guard.buffers_of(self.module)
+                self.average.after_step(self.module, buffers, self.progress.step, self.progress.epoch + 1)
+
+    def forget_gradients(self) -> None:
+        """After going back: nothing of the steps that went wrong has a part in the next one."""
+        self.optimizer.zero_grad()
+        self.guard.forget()
+
+    def finish_average(self, data: TrainingData) -> None:
+        """When an epoch is over: let the average have it, and measure its BatchNorm statistics if they have to be."""
+        if self.average is None:
+            return
+        self.average.after_epoch(self.module, self.progress.epoch + 1)
+        if self.average.has_begun and self.recipe.batch_norm_recalibration_steps:
+            data.train_loader.sampler.start(0)  # an epoch that is never trained on
+            steps = self.recipe.batch_norm_recalibration_steps
+            recalibrate_batch_norm(self.average.module, data.train_loader, steps, self.accelerator)
+
+    @property
+    def candidates(self) -> dict[str, Any]:
+        """The model and, once there is one, its average, each by the prefix of its columns in the metrics."""
+        averaged = self.average is not None and self.average.has_begun
+        return {"": self.module} | ({"average_": self.average.module} if self.average and averaged else {})

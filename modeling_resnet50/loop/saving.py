@@ -1,0 +1,153 @@
+"""What is kept of a run: checkpoints to go on from, and models for others."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from resnet50_recipe.errors import UserError
+
+from ..hub.model_folder import renew_card, save_model
+from ..training.checkpoint import CheckpointWriter, TrainingState
+from ..training.metrics import TrainMetrics
+from ..training.model_writer import ModelWriter
+from ..training.numerics import is_finite
+from .learner import Learner
+from .run import Run
+
+
+class Keeper:
+    """
+    Writes what is kept of a run, each thing when its time has come; when the run ends, however it ends, all of it is
+    on the disk.
+
+    Args:
+        run: whose folder it goes to.
+        learner: whose state and weights it is.
+    """
+
+    def __init__(self, run: Run, learner: Learner):
+        self.run, self.learner = run, learner
+        self.state = TrainingState(run.accelerator, learner.model, learner.optimizer, learner.average, run.progress)
+        self.checkpoints = CheckpointWriter(
+            run.folder, run.recipe, self.state, run.console.print, on_written=run.publisher.back_up
+        )
+        self.models = ModelWriter(run.folder, self._save, run.console.print)
+        run.supervisor.at_the_end += [self.checkpoints.close, self.models.close]
+        if run.checkpoint is not None:
+            self._put_back(run.checkpoint)
+
+    def _put_back(self, checkpoint: Path) -> None:
+        progress, say = self.run.progress, self.run.console.print
+        differences = self.state.load(checkpoint, keep_optimizer_settings=self.run.recipe.allow_recipe_change)
+        within = f", {progress.images:,} images of the next" if progress.images else ""
+        say(f"resumed from {checkpoint}: {progress.epoch} epochs{within}, {progress.step} steps done")
+        if differences:
+            say(f"now {', '.join(differences)}; images, steps and learning rates stay the same")
+        self.run.accelerator.wait_for_everyone()
+
+    def _save(self, folder: Path, model: PreTrainedModel, epoch: int, prefix: str = "") -> None:
+        run = self.run
+        save_model(folder, model, run.recipe, run.folder.history(), run.folder.sessions(), epoch, prefix)
+
+    # Within an epoch
+
+    def epoch_metrics(self) -> TrainMetrics:
+        """For the epoch that comes; if it is in its middle, with what was measured before."""
+        return self.state.epoch_metrics()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the clock asks for a checkpoint, on this process."""
+        return self.checkpoints.is_wanted()
+
+    def is_due(self, images_per_epoch: int) -> bool:
+        """Whether the recipe asks for a checkpoint where the run stands, within an epoch."""
+        progress = self.run.progress
+        return self.run.recipe.checkpoint_is_due(progress.images, progress.epoch + 1, images_per_epoch)
+
+    def save(self) -> None:
+        """Take a checkpoint, which is then written while training goes on. To be called by all processes."""
+        self.checkpoints.save()
+
+    def finish(self) -> None:
+        """
+        Wait for the last checkpoint.
+
+        Raises:
+            UserError: it could not be written.
+        """
+        self.checkpoints.finish()
+
+    def go_back(self) -> None:
+        """To the last checkpoint: as resuming, but within this start of the run. To be called by all processes."""
+        run = self.run
+        checkpoint = self.checkpoints.newest()
+        self.state.load(checkpoint)
+        self.learner.forget_gradients()
+        run.accelerator.wait_for_everyone()
+        if run.accelerator.is_main_process:
+            run.folder.resume(run.recipe, checkpoint, run.progress.epoch)
+        run.console.print(f"back to {checkpoint}; {len(run.progress.left_out)} steps are left out")
+
+    # After one
+
+    def save_best(self, row: dict[str, Any]) -> bool:
+        """
+        Keep the better one of model and average, if it is the best so far and all its weights are numbers.
+
+        Args:
+            row: of metrics.jsonl, where it already stands.
+
+        Returns:
+            Whether it was kept, on the main process.
+        """
+        run = self.run
+        if not run.accelerator.is_main_process:
+            return False
+        candidates = self.learner.candidates
+        scores = {prefix: run.recipe.score(row, prefix) for prefix in candidates}
+        better = max(scores, key=scores.__getitem__)
+        is_best = scores[better] > self.models.best_score(run.recipe) and is_finite(candidates[better])
+        if is_best:
+            best, then = candidates[better], run.publisher.best_is_new
+            self.models.write(run.folder.best, best, run.progress.epoch, better, then=then)
+        return is_best
+
+    def after_epoch(self) -> None:
+        """A checkpoint, if the recipe asks for one, and what is published with it."""
+        run = self.run
+        epoch = run.progress.epoch
+        if epoch % run.recipe.checkpoint_every_epochs == 0 or epoch == run.recipe.num_train_epochs:
+            # First what is published: whoever is killed in between does this epoch again, and nothing is missed.
+            run.publisher.checkpoint(epoch, partial(self._save, model=self.learner.module, epoch=epoch))
+            self.checkpoints.save()
+        run.publisher.look()
+
+    def save_finals(self) -> None:
+        """
+        When all epochs are over: the last weights and their average, and the card of the best ones, which has the
+        whole run in it.
+
+        Raises:
+            UserError: weights that are not finite, or a disk that does not take them.
+        """
+        run = self.run
+        if not run.accelerator.is_main_process:
+            return
+        self.checkpoints.wait()
+        places = {"": run.folder.final, "average_": run.folder.final_average}
+        for prefix, model in self.learner.candidates.items():
+            if not is_finite(model):
+                raise UserError(
+                    f"{places[prefix]} was not written: some weights are not finite. best/ is from before that"
+                )
+            self.models.write(places[prefix], model, run.progress.epoch, prefix)
+        self.models.finish()
+        _, epoch, prefix = run.folder.best_model(run.recipe)
+        if 0 < epoch < run.progress.epoch and run.folder.wrote(run.folder.best, until=epoch):
+            records = run.folder.history(), run.folder.sessions()
+            renew_card(run.folder.best, self.learner.module, run.recipe, *records, epoch, prefix)
+        run.publisher.final_is_there()
+        run.console.finish(run.recipe, run.folder)
