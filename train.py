@@ -6,12 +6,10 @@ Train a ResNet-50, from recipe to a model anyone can load.
 Everything that decides the result is in the recipe; the machine is accelerate's configuration.
 """
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 from resnet50_recipe.errors import user_errors_exit_cleanly
-from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.recipe_file import parse_recipe
 
 
@@ -80,7 +78,6 @@ def train_epoch(run: Run, data: TrainingData, learner: Learner, keeper: Keeper) 
                 keeper.finish()
                 raise TrainingStopped(agreed.stop)
         learner.settle()
-    run.progress.images, run.progress.layout = 0, None
     return learner.metrics.compute()
 
 
@@ -116,9 +113,5 @@ def evaluate_epoch(run: Run, data: TrainingData, learner: Learner) -> dict[str, 
 
 
 if __name__ == "__main__":
-    try:
-        with user_errors_exit_cleanly():
-            main()
-    except KeyboardInterrupt:
-        print("stopped at once", file=sys.stderr)
-        sys.exit(ExitCode.INTERRUPTED)
+    with user_errors_exit_cleanly():
+        main()

@@ -33,8 +33,8 @@ class UserError(ValueError):
 @contextmanager
 def user_errors_exit_cleanly() -> Iterator[None]:
     """
-    Turn a `UserError`, or a disk that does not take what is written, into one line on stderr and exit code 2. Any
-    other exception keeps its traceback: what ends a run of days must be in its log, and launchers report it.
+    Turn a `UserError`, or a disk that does not take what is written, into one line on stderr and exit code 2, and
+    Ctrl-C into one and 130. Any other exception keeps its traceback: what ends a run of days must be in its log, and launchers report it.
     """
     try:
         yield
@@ -45,6 +45,8 @@ def user_errors_exit_cleanly() -> Iterator[None]:
         if trouble is None:
             raise
         _exit_with(f"error: {printable(trouble)}", ExitCode.USAGE)
+    except KeyboardInterrupt:
+        _exit_with("stopped at once", ExitCode.INTERRUPTED)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def test_the_line_within_an_epoch_tells_the_time_that_is_left_of_it_and_of_the_r
     metrics = SimpleNamespace(
         read=lambda: (2.5, 0.125, 640.0), data_wait=lambda: 0.25, seconds=lambda: shown.clock.now - 1000
     )
-    with shown.console.epoch(2, num_batches=100):
+    with shown.console.epoch(2, num_steps=100):
         for _ in range(30):
             shown.clock.now += 4
             shown.console.advance(metrics, learning_rate=0.1)
@@ -104,7 +104,7 @@ def test_the_line_within_an_epoch_tells_the_time_that_is_left_of_it_and_of_the_r
         assert shown.text().count("epoch 2/3") == 30 * 4 // 60
     if shown.terminal:
         shown.console.console.width = 80
-        with shown.console.epoch(2, num_batches=100):
+        with shown.console.epoch(2, num_steps=100):
             shown.clock.now += 4
             shown.console.advance(metrics, learning_rate=0.1)
             text = shown.console._bar.tasks[0].fields["metrics"]
@@ -113,7 +113,7 @@ def test_the_line_within_an_epoch_tells_the_time_that_is_left_of_it_and_of_the_r
         assert len(text) <= 80 - len("epoch 2/3  1/100 ")
     shown.clock.now += 60  # of validation, which the next epochs will have too
     shown.console.row(ROW, is_best=True)
-    with shown.console.epoch(3, num_batches=100):
+    with shown.console.epoch(3, num_steps=100):
         for _ in range(50):
             shown.clock.now += 4
             metrics.seconds = lambda: 200

@@ -75,3 +75,43 @@ def test_files_that_travel_to_the_hub_import_no_folder_of_the_package(name):
 def test_nothing_draws_with_pyplot_which_wants_a_display_and_keeps_every_figure():
     for path in [*PACKAGE.rglob("*.py"), PROJECT / "train.py"]:
         assert "pyplot" not in path.read_text().replace("no pyplot", ""), path
+
+
+def functions(path):
+    return [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def length(function) -> int:
+    return function.end_lineno - function.lineno + 1
+
+
+SOURCES = [
+    path
+    for folder in ("modeling_resnet50", "resnet50_recipe", "resnet50_cli", "benchmarks", "examples")
+    for path in sorted((PROJECT / folder).rglob("*.py"))
+]
+
+
+@pytest.mark.parametrize("path", [*SOURCES, PROJECT / "train.py"], ids=lambda path: str(path.relative_to(PROJECT)))
+def test_no_function_is_longer_than_a_screen(path):
+    assert {f.name: length(f) for f in functions(path) if length(f) > 60} == {}
+
+
+def test_train_py_can_be_read_in_one_sitting():
+    """Short functions of few arguments, and in a step what every loop has: forward, loss, backward."""
+    path = PROJECT / "train.py"
+    assert len(path.read_text().splitlines()) <= 120
+    for function in functions(path):
+        assert length(function) <= 40, function.name
+        assert len(function.args.args) <= 4, function.name
+    step = next(f for f in functions(path) if f.name == "train_step")
+    called = [ast.unparse(node.func) for node in ast.walk(step) if isinstance(node, ast.Call)]
+    assert {"learner.forward", "learner.criterion", "run.accelerator.backward"} <= set(called)
+    assert len(set(called)) <= 10, called
+    assert not [node for node in ast.walk(step) if isinstance(node, ast.If)]
+
+
+def test_what_train_py_is_made_of_only_it_imports():
+    for path in PACKAGE.rglob("*.py"):
+        if part_of(path) != "loop":
+            assert "loop" not in package_imports(path), path

@@ -119,6 +119,7 @@ class Run:
         """
         progress = self.progress
         progress.epoch += 1
+        progress.images, progress.layout = 0, None
         row: dict[str, Any] = {
             "epoch": progress.epoch,
             "step": progress.step,
