@@ -34,7 +34,8 @@ class UserError(ValueError):
 def user_errors_exit_cleanly() -> Iterator[None]:
     """
     Turn a `UserError`, or a disk that does not take what is written, into one line on stderr and exit code 2, and
-    Ctrl-C into one and 130. Any other exception keeps its traceback: what ends a run of days must be in its log, and launchers report it.
+    Ctrl-C into one and 130. Any other exception keeps its traceback: what ends a run of days must be in its log, and
+    launchers report it.
     """
     try:
         yield
