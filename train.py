@@ -46,8 +46,8 @@ from modeling_resnet50.training.supervision import Agreed, Supervisor, TrainingS
 from modeling_resnet50.training.tracking import Tracker
 from resnet50_recipe.errors import UserError, user_errors_exit_cleanly
 from resnet50_recipe.exit_codes import ExitCode
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def main() -> None:
         start(recipe, run, killed)
 
 
-def start(recipe: Recipe, run: RunFolder, killed: str | None) -> None:
+def start(recipe: TrainingArguments, run: RunFolder, killed: str | None) -> None:
     run.check_free(recipe)
     recipe, fitted = fit_to_data(recipe)
     recipe = fetch_backup(recipe, run)
@@ -92,7 +92,7 @@ def start(recipe: Recipe, run: RunFolder, killed: str | None) -> None:
         sys.exit(ExitCode.NOT_PUBLISHED)
 
 
-def fit_to_data(recipe: Recipe) -> tuple[Recipe, list[str]]:
+def fit_to_data(recipe: TrainingArguments) -> tuple[TrainingArguments, list[str]]:
     """The recipe with a batch that fits the data, where it asks for that, and what there is to say about it."""
     if not recipe.fit_batch_to_data:
         return recipe, []
@@ -106,7 +106,7 @@ def fit_to_data(recipe: Recipe) -> tuple[Recipe, list[str]]:
 
 
 def train(
-    recipe: Recipe,
+    recipe: TrainingArguments,
     run: RunFolder,
     checkpoint: Path | None,
     accelerator: Accelerator,
