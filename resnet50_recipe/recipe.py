@@ -140,7 +140,7 @@ class Recipe(Settings):
         "Weights to start from: a folder or an id on the Hub (of this library, timm or transformers), timm:NAME, or a "
         "file. The classifier is kept if the classes are the same, and new otherwise. Unset: from scratch.",
     )
-    config_overrides: dict | None = setting(  # type: ignore[type-arg]  # the command line's parser knows the bare one
+    config_overrides: dict[str, Any] | None = setting(
         None, "Fields of ResNet50Config that differ from its defaults, e.g. '{stem_type: cifar}'."
     )
     sync_batch_norm: bool = setting(False, "BatchNorm over the images of all processes instead of each one's own.")
@@ -156,7 +156,7 @@ class Recipe(Settings):
     optim: str = setting("sgd", "sgd, or any optimizer that timm creates, by name: lamb, lars, adamw, ….")
     momentum: float = setting(0.9, "Momentum of SGD and its kin.", BELOW_1)
     nesterov: bool = setting(False, "Nesterov's momentum, for sgd.")
-    optim_args: dict | None = setting(  # type: ignore[type-arg]  # as above
+    optim_args: dict[str, Any] | None = setting(
         None, "Further arguments of the optimizer, e.g. '{betas: [0.9, 0.99]}'."
     )
     weight_decay: float = setting(1e-4, "L2 penalty, or decoupled decay where the optimizer has that.", AT_LEAST_0)

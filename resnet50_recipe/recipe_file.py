@@ -177,7 +177,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> _Parser:
-    """Of `--config` and every field, with its default, in two groups."""
+    """For `--config` and every field, in two groups."""
     parser = _Parser(
         description="Train a ResNet-50. Start it with `accelerate launch train.py …`, or with python for one process.",
         usage="train.py --config recipes/NAME.yaml [--FIELD VALUE ...]",
@@ -190,13 +190,12 @@ def _parser() -> _Parser:
     }
     for title, declared in groups.items():
         group = parser.add_argument_group(title)
-        hints = typing.get_type_hints(declared)
         for field in fields(declared):
             group.add_argument(
                 *dict.fromkeys([f"--{field.name}", f"--{field.name.replace('_', '-')}"]),
                 default=default_of(field),
                 help=_help(field),
-                **_reading(hints[field.name]),
+                **_reading(field.type),
             )
     return parser
 
@@ -217,8 +216,9 @@ def _reading(hint: Any) -> dict[str, Any]:
         return {"nargs": "+", "type": typing.get_args(kind)[0]}
     if kind is bool:
         return {"nargs": "?", "const": True, "type": _boolean}
-    # A float may be arithmetic, for `_calculate`.
-    return {"type": {float: str, dict: _mapping}.get(kind, kind)}
+    if typing.get_origin(kind) is dict:
+        return {"type": _mapping}
+    return {"type": str if kind is float else kind}  # a number or arithmetic, for `_calculate`
 
 
 def _boolean(text: str) -> bool:

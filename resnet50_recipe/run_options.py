@@ -1,4 +1,4 @@
-"""The options of a run: what may change within it and leave the result, but for rounding, as it is."""
+"""The options of a run, which may change whenever it goes on: how it works, what it keeps and whom it tells."""
 
 import re
 from dataclasses import dataclass
