@@ -18,7 +18,7 @@ from modeling_resnet50.training.averaging import create_average
 from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, TrainingState
 from modeling_resnet50.training.optimization import create_optimizer
 from modeling_resnet50.training.run_folder import RunFolder
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from .common import argument_parser, hardware, keep, print_table, versions
 
@@ -30,7 +30,7 @@ def main() -> None:
     rounds = options.rounds
     accelerator = Accelerator()
     with tempfile.TemporaryDirectory() as folder:
-        recipe = Recipe(output_dir=folder, ema_decay=0.9999, keep_last=2)
+        recipe = TrainingArguments(output_dir=folder, ema_decay=0.9999, keep_last=2)
         model = ResNet50ForImageClassification(ResNet50Config())
         model.to(accelerator.device, memory_format=torch.channels_last)
         average = create_average(model, recipe)

@@ -37,7 +37,7 @@ from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import encoded_bytes
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from .common import argument_parser, hardware, keep, print_table, take_turns, versions
 from .train_script import run_train_script
@@ -71,7 +71,7 @@ def main() -> None:
                   "output_dir": str(Path(folder) / "run"), "overwrite_output_dir": True}  # fmt: skip
         tiny = {**fields, "image_size": 16, "mixed_precision": "no", "config_overrides": TINY}
         whole = {
-            "bare loop": lambda: bare_loop(Recipe(**fields)),
+            "bare loop": lambda: bare_loop(TrainingArguments(**fields)),
             "ours": lambda: train_script(fields, clock),
         }
         if not options.without_peers:
@@ -83,7 +83,7 @@ def main() -> None:
         print_table(title, "seconds", seconds, "bare loop")
         steps = {"bare loop": [], "ours": []}
         for _ in range(options.rounds + 2):
-            steps["bare loop"].append(1000 * bare_loop(Recipe(**tiny), clock))
+            steps["bare loop"].append(1000 * bare_loop(TrainingArguments(**tiny), clock))
             steps["ours"].append(1000 * train_script(tiny, clock))
         print_table("a step of almost nothing", "ms", steps, "bare loop")
     parts = {title: ("seconds", "bare loop", seconds), "a step of almost nothing": ("ms", "bare loop", steps)}
@@ -153,7 +153,7 @@ def _forget_accelerators() -> None:
     GradientState._reset_state()
 
 
-def bare_loop(recipe: Recipe, clock: Callable[[], float] = time.perf_counter) -> float:
+def bare_loop(recipe: TrainingArguments, clock: Callable[[], float] = time.perf_counter) -> float:
     """As little as trains this model on this data; returns seconds per step."""
     data = load_training_data(recipe, torch.device("cpu"), 0, 0, 1)
     loader = _Timed(data.train_loader, clock)

@@ -33,7 +33,7 @@ from modeling_resnet50.data.sampling import TrainSampler
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import encoded_bytes
 from modeling_resnet50.prepare.pack import pack
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from .common import argument_parser, hardware, keep, print_table, take_turns, versions
 
@@ -109,7 +109,7 @@ def _drained(batches: Iterable) -> Callable[[], None]:
 def ours(
     split: datasets.Dataset, num_workers: int, image_size: int = SIZE, in_memory: bool = False, **decoder: str
 ) -> Callable[[], None]:
-    recipe = Recipe(image_size=image_size, total_train_batch_size=BATCH_SIZE)
+    recipe = TrainingArguments(image_size=image_size, total_train_batch_size=BATCH_SIZE)
     batches = ImageBatches(split, TrainingTransform(recipe), **decoder)
     if in_memory:
         batches.images = _Rows(split["image"][:])

@@ -135,9 +135,9 @@ def measure_ours(folder: str, workers: int) -> dict[str, float]:
     from modeling_resnet50.data.sampling import epoch_order
     from modeling_resnet50.files import replaced_file
     from modeling_resnet50.training.checkpoint import Progress
-    from resnet50_recipe.recipe import Recipe
+    from resnet50_recipe.training_arguments import TrainingArguments
 
-    recipe = Recipe(dataset_name=folder, image_size=IMAGE_SIZE, total_train_batch_size=BATCH)
+    recipe = TrainingArguments(dataset_name=folder, image_size=IMAGE_SIZE, total_train_batch_size=BATCH)
     found = {}
     started_at = time.perf_counter()
     data = load_training_data(recipe, torch.device("cpu"), workers, 0, 1)

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from .architecture import model_config
 from .data.augmentation import image_size_at
@@ -71,7 +72,7 @@ class Plan:
         disk: bytes of a whole run folder.
     """
 
-    recipe: Recipe
+    recipe: TrainingArguments
     data: DataSize
     num_processes: int
     local_batch_size: int
@@ -106,7 +107,7 @@ def data_size_of(recipe: Recipe) -> DataSize | None:
     return KNOWN_DATA.get(recipe.dataset_name) or KNOWN_DATA.get(f"data/{PurePath(recipe.dataset_name).name}")
 
 
-def make_plan(recipe: Recipe, data: DataSize, num_processes: int = 1) -> Plan:
+def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1) -> Plan:
     """
     Raises:
         UserError: fewer images than one batch, images too small for the network, or an optimizer that does not exist.
@@ -159,7 +160,7 @@ def make_plan(recipe: Recipe, data: DataSize, num_processes: int = 1) -> Plan:
     )
 
 
-def kept_checkpoints(recipe: Recipe) -> list[int]:
+def kept_checkpoints(recipe: TrainingArguments) -> list[int]:
     """Epochs after which there is a checkpoint, and it is still there at the end."""
     last, every = recipe.num_train_epochs, recipe.checkpoint_every_epochs
     saved = sorted({*range(every, last + 1, every), last})

@@ -1,5 +1,5 @@
 """
-From YAML and the command line to a checked `Recipe`.
+From YAML and the command line to checked `TrainingArguments`.
 
     train.py --config recipes/NAME.yaml [--any_field value]
 
@@ -9,7 +9,6 @@ command line is read, so the rule holds for any batch size.
 
 import argparse
 import ast
-import copy
 import operator
 import re
 import sys
@@ -22,10 +21,12 @@ from typing import Any, NoReturn
 
 import yaml
 from huggingface_hub.errors import StrictDataclassFieldValidationError
-from transformers import HfArgumentParser
 
 from .errors import UserError, cause, did_you_mean
 from .recipe import Recipe
+from .run_options import RunOptions
+from .settings import default_of
+from .training_arguments import TrainingArguments
 
 
 _OPERATIONS: dict[type[ast.AST], Callable[..., float]] = {
@@ -62,19 +63,19 @@ def load_recipe_file(path: str | Path) -> dict[str, Any]:
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold `field: value` lines, not a {type(values).__name__}")
-    types_of = typing.get_type_hints(Recipe)
+    types_of = typing.get_type_hints(TrainingArguments)
     for name, value in values.items():
         if name not in types_of:
             raise UserError(f"{path}: unknown key {name!r}{did_you_mean(str(name), types_of)}")
         values[name] = _whole_numbers_as_floats(value, types_of[name])
     try:
-        _recipe(values)
+        _checked(values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return values
 
 
-def parse_recipe(arguments: list[str] | None = None) -> Recipe:
+def parse_recipe(arguments: list[str] | None = None) -> TrainingArguments:
     """
     `--config recipes/X.yaml [--any_field value]` as a checked recipe. `--help` explains each field.
 
@@ -85,37 +86,31 @@ def parse_recipe(arguments: list[str] | None = None) -> Recipe:
         UserError: anything wrong with the file or the command line.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = _Parser(
-        Recipe,  # type: ignore[arg-type]  # to transformers, a dataclass is a type of its own
-        description="Train a ResNet-50. Start it with `accelerate launch train.py …`, or with python for one process.",
-        usage="train.py --config recipes/NAME.yaml [--FIELD VALUE ...]",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", metavar="FILE", help="The recipe. Fields given beside it override its own.")
+    parser = _parser()
     config, _ = parser.parse_known_args(arguments)
     if config.config is None:
         raise UserError("which recipe? Give one with --config:", *_recipe_names())
     parser.set_defaults(**load_recipe_file(config.config))
     namespace, unknown = parser.parse_known_args(arguments)
     if unknown:
-        known = [f"--{f.name}" for f in fields(Recipe)]
+        known = [f"--{field.name}" for field in fields(TrainingArguments)]
         raise UserError(f"unknown argument {unknown[0]!r}{did_you_mean(unknown[0], known)} --help lists them all")
     values = vars(namespace)
     name = Path(values.pop("config")).stem
     values["output_dir"] = values["output_dir"] or f"runs/{name}"
-    return _recipe(values)
+    return _checked(values)
 
 
-def _recipe(values: dict[str, Any]) -> Recipe:
+def _checked(values: dict[str, Any]) -> TrainingArguments:
     """Raises: UserError, for the first thing that is wrong with these fields."""
-    numbers = {f.name: values.get(f.name, f.default) for f in fields(Recipe) if f.name in _KNOWN_NUMBERS}
-    types_of = typing.get_type_hints(Recipe)
+    numbers = {f.name: values.get(f.name, f.default) for f in fields(TrainingArguments) if f.name in _KNOWN_NUMBERS}
+    types_of = typing.get_type_hints(TrainingArguments)
     worked_out: dict[str, Any] = {
         name: _calculate(name, value, numbers) if isinstance(value, str) and _accepts(types_of[name], float) else value
         for name, value in values.items()
     }
     try:
-        return Recipe(**worked_out)
+        return TrainingArguments(**worked_out)
     except StrictDataclassFieldValidationError as error:
         raise UserError(cause(error)) from error
 
@@ -176,19 +171,63 @@ _Loader.add_implicit_resolver(
 )
 
 
-class _Parser(HfArgumentParser):
-    @staticmethod
-    def _parse_dataclass_field(parser: argparse.ArgumentParser, field: Field[Any]) -> None:
-        # The parent strips `None` from the field's own type, which `strict` still needs.
-        HfArgumentParser._parse_dataclass_field(parser, copy.copy(field))
-        action: Any = parser._actions[-1]
-        if action.type is float and action.nargs is None:
-            action.type = str  # a number or arithmetic, for `_calculate`
-        elif action.type is dict:
-            action.type = _mapping
-
+class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(message)
+
+
+def _parser() -> _Parser:
+    """For `--config` and every field, in two groups."""
+    parser = _Parser(
+        description="Train a ResNet-50. Start it with `accelerate launch train.py …`, or with python for one process.",
+        usage="train.py --config recipes/NAME.yaml [--FIELD VALUE ...]",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", help="The recipe. Fields given beside it override its own.")
+    groups: dict[str, type[Recipe | RunOptions]] = {
+        "the recipe, which decides the result": Recipe,
+        "options of the run, free to change within it": RunOptions,
+    }
+    for title, declared in groups.items():
+        group = parser.add_argument_group(title)
+        for field in fields(declared):
+            group.add_argument(
+                *dict.fromkeys([f"--{field.name}", f"--{field.name.replace('_', '-')}"]),
+                default=default_of(field),
+                help=_help(field),
+                **_reading(field.type),
+            )
+    return parser
+
+
+def _help(field: Field[Any]) -> str:
+    default = default_of(field)
+    shown = "unset" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+    ranges = [f"{allowed.words}; " for allowed in field.metadata["ranges"]]
+    return f"{field.metadata['help']} ({''.join(ranges)}default: {shown})".replace("%", "%%")
+
+
+def _reading(hint: Any) -> dict[str, Any]:
+    """How argparse is to read the words for a field of this type."""
+    kind = next(kind for kind in _kinds(hint) if kind is not types.NoneType)
+    if typing.get_origin(kind) is typing.Literal:
+        return {"choices": typing.get_args(kind)}
+    if typing.get_origin(kind) is list:
+        return {"nargs": "+", "type": typing.get_args(kind)[0]}
+    if kind is bool:
+        return {"nargs": "?", "const": True, "type": _boolean}
+    if typing.get_origin(kind) is dict:
+        return {"type": _mapping}
+    return {"type": str if kind is float else kind}  # a number or arithmetic, for `_calculate`
+
+
+def _boolean(text: str) -> bool:
+    """By the words that transformers' parser knows."""
+    if text.lower() in ("true", "yes", "t", "y", "1"):
+        return True
+    if text.lower() in ("false", "no", "f", "n", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"neither true nor false: {text!r}")
 
 
 def _mapping(text: str) -> dict[str, Any]:
@@ -221,4 +260,9 @@ def _whole_numbers_as_floats(value: Any, hint: Any) -> Any:
 
 
 def _accepts(hint: Any, kind: Any) -> bool:
-    return kind in (typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,))
+    return kind in _kinds(hint)
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """The types that a field may have: those of a union, or the only one."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)

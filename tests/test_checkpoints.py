@@ -19,7 +19,7 @@ from modeling_resnet50.training.checkpoint import CheckpointWriter
 from modeling_resnet50.training.manifest import NAME, damage, seal
 from modeling_resnet50.training.run_folder import RunFolder
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 # For a recipe with an average of the weights.
@@ -44,7 +44,7 @@ def run(finished, image_folder, tmp_path, train):
         train(tiny_arguments(finished["images"], tmp_path / "kept" / "run", **fields))
         finished["run"] = tmp_path / "kept" / "run"
     shutil.copytree(finished["run"], tmp_path / "run")
-    return RunFolder(Recipe(output_dir=str(tmp_path / "run"))), tiny_arguments(
+    return RunFolder(TrainingArguments(output_dir=str(tmp_path / "run"))), tiny_arguments(
         finished["images"], tmp_path / "run", **fields
     )
 
@@ -105,7 +105,7 @@ def test_any_damage_to_any_file_is_named_and_the_checkpoint_before_is_taken(name
     swapped_manifest = name == NAME and damaging is swap_with_an_older_one
     assert (name in remark) is not swapped_manifest
     with pytest.raises(UserError, match=r"epoch-0003: .*With `latest`, the newest whole one is taken"):
-        folder.checkpoint_to_resume(Recipe(output_dir=str(folder.path), resume_from_checkpoint=str(newest)))
+        folder.checkpoint_to_resume(TrainingArguments(output_dir=str(folder.path), resume_from_checkpoint=str(newest)))
 
 
 def test_without_a_whole_checkpoint_the_reasons_are_given(run):
@@ -113,7 +113,7 @@ def test_without_a_whole_checkpoint_the_reasons_are_given(run):
     for path in folder.checkpoints.iterdir():
         truncate(path / "optimizer.pt")
     with pytest.raises(UserError, match=r"no whole checkpoint in .*(optimizer.pt has .*){3}"):
-        folder.checkpoint_to_resume(Recipe(output_dir=str(folder.path), resume_from_checkpoint="latest"))
+        folder.checkpoint_to_resume(TrainingArguments(output_dir=str(folder.path), resume_from_checkpoint="latest"))
 
 
 def test_a_run_resumed_past_a_damaged_checkpoint_ends_as_it_would_have(run, finished, train, capsys):
@@ -144,7 +144,7 @@ def test_old_checkpoints_go_and_best_and_final_stay(fields, kept, image_folder, 
     train(tiny_arguments(image_folder, tmp_path / "run", **settings))
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == [f"epoch-{epoch:04d}" for epoch in kept]
-    assert kept_checkpoints(Recipe(**settings, warmup_epochs=0.0)) == kept
+    assert kept_checkpoints(TrainingArguments(**settings, warmup_epochs=0.0)) == kept
     assert (tmp_path / "run" / "best").is_dir()
     assert (tmp_path / "run" / "final").is_dir()
 
@@ -166,7 +166,7 @@ def test_killed_while_sealing_it_is_whole_or_not_taken(tmp_path):
 
 def test_keep_every_epochs_alone_is_refused():
     with pytest.raises(UserError, match="keep_every_epochs says what to keep beside keep_last: set that too"):
-        Recipe(keep_every_epochs=5)
+        TrainingArguments(keep_every_epochs=5)
 
 
 # Checkpoints that cannot be written, and by the clock

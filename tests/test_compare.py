@@ -11,12 +11,14 @@ from PIL import Image
 
 from modeling_resnet50.training.run_folder import RunFolder
 from resnet50_cli import main
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 def write_run(folder: Path, top1: list[float], average: bool = False, **fields) -> Path:
     """A run folder with a row for each of these accuracies; half an hour an epoch, 100, 101, … images a second."""
-    recipe = Recipe(output_dir=str(folder), num_train_epochs=4, warmup_epochs=1.0, dataset_name="digits", **fields)
+    recipe = TrainingArguments(
+        output_dir=str(folder), num_train_epochs=4, warmup_epochs=1.0, dataset_name="digits", **fields
+    )
     run = RunFolder(recipe)
     run.begin(recipe)
     run.add_session({"devices": {"A100": 8}}, first_epoch=1)
@@ -111,7 +113,7 @@ def test_what_is_not_a_run_is_one_clear_error(runs, argument, message, capsys):
     write_run(Path("model"), [0.5])
     Path("model/config.json").write_text("{}")
     write_run(Path("foreign"), [0.5])
-    Path("foreign/recipe.yaml").write_text(yaml.safe_dump({**asdict(Recipe()), "warp_speed": 9}))
+    Path("foreign/recipe.yaml").write_text(yaml.safe_dump({**asdict(TrainingArguments()), "warp_speed": 9}))
     write_run(Path("cut"), [0.5])
     with Path("cut/metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "st')

@@ -11,7 +11,7 @@ from modeling_resnet50 import ResNet50ForImageClassification
 from modeling_resnet50.training import console as console_module
 from modeling_resnet50.training.console import TrainingConsole
 from modeling_resnet50.training.run_folder import RunFolder
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 ENVIRONMENT = {
@@ -45,7 +45,7 @@ def plain(text: str) -> str:
 
 def test_start_and_end_are_one_screen_with_colour_on_a_terminal_only(shown, tiny_config, tmp_path):
     run_path = tmp_path / "[red]run"  # must not be taken for markup
-    recipe = Recipe(
+    recipe = TrainingArguments(
         output_dir=str(run_path), dataset_name="digits", report_to=["tensorboard"], total_train_batch_size=32,
         gradient_accumulation_steps=2, num_train_epochs=5,
     )  # fmt: skip
@@ -78,7 +78,7 @@ def test_start_and_end_are_one_screen_with_colour_on_a_terminal_only(shown, tiny
 
 
 def test_one_process_without_mixed_precision(shown, tmp_path, tiny_config):
-    recipe = Recipe(output_dir=str(tmp_path), dataset_name="digits", total_train_batch_size=32)
+    recipe = TrainingArguments(output_dir=str(tmp_path), dataset_name="digits", total_train_batch_size=32)
     one = {"num_processes": 1, "device_type": "cpu", "devices": {"Intel Xeon": 1}, "mixed_precision": "no"}
     model = ResNet50ForImageClassification(tiny_config)
     shown.console.start(recipe, RunFolder(recipe), {**ENVIRONMENT, **one}, model, steps_per_epoch=44)

@@ -29,11 +29,13 @@ from modeling_resnet50.data.transforms import (
     evaluation_transform,
 )
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
-def recipe_for(dataset_name, **fields) -> Recipe:
-    return Recipe(dataset_name=str(dataset_name), **{"total_train_batch_size": 4, "image_size": 16, **fields})
+def recipe_for(dataset_name, **fields) -> TrainingArguments:
+    return TrainingArguments(
+        dataset_name=str(dataset_name), **{"total_train_batch_size": 4, "image_size": 16, **fields}
+    )
 
 
 def encode(image: PILImage.Image, image_format: str = "JPEG", **options) -> bytes:
@@ -255,7 +257,7 @@ def test_what_no_jpeg_decoder_takes_comes_whole_from_pil(decoder):
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "random"])
 @pytest.mark.parametrize("jitter", [0.0, 0.4])
 def test_crop_and_flip_are_torchvisions_draw_by_draw(interpolation, jitter):
-    recipe = Recipe(image_size=24, train_interpolation=interpolation, random_flip=0.3, color_jitter=jitter)
+    recipe = TrainingArguments(image_size=24, train_interpolation=interpolation, random_flip=0.3, color_jitter=jitter)
 
     def crop(mode):
         return v2.RandomResizedCrop(24, (0.08, 1.0), (3 / 4, 4 / 3), v2.InterpolationMode(mode), antialias=True)
@@ -281,7 +283,7 @@ def test_a_batch_is_what_its_images_and_seeds_give_one_by_one(decoder, fields):
     files = [*jpegs_of_all_kinds(), encode(picture(), "PNG")]
     rows = {"image": [{"bytes": data, "path": None} for data in files], "label": [0] * len(files)}
     features = Features({"image": Image(decode=False), "label": ClassLabel(names=["it"])})
-    transform = TrainingTransform(Recipe(image_size=16, **fields))
+    transform = TrainingTransform(TrainingArguments(image_size=16, **fields))
     batches = ImageBatches(Dataset.from_dict(rows, features=features), transform, seed=1, jpeg_decoder=decoder)
     batch = batches.__getitems__([(3, index) for index in range(len(files))])["pixel_values"]
     for index, data in enumerate(files):
@@ -331,7 +333,7 @@ def test_evaluation_sees_each_image_once_with_a_ragged_end(num_processes):
     assert all(len(list(sampler)) == len(sampler) for sampler in samplers)
 
 
-def loader_for(recipe: Recipe, dataset: Dataset, num_workers: int, epoch: int) -> DeviceLoader:
+def loader_for(recipe: TrainingArguments, dataset: Dataset, num_workers: int, epoch: int) -> DeviceLoader:
     sampler = TrainSampler(len(dataset), recipe.total_train_batch_size, recipe.seed)
     sampler.start(epoch)
     batches = ImageBatches(dataset, TrainingTransform(recipe), recipe.seed, jpeg_decoder=recipe.jpeg_decoder)

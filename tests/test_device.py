@@ -29,7 +29,7 @@ from modeling_resnet50.training.losses import Criterion, Teacher
 from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.numerics import NumericsGuard
 from modeling_resnet50.training.optimization import create_optimizer, set_learning_rate
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 DEVICE = torch.device("meta")
@@ -112,7 +112,9 @@ def network() -> ResNet50ForImageClassification:
 class TrainingStep:
     """train.py's own parts, put together as in its loop."""
 
-    def __init__(self, accelerator: Accelerator, recipe: Recipe, batches: loading.ImageBatches, monkeypatch):
+    def __init__(
+        self, accelerator: Accelerator, recipe: TrainingArguments, batches: loading.ImageBatches, monkeypatch
+    ):
         self.accelerator, self.recipe = accelerator, recipe
         model = network()
         with monkeypatch.context() as patched:  # timm's average makes a generator on the device
@@ -169,7 +171,7 @@ class PinnedLoader:
 @pytest.mark.parametrize("fields", [{}, {"optim": "lamb"}, {"optim": "adamw"}, {"mixup_group_size": 4}])
 def test_a_training_step_waits_for_the_device_once_and_needs_no_64_bits(fields, accelerator, batches, monkeypatch):
     """For its loss, when the backward pass is queued; on a GPU the guard waits for the end of the forward pass."""
-    step = TrainingStep(accelerator, Recipe(**SETTINGS | fields), batches, monkeypatch)
+    step = TrainingStep(accelerator, TrainingArguments(**SETTINGS | fields), batches, monkeypatch)
     with Watch() as watch:
         step()  # the first one allocates
         watch.forget()
@@ -191,7 +193,7 @@ def test_evaluation_needs_no_64_bits_on_the_device(accelerator, batches):
 
 def test_the_average_is_one_operation_for_each_dtype():
     model = ResNet50ForImageClassification(ResNet50Config(**TINY))
-    average = create_average(model, Recipe(ema_decay=0.9, ema_start_epoch=1))
+    average = create_average(model, TrainingArguments(ema_decay=0.9, ema_start_epoch=1))
     with Watch() as watch:
         average.after_step(model, list(model.buffers()), 1, epoch=2)
     assert watch.operations == {"_foreach_lerp_": 1, "_foreach_copy_": 1}
@@ -205,8 +207,8 @@ def test_batch_norms_buffers_are_kept_by_one_operation_for_each_dtype():
     accelerator = Accelerator(cpu=True, mixed_precision="no")
     accelerator.scaler = torch.amp.GradScaler("cpu")
     model = ResNet50ForImageClassification(ResNet50Config(**TINY))
-    model, optimizer = accelerator.prepare(model, create_optimizer(model, Recipe()))
-    guard = NumericsGuard(accelerator, model, optimizer, Recipe(), 3, None, Progress())
+    model, optimizer = accelerator.prepare(model, create_optimizer(model, TrainingArguments()))
+    guard = NumericsGuard(accelerator, model, optimizer, TrainingArguments(), 3, None, Progress())
     guard.begin_step()
     with Watch() as watch:
         guard.begin_step()
@@ -226,7 +228,9 @@ def test_batch_norms_buffers_are_kept_by_one_operation_for_each_dtype():
 def test_lamb_of_grouped_operations_equals_that_of_single_ones(settings):
     """The grouped ones are what timm takes on a GPU."""
     model = ResNet50ForImageClassification(ResNet50Config(**TINY))
-    recipe = Recipe(weight_decay=0.02, weight_decay_on="all_but_norm_and_bias", optim="lamb", learning_rate=0.005)
+    recipe = TrainingArguments(
+        weight_decay=0.02, weight_decay_on="all_but_norm_and_bias", optim="lamb", learning_rate=0.005
+    )
     results = []
     for foreach in (False, True):
         torch.manual_seed(1)
@@ -251,7 +255,7 @@ def test_lamb_of_grouped_operations_is_a_few_dozen_of_them():
     for foreach in (False, True):
         with DEVICE:
             model = ResNet50ForImageClassification(ResNet50Config())
-        recipe = Recipe(weight_decay=0.02, weight_decay_on="all_but_norm_and_bias", optim="lamb")
+        recipe = TrainingArguments(weight_decay=0.02, weight_decay_on="all_but_norm_and_bias", optim="lamb")
         recipe.optim_args = {"foreach": foreach}
         optimizer = create_optimizer(model, recipe)
         for parameter in model.parameters():
@@ -288,5 +292,5 @@ def test_the_teacher_runs_in_the_training_precision_and_channels_last(image_fold
 def test_workers_are_the_process_share_of_the_cores_up_to_16(cores, processes, workers, monkeypatch):
     monkeypatch.setattr("modeling_resnet50.training.distributed.available_cores", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    assert num_data_workers(Recipe()) == workers
-    assert num_data_workers(Recipe(dataloader_num_workers=3)) == 3
+    assert num_data_workers(TrainingArguments()) == workers
+    assert num_data_workers(TrainingArguments(dataloader_num_workers=3)) == 3

@@ -7,7 +7,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 
 from modeling_resnet50.training.distributed import create_accelerator
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 COMPRESSIONS = {None: torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -22,7 +22,7 @@ def _gradients(rank: int, port: int, folder: str) -> None:
     for compression in COMPRESSIONS:
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
-        accelerator = create_accelerator(Recipe(output_dir=folder, gradient_compression=compression))
+        accelerator = create_accelerator(TrainingArguments(output_dir=folder, gradient_compression=compression))
         assert accelerator.num_processes == 2
         torch.manual_seed(0)
         model = accelerator.prepare(torch.nn.Linear(4, 3, bias=False))

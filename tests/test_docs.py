@@ -3,7 +3,8 @@
 import ast
 import re
 import shlex
-from dataclasses import MISSING, fields
+from dataclasses import fields
+from typing import Literal, get_args, get_origin
 
 import pytest
 import yaml
@@ -11,8 +12,9 @@ from conftest import PROJECT
 
 from modeling_resnet50 import __version__
 from resnet50_cli import COMMANDS, create_parser
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.settings import default_of
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 PREPARE = ["tiny-imagenet", "imagenet1k", "folder", "check", "push"]
@@ -138,15 +140,18 @@ def test_troubleshooting_has_every_error():
 
 
 def field_row(field) -> str:
-    default = field.default_factory() if field.default is MISSING else field.default
+    default = default_of(field)
     shown = {"None": "unset", "True": "true", "False": "false"}.get(str(default), default)
+    kinds = [field.type, *get_args(field.type)]
+    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    values = ", ".join([*choices, *(allowed.words for allowed in field.metadata["ranges"])])
     help_text = field.metadata["help"].replace("<", "‹").replace(">", "›")
-    return f"| `{field.name}` | {shown} | {help_text} |"
+    return f"| `{field.name}` | {shown} | {values} | {help_text} |"
 
 
 def test_recipes_has_every_field_with_its_default():
     rows = {line for line in (PROJECT / "docs" / "recipes.md").read_text().splitlines() if line.startswith("| `")}
-    wanted = [field_row(field) for field in fields(Recipe)]
+    wanted = [field_row(field) for field in fields(TrainingArguments)]
     absent = [row for row in wanted if row not in rows]
     assert not absent, "to be in docs/recipes.md:\n" + "\n".join(absent)
     assert len(rows) == len(wanted), "docs/recipes.md has a field that recipes do not have"

@@ -23,7 +23,7 @@ from modeling_resnet50.hub.classifiers import Classifier, TimmClassifier
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import main
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 NAMES = ["ant", "bee, honey bee", "cat"]
@@ -150,7 +150,7 @@ def image_folder(tmp_path_factory):
 
 def test_training_pictures_are_the_batches_of_the_loop_although_one_process_shares_them(image_folder, monkeypatch):
     monkeypatch.setattr(command, "_ENOUGH_IMAGES", 3)  # 8 processes would have so many, but an odd number
-    recipe = Recipe(
+    recipe = TrainingArguments(
         dataset_name=str(image_folder), image_size=16, total_train_batch_size=24, color_jitter=0.4,
         mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing_factor=0.1,
     )  # fmt: skip
@@ -218,7 +218,7 @@ def run(image_folder, tmp_path_factory):
     torch.manual_seed(0)
     save_model_and_processor(folder / "best", tiny_model(), image_processor(32, 0.875, "bilinear", *MEAN_STD))
     settings = {"image_size": 32, "total_train_batch_size": 8, "num_train_epochs": 6, "cutmix_alpha": 1.0}
-    Recipe(dataset_name=str(image_folder), output_dir=str(folder), **settings).save(folder / "recipe.yaml")
+    TrainingArguments(dataset_name=str(image_folder), output_dir=str(folder), **settings).save(folder / "recipe.yaml")
     return folder
 
 

@@ -14,7 +14,7 @@ from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.training import kernels
 from modeling_resnet50.training.losses import Criterion
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 @pytest.fixture(autouse=True)
@@ -40,21 +40,21 @@ def weights(folder):
 
 def test_autotuning_is_on_unless_all_is_to_be_deterministic():
     for recipe, benchmark, deterministic in (
-        (Recipe(), True, False),
-        (Recipe(cudnn_benchmark=False), False, False),
-        (Recipe(full_determinism=True), False, True),
+        (TrainingArguments(), True, False),
+        (TrainingArguments(cudnn_benchmark=False), False, False),
+        (TrainingArguments(full_determinism=True), False, True),
     ):
         kernels.choose_algorithms(recipe)
         assert torch.backends.cudnn.benchmark == benchmark
         assert torch.backends.cudnn.deterministic == deterministic
         assert torch.are_deterministic_algorithms_enabled() == deterministic
     with pytest.raises(UserError, match="picks algorithms by the clock"):
-        Recipe(full_determinism=True, cudnn_benchmark=True)
+        TrainingArguments(full_determinism=True, cudnn_benchmark=True)
 
 
 def test_every_size_is_compiled_once_however_many_there_are(dynamo):
     """Dynamo's own limit is eight. What is evaluated compiles nothing, however ragged."""
-    recipe = Recipe(image_size=384, image_size_start=32, image_size_ramp=[0, 12], num_train_epochs=13)
+    recipe = TrainingArguments(image_size=384, image_size_start=32, image_size_ramp=[0, 12], num_train_epochs=13)
     model = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3))
     forward = kernels.compiled_for_training(model, Criterion(recipe), recipe)
     sizes = [32 * n for n in range(1, 13)]
@@ -122,6 +122,6 @@ def test_two_compiled_ranks_that_accumulate_end_with_the_weights_of_one_process(
 def test_compiling_and_checkpointing_of_activations_are_refused_together(by, monkeypatch):
     if by == "launcher":
         monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
-    recipe = Recipe(torch_compile=by == "recipe", gradient_checkpointing=True)
+    recipe = TrainingArguments(torch_compile=by == "recipe", gradient_checkpointing=True)
     with pytest.raises(UserError, match="leave one of them out"):
         kernels.choose_algorithms(recipe)

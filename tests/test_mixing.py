@@ -62,14 +62,14 @@ def test_mixing_is_timms_for_the_same_draw(settings):
 def test_mixing_does_not_depend_on_how_the_batch_is_spread():
     settings = {"mixup_alpha": 0.2, "cutmix_alpha": 1.0, "mixup_group_size": 6, "total_train_batch_size": 16}
     images, labels = batch_of(16)
-    whole, whole_targets = Mixing(Recipe(**settings), 5)(images.clone(), labels, 2, 3)
+    recipe = Recipe(**settings)
+    whole, whole_targets = Mixing(recipe, 5)(images.clone(), labels, 2, 3)
     for passes, processes in ((8, 1), (1, 2), (2, 4)):
-        recipe = Recipe(**settings, gradient_accumulation_steps=passes)
         size = 16 // passes // processes
         for number in range(passes):
             for process in range(processes):
                 part = slice((number * processes + process) * size, (number * processes + process + 1) * size)
-                mixing = Mixing(recipe, 5, process, processes)
+                mixing = Mixing(recipe, 5, passes, process, processes)
                 mixed, targets = mixing(images[part].clone(), labels[part], 2, 3 * passes + number)
                 assert torch.equal(mixed, whole[part])
                 assert torch.equal(targets, whole_targets[part])
@@ -90,7 +90,7 @@ def test_mixing_changes_with_epoch_and_step_and_leaves_numpys_generator_alone():
 
 def test_odd_share_of_a_batch_cannot_be_mixed():
     with pytest.raises(UserError, match="mix images in pairs, but a process has 3 at once"):
-        Mixing(Recipe(mixup_alpha=1.0, total_train_batch_size=6), 5, 0, 2)
+        Mixing(Recipe(mixup_alpha=1.0, total_train_batch_size=6), 5, num_processes=2)
 
 
 # Sampling and sizes

@@ -36,8 +36,8 @@ from modeling_resnet50.training.curves import draw_training_curves
 from modeling_resnet50.training.environment import _git_commit, describe_environment
 from resnet50_cli import main
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -74,7 +74,9 @@ def tiny_model(names: list[str], **fields) -> ResNet50ForImageClassification:
 
 
 DIGITS = [str(digit) for digit in range(10)]
-RECIPE = Recipe(dataset_name="digits", image_size=64, eval_crop_ratio=1.0, num_train_epochs=3, warmup_epochs=1.0)
+RECIPE = TrainingArguments(
+    dataset_name="digits", image_size=64, eval_crop_ratio=1.0, num_train_epochs=3, warmup_epochs=1.0
+)
 
 
 def code_of(card: ModelCard) -> dict[str, list[str]]:
@@ -99,7 +101,7 @@ def saved(tmp_path_factory):
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**labels)))
     rows, sessions = history(0.5, 0.9, 0.8), [session()]
     for name, hub_model_id in (("here", None), ("hub", "someone/resnet50")):
-        recipe = Recipe(**{**vars(RECIPE), "hub_model_id": hub_model_id})
+        recipe = TrainingArguments(**{**vars(RECIPE), "hub_model_id": hub_model_id})
         (root / name).mkdir()
         save_model(root / name, model, recipe, rows, sessions, epoch=2)
     noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -178,7 +180,7 @@ def test_top5_of_five_classes_is_no_result():
 
 def test_what_is_not_a_number_is_no_result(tmp_path):
     row = {**history(0.9)[0], "val_top1": math.nan, "val_top5": math.nan, "val_loss": math.nan}
-    recipe = Recipe(dataset_name="someone/photographs")
+    recipe = TrainingArguments(dataset_name="someone/photographs")
     model_card(tiny_model(DIGITS), recipe, [row], [session()], epoch=1).save(tmp_path / "README.md")
     card = ModelCard.load(tmp_path / "README.md")
     assert "accuracy |" not in card.text
@@ -204,7 +206,7 @@ def test_a_choice_by_the_validation_images_is_confessed():
     ],
 )
 def test_averaged_weights_are_called_so(fields, words):
-    recipe = Recipe(**{**vars(RECIPE), **fields})
+    recipe = TrainingArguments(**{**vars(RECIPE), **fields})
     rows = history(0.5, 0.8, average=True)
     plain, averaged = (model_card(tiny_model(DIGITS), recipe, rows, [session()], 2, p) for p in ("", "average_"))
     assert words in averaged.text
@@ -276,7 +278,7 @@ def test_a_run_that_went_on_from_a_checkpoint_alone_does_not_know_what_it_began_
 )
 def test_whose_terms_hold_is_said(recipe, names, said, not_said):
     class_names = DIGITS if names == "digits" else imagenet_words(ImageNetInfo().label_names())
-    card = model_card(tiny_model(class_names), Recipe(**recipe), history(0.5), [session()], epoch=1)
+    card = model_card(tiny_model(class_names), TrainingArguments(**recipe), history(0.5), [session()], epoch=1)
     assert said in card.text
     assert not_said not in card.text
     assert ("and 990 more" in card.text) == (names == "imagenet")
@@ -442,7 +444,7 @@ def front_matter(content: str) -> dict:
     ],
 )
 def test_metadata_keeps_the_hubs_rules(fields, tmp_path):
-    recipe = Recipe(**{**vars(RECIPE), **fields})
+    recipe = TrainingArguments(**{**vars(RECIPE), **fields})
     card = model_card(tiny_model(DIGITS), recipe, history(0.5, 0.9), [session()], epoch=2)
     card.save(tmp_path / "README.md")
     data = front_matter((tmp_path / "README.md").read_text())
@@ -480,19 +482,19 @@ def test_metadata_keeps_the_hubs_rules(fields, tmp_path):
 
 def test_results_for_leaderboards_are_of_data_sets_on_the_hub_only(image_folder):
     row = history(0.5, 0.76123456, average=True)[-1]
-    recipe = Recipe(dataset_name="ILSVRC/imagenet-1k")
+    recipe = TrainingArguments(dataset_name="ILSVRC/imagenet-1k")
     for prefix, value in (("", 76.1235), ("average_", 77.1235)):
         ((name, content),) = eval_results(recipe, row, prefix).items()
         assert name == ".eval_results/ILSVRC--imagenet-1k.yaml"
         (entry,) = parse_eval_result_entries(yaml.safe_load(content))
         assert (entry.dataset_id, entry.task_id, entry.value) == ("ILSVRC/imagenet-1k", "default", value)
         assert "224 pixels" in entry.notes
-    assert eval_results(Recipe(dataset_name="digits"), row) == {}
-    assert eval_results(Recipe(dataset_name=str(image_folder)), row) == {}
+    assert eval_results(TrainingArguments(dataset_name="digits"), row) == {}
+    assert eval_results(TrainingArguments(dataset_name=str(image_folder)), row) == {}
 
 
 def test_results_for_leaderboards_lie_where_the_hub_looks(tmp_path):
-    recipe = Recipe(dataset_name="someone/photographs", num_train_epochs=1, warmup_epochs=0.0)
+    recipe = TrainingArguments(dataset_name="someone/photographs", num_train_epochs=1, warmup_epochs=0.0)
     save_model(tmp_path, tiny_model(DIGITS), recipe, history(0.5), [session()], epoch=1)
     (entry,) = parse_eval_result_entries(
         yaml.safe_load((tmp_path / ".eval_results" / "someone--photographs.yaml").read_text())
@@ -537,7 +539,7 @@ def tags_of(card: ModelCard) -> list:
 def card_with(name: str) -> ModelCard:
     """A card with that name wherever a name can be."""
     place = place_with(name)
-    recipe = Recipe(
+    recipe = TrainingArguments(
         dataset_name=place, dataset_config_name=name, validation_split_name=name, image_column_name=name,
         model_name_or_path=f"/{place}", teacher=f"/{place}",
     )  # fmt: skip
@@ -581,4 +583,4 @@ def test_a_nasty_name_stays_a_name(name, tmp_path):
 @pytest.mark.parametrize("name", NASTY, ids=range(len(NASTY)))
 def test_a_nasty_name_of_a_repository_is_refused(name):
     with pytest.raises(UserError, match="hub_model_id must be user/name"):
-        Recipe(**{**vars(RECIPE), "hub_model_id": name})
+        TrainingArguments(**{**vars(RECIPE), "hub_model_id": name})

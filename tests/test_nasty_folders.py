@@ -21,7 +21,7 @@ from PIL import Image
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.prepare.check import check_folder
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 SIDE = 12  # pixels
@@ -208,7 +208,7 @@ class Nasty:
         pq.write_table(table, self.root / f"{split}.parquet", row_group_size=self.rng.randrange(1, 6))
 
 
-def seen(recipe: Recipe, levels: dict[str, int]) -> list[Counter]:
+def seen(recipe: TrainingArguments, levels: dict[str, int]) -> list[Counter]:
     """Images of each class that training gets in an epoch, and in validation; each of the colour of its class."""
     data = load_training_data(recipe, torch.device("cpu"), 0, 0, 1)
     data.train_loader.sampler.start(1)
@@ -225,7 +225,7 @@ def seen(recipe: Recipe, levels: dict[str, int]) -> list[Counter]:
     return counts
 
 
-def seen_or_refused(recipe: Recipe, levels: dict[str, int]) -> list[Counter] | str:
+def seen_or_refused(recipe: TrainingArguments, levels: dict[str, int]) -> list[Counter] | str:
     try:
         return seen(recipe, levels)
     except UserError as error:
@@ -235,7 +235,7 @@ def seen_or_refused(recipe: Recipe, levels: dict[str, int]) -> list[Counter] | s
 @pytest.mark.parametrize("seed", range(100))
 def test_each_is_trained_on_with_the_right_counts_or_refused_in_one_line(seed, tmp_path):
     nasty = Nasty(seed, tmp_path)
-    recipe = Recipe(total_train_batch_size=1, image_size=8, shuffle_buffer=4, **nasty.fields)
+    recipe = TrainingArguments(total_train_batch_size=1, image_size=8, shuffle_buffer=4, **nasty.fields)
     outcome = seen_or_refused(recipe, nasty.levels)
     if isinstance(outcome, str):
         assert "\n" not in outcome

@@ -22,8 +22,8 @@ from modeling_resnet50.training import supervision
 from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import Supervisor
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 CONFIG = "accelerate_config_nodes.yaml"
@@ -114,7 +114,7 @@ def test_accelerate_reads_the_configuration_as_it_is_meant(name):
         "static",
     )  # ranks and node 0's address are given
     settings = yaml.safe_load((PROJECT / name).read_text())
-    assert not set(settings) & set(Recipe.__dataclass_fields__) - {"mixed_precision"}
+    assert not set(settings) & set(TrainingArguments.__dataclass_fields__) - {"mixed_precision"}
 
 
 def test_the_command_in_its_header_is_accelerates_and_a_recipes(monkeypatch):
@@ -134,7 +134,7 @@ def test_the_command_in_its_header_is_accelerates_and_a_recipes(monkeypatch):
 @pytest.fixture
 def supervisor(tmp_path):
     """Of one of two processes; the other one is "there"."""
-    recipe = Recipe(output_dir=str(tmp_path / "run"), watchdog_minutes=None)
+    recipe = TrainingArguments(output_dir=str(tmp_path / "run"), watchdog_minutes=None)
     run = RunFolder(recipe)
     run.path.mkdir()
     supervisor = Supervisor(Accelerator(cpu=True), run, recipe, Progress())

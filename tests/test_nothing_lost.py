@@ -22,7 +22,7 @@ from modeling_resnet50.training.manifest import sha256
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.run_lock import RunLock, is_alive, read_holder
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 FIELDS = {"num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5, "report_to": "tensorboard"}
@@ -42,7 +42,7 @@ def run(kept, image_folder, tmp_path, train):
         kept["run"] = tmp_path / "kept" / "run"
     path = tmp_path / "run"
     shutil.copytree(kept["run"], path)
-    return RunFolder(Recipe(output_dir=str(path))), tiny_arguments(kept["images"], path, **FIELDS)
+    return RunFolder(TrainingArguments(output_dir=str(path))), tiny_arguments(kept["images"], path, **FIELDS)
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -120,7 +120,7 @@ def test_a_record_that_leads_out_of_the_run_removes_nothing_there(run, train):
 
 
 def test_what_others_put_into_best_is_kept_when_it_is_replaced(tmp_path):
-    folder = RunFolder(Recipe(output_dir=str(tmp_path)))
+    folder = RunFolder(TrainingArguments(output_dir=str(tmp_path)))
     for epoch in (1, 2, 3):
         with folder.replaced_model(folder.best, epoch) as model:
             (model / "model.safetensors").write_text(str(epoch))
@@ -158,7 +158,7 @@ def test_from_an_older_checkpoint_the_other_line_is_set_aside_and_best_is_judged
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert [row["val_top1"] for row in rows[1:]] == [0.1, 0.05]
     # The weights of epoch 1 are gone, however good they were: of those that are there, epoch 2's are the best.
-    assert folder.best_model(Recipe(output_dir=str(folder.path))) == (0.1, 2, "")
+    assert folder.best_model(TrainingArguments(output_dir=str(folder.path))) == (0.1, 2, "")
     assert sha256(folder.best / "model.safetensors") != sha256(
         folder.path / "set_aside-1" / "best" / "model.safetensors"
     )
@@ -176,7 +176,7 @@ def test_best_that_is_not_what_the_run_wrote_is_set_aside(run, train):
     changed = weights.read_bytes()
     train([*arguments, "--resume_from_checkpoint", str(folder.checkpoints / "epoch-0002")])
     assert (folder.path / "set_aside-1" / "best" / "model.safetensors").read_bytes() == changed
-    assert folder.best_model(Recipe(output_dir=str(folder.path)))[1] == 3
+    assert folder.best_model(TrainingArguments(output_dir=str(folder.path)))[1] == 3
 
 
 def test_the_card_of_weights_that_the_run_did_not_write_is_left_alone(image_folder, tmp_path, train, monkeypatch):
@@ -211,7 +211,7 @@ def test_best_from_before_the_point_of_return_stays(run):
     contents["models"]["best"]["epoch"] = 1
     folder.contents_file.write_text(json.dumps(contents))
     before = snapshot(folder.best)["model.safetensors"]
-    folder.resume(Recipe(output_dir=str(folder.path)), folder.checkpoints / "epoch-0001", epoch=1)
+    folder.resume(TrainingArguments(output_dir=str(folder.path)), folder.checkpoints / "epoch-0001", epoch=1)
     assert snapshot(folder.best)["model.safetensors"] == before
 
 
@@ -239,7 +239,7 @@ def test_of_two_checkpoints_in_one_place_the_whole_one_is_kept(run):
     shutil.copytree(newest, folder.checkpoints / ".epoch-0003.old")
     (newest / "optimizer.pt").write_bytes(b"damaged")
     whole, _ = folder.newest_whole_checkpoint()
-    folder.resume(Recipe(output_dir=str(folder.path)), whole, epoch=3)
+    folder.resume(TrainingArguments(output_dir=str(folder.path)), whole, epoch=3)
     assert folder.newest_whole_checkpoint() == (newest, [])
     assert (folder.checkpoints / "set_aside-1" / "epoch-0003" / "optimizer.pt").read_bytes() == b"damaged"
 
@@ -294,7 +294,7 @@ def test_a_file_that_a_power_failure_left_unreadable_is_set_aside_and_said(name,
     if name == "metrics.jsonl":
         content = folder.metrics_file.read_bytes() + content
     (folder.path / name).write_bytes(content)
-    folder.resume(Recipe(output_dir=str(folder.path)), folder.checkpoints / "epoch-0003", epoch=3)
+    folder.resume(TrainingArguments(output_dir=str(folder.path)), folder.checkpoints / "epoch-0003", epoch=3)
     aside = (folder.path / name).parent / "set_aside-1" / Path(name).name
     if content == before:
         return  # an empty line is none
@@ -313,7 +313,7 @@ def test_small_files_are_on_the_disk_before_they_are_renamed(tmp_path, monkeypat
         unfinished.write_text("{}")
     assert calls == [str(tmp_path / ".a.json.unfinished"), "rename", str(tmp_path)]
     calls.clear()
-    RunFolder(Recipe(output_dir=str(tmp_path))).log({"epoch": 1})
+    RunFolder(TrainingArguments(output_dir=str(tmp_path))).log({"epoch": 1})
     assert calls == [str(tmp_path / "metrics.jsonl")]
 
 
@@ -358,8 +358,8 @@ def test_a_best_model_that_the_disk_does_not_take_is_kept_and_written_later(
     out = capsys.readouterr().out
     assert out.count("could not write best/ (") == 1
     assert "what was there before stays, and it is tried again every" in out
-    folder = RunFolder(Recipe(output_dir=str(run)))
-    assert folder.best_model(Recipe(output_dir=str(run))) == (0.9, 1, "")
+    folder = RunFolder(TrainingArguments(output_dir=str(run)))
+    assert folder.best_model(TrainingArguments(output_dir=str(run))) == (0.9, 1, "")
     weights, saved = (load_file(run / name / "model.safetensors") for name in ("best", "checkpoints/epoch-0001"))
     assert all(weights[key].equal(saved[key]) for key in weights)  # not those of the epoch in which it was written
 
@@ -378,7 +378,7 @@ def test_final_weights_that_the_disk_never_takes_are_in_the_last_checkpoint(imag
 
 
 def test_metrics_that_the_disk_does_not_take_come_with_the_next_and_no_line_is_half(tmp_path):
-    folder = RunFolder(Recipe(output_dir=str(tmp_path)))
+    folder = RunFolder(TrainingArguments(output_dir=str(tmp_path)))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     folder.log({"epoch": 1})
     written = folder.metrics_file.read_bytes()
@@ -410,7 +410,7 @@ def test_a_second_start_is_refused_while_the_first_one_lives(image_folder, tmp_p
 
     def log(self, row):
         original(self, row)
-        with pytest.raises(UserError) as error, RunFolder(Recipe(output_dir=str(run))).held():
+        with pytest.raises(UserError) as error, RunFolder(TrainingArguments(output_dir=str(run))).held():
             pass
         refused.append(str(error.value))
 

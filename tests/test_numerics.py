@@ -22,8 +22,8 @@ from modeling_resnet50.training.optimization import create_optimizer, learning_r
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.supervision import Supervisor
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 SETTINGS = {"total_train_batch_size": 4, "num_train_epochs": 2, "checkpoint_every_epochs": 1}
@@ -275,7 +275,7 @@ def test_a_run_that_fails_ends_when_the_checkpoint_that_is_being_written_stands(
 
 def test_with_a_fused_optimizer_nothing_of_a_step_is_read_before_the_next_one_is_queued(tmp_path, monkeypatch):
     """On a GPU, reading is waiting. The outcome of a step and the next loss are read side by side."""
-    recipe = Recipe(ema_decay=0.9, image_size=16, optim_args={"fused": True}, max_grad_norm=1.0)
+    recipe = TrainingArguments(ema_decay=0.9, image_size=16, optim_args={"fused": True}, max_grad_norm=1.0)
     accelerator = Accelerator(mixed_precision="no")
     accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     model = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)).train()
@@ -283,7 +283,7 @@ def test_with_a_fused_optimizer_nothing_of_a_step_is_read_before_the_next_one_is
     model, optimizer = accelerator.prepare(model, create_optimizer(model, recipe))
     progress = Progress()
     guard = NumericsGuard(
-        accelerator, model, optimizer, recipe, 3, RunFolder(Recipe(output_dir=str(tmp_path))), progress
+        accelerator, model, optimizer, recipe, 3, RunFolder(TrainingArguments(output_dir=str(tmp_path))), progress
     )
     assert guard.outcome_is_late
     reads: list[str] = []
@@ -331,7 +331,7 @@ def test_with_a_fused_optimizer_nothing_of_a_step_is_read_before_the_next_one_is
     ],
 )
 def test_optimizers_are_fused_on_a_gpu_where_they_can_be(optim, given, on_gpu, on_cpu):
-    recipe = Recipe(optim=optim, optim_args=given)
+    recipe = TrainingArguments(optim=optim, optim_args=given)
     with FakeTensorMode():  # there is no GPU, but it looks like one
         for device, fused in (("cuda", on_gpu), ("cpu", on_cpu)):
             optimizer = create_optimizer(torch.nn.Linear(3, 3, device=device), recipe)

@@ -22,8 +22,8 @@ from modeling_resnet50.plan import (
     make_plan,
 )
 from resnet50_cli import main
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 IMAGENET = KNOWN_DATA["ILSVRC/imagenet-1k"]
@@ -36,7 +36,7 @@ def on_paper(**fields) -> ResNet50ForImageClassification:
 
 def test_parameters_and_operations_are_those_that_torchvision_states():
     metadata = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.meta
-    plan = make_plan(Recipe(), IMAGENET)
+    plan = make_plan(TrainingArguments(), IMAGENET)
     assert plan.parameters == metadata["num_params"]
     # torchvision counts a multiplication and an addition as one.
     assert plan.forward_flops == pytest.approx(2e9 * metadata["_ops"], rel=1e-3)
@@ -66,22 +66,24 @@ def test_activations_are_what_a_real_forward_pass_saves(fields):
     [({"optim": "sgd"}, 1), ({"optim": "sgd", "momentum": 0.0}, 0), ({"optim": "lamb"}, 2), ({"optim": "adamw"}, 2)],
 )
 def test_optimizer_states_count_in_checkpoints_and_memory(optimizer, states):
-    plan = make_plan(Recipe(**optimizer), IMAGENET)
+    plan = make_plan(TrainingArguments(**optimizer), IMAGENET)
     numbers = 25_557_032 + 53_120 + 53  # weights; running means and variances; counters
     assert plan.model_size == 4 * numbers
     assert plan.checkpoint_size == 4 * (numbers + 25_557_032 * states)
     assert plan.model_memory == 4 * (numbers + 25_557_032 * (1 + states))
-    averaged = make_plan(Recipe(**optimizer, ema_decay=0.999), IMAGENET)
+    averaged = make_plan(TrainingArguments(**optimizer, ema_decay=0.999), IMAGENET)
     assert averaged.checkpoint_size - plan.checkpoint_size == averaged.model_memory - plan.model_memory == 4 * numbers
 
 
 def test_time_is_that_of_the_images_at_the_measured_rate():
-    plan = make_plan(Recipe(), IMAGENET)
+    plan = make_plan(TrainingArguments(), IMAGENET)
     # Evaluating takes a third of training: no backward pass.
     images = 90 * (5004 * 256 + 50_000 / 3)
     assert plan.hours(2470) == pytest.approx(images / 2470 / 3600, rel=1e-9)
-    assert make_plan(Recipe(), IMAGENET, 8).hours(2470) == pytest.approx(plan.hours(2470) / 8 / SCALING)
-    smaller = make_plan(Recipe(image_size_start=112, image_size_ramp=[45, 45], eval_image_size=224), IMAGENET)
+    assert make_plan(TrainingArguments(), IMAGENET, 8).hours(2470) == pytest.approx(plan.hours(2470) / 8 / SCALING)
+    smaller = make_plan(
+        TrainingArguments(image_size_start=112, image_size_ramp=[45, 45], eval_image_size=224), IMAGENET
+    )
     # Epochs 1 to 46 are at 112 pixels, a quarter of the pixels.
     assert smaller.reference_images == pytest.approx(5004 * 256 * (46 / 4 + 44) + 90 * 50_000 / 3, rel=0.02)
 
@@ -137,12 +139,12 @@ def test_the_plan_is_what_training_does(image_folder, tmp_path, train):
     ],
 )
 def test_what_looks_wrong_is_said(fields, num_processes, complaint):
-    found = complaints(make_plan(Recipe(**fields), IMAGENET, num_processes))
+    found = complaints(make_plan(TrainingArguments(**fields), IMAGENET, num_processes))
     assert any(complaint in text for text in found), found
 
 
 def test_images_that_fill_no_batch_are_complained_about():
-    (complaint,) = complaints(make_plan(Recipe(), DataSize(500, 50, 10)))
+    (complaint,) = complaints(make_plan(TrainingArguments(), DataSize(500, 50, 10)))
     assert complaint.startswith("244 of 500 images are left out of each epoch")
 
 

@@ -13,7 +13,7 @@ from modeling_resnet50.training.distributed import create_accelerator
 from modeling_resnet50.training.precision import cpu_has_bf16, precision_here
 from resnet50_cli import main
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_pytorch_and_linux_agree_on_the_instructions():
 )
 def test_auto_is_bf16_where_the_processor_has_it(cpu, capsys, tmp_path, instructions, precision):
     cpu(*instructions)
-    accelerator = create_accelerator(Recipe(mixed_precision="auto", output_dir=str(tmp_path)))
+    accelerator = create_accelerator(TrainingArguments(mixed_precision="auto", output_dir=str(tmp_path)))
     assert accelerator.mixed_precision == precision
     assert capsys.readouterr().err == ""
 
@@ -69,7 +69,7 @@ def test_auto_on_a_gpu_is_bf16_where_it_is_compiled_and_not_emulated(monkeypatch
 def test_bf16_that_is_slow_is_said_to_be(cpu, capsys, tmp_path, monkeypatch, asked):
     if asked != "recipe":
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    recipe = Recipe(mixed_precision="bf16" if asked == "recipe" else None, output_dir=str(tmp_path))
+    recipe = TrainingArguments(mixed_precision="bf16" if asked == "recipe" else None, output_dir=str(tmp_path))
     cpu("avx2", "avx512_f")
     assert create_accelerator(recipe).mixed_precision == "bf16"
     assert "no instructions for bf16" in (said := capsys.readouterr().err)
@@ -82,7 +82,7 @@ def test_bf16_that_is_slow_is_said_to_be(cpu, capsys, tmp_path, monkeypatch, ask
 def test_where_fp16_is_impossible_auto_is_proposed(cpu, tmp_path):
     cpu("avx2")
     with pytest.raises(UserError, match="fp16 needs a GPU: use --mixed_precision auto"):
-        create_accelerator(Recipe(mixed_precision="fp16", output_dir=str(tmp_path)))
+        create_accelerator(TrainingArguments(mixed_precision="fp16", output_dir=str(tmp_path)))
 
 
 def test_evaluate_says_and_chooses_the_same(cpu, capsys, tmp_path):
@@ -95,6 +95,6 @@ def test_evaluate_says_and_chooses_the_same(cpu, capsys, tmp_path):
 
 
 def test_the_command_on_a_card_has_the_precision_that_auto_was():
-    recipe = Recipe(**{**vars(RECIPE), "mixed_precision": "auto"})
+    recipe = TrainingArguments(**{**vars(RECIPE), "mixed_precision": "auto"})
     card = model_card(tiny_model(DIGITS), recipe, history(0.5), [session(mixed_precision="bf16")], epoch=1)
     assert code_of(card)["To train it again"][0].strip().endswith("--mixed_precision bf16")

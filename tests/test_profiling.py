@@ -11,7 +11,7 @@ from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.profiling import PARTS, ProfiledSteps, summarize
 from modeling_resnet50.training.run_folder import RunFolder
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 def event(name, start, stop, category="user_annotation"):
@@ -123,7 +123,7 @@ class Loop:
     device, is_main_process = torch.device("cpu"), True
 
     def __init__(self, folder, profile_steps):
-        recipe = Recipe(output_dir=str(folder), profile_steps=profile_steps)
+        recipe = TrainingArguments(output_dir=str(folder), profile_steps=profile_steps)
         self.progress, self.said = Progress(), []
         self.profiler = ProfiledSteps(recipe, RunFolder(recipe), self, self.progress, self.said.append)
 
@@ -181,11 +181,11 @@ def test_only_the_main_process_writes(tmp_path):
 @pytest.mark.parametrize("steps", ["10", "20-10", "0-5", "a-b", "5-", "-5", "1-2-3", "1.5-3"])
 def test_steps_that_make_no_sense_are_refused_with_the_recipe(steps):
     with pytest.raises(UserError, match=r"profile_steps must be two steps, the first and the last, as in 10-20, got"):
-        Recipe(profile_steps=steps)
+        TrainingArguments(profile_steps=steps)
 
 
 def test_a_profile_is_neither_a_change_of_the_recipe_nor_published():
-    recipe = Recipe(profile_steps="10-20")
+    recipe = TrainingArguments(profile_steps="10-20")
     assert recipe.changes_since({"profile_steps": "1-2"}) == []
     assert recipe.changes_since({}) == []
     assert "profile_steps" not in recipe.public_dict()

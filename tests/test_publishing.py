@@ -267,15 +267,15 @@ def test_a_backup_that_is_not_there_is_said_and_auto_does_without(hub, tmp_path)
 import pytest
 from resnet50_recipe.errors import UserError
 from modeling_resnet50.hub.publishing import fetch_backup
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 from modeling_resnet50.training.run_folder import RunFolder
 settings = {{"output_dir": {str(tmp_path / "run")!r}}}
 for wanted, message in {messages!r}.items():
-    recipe = Recipe(**settings, resume_from_checkpoint=wanted)
+    recipe = TrainingArguments(**settings, resume_from_checkpoint=wanted)
     with pytest.raises(UserError, match=message):
         fetch_backup(recipe, RunFolder(recipe))
 for repo_id in ("ann/nothing", "ann/empty"):
-    recipe = Recipe(**settings, resume_from_checkpoint="auto", hub_backup_id=repo_id)
+    recipe = TrainingArguments(**settings, resume_from_checkpoint="auto", hub_backup_id=repo_id)
     assert fetch_backup(recipe, RunFolder(recipe)) == recipe
 """
     result = run_python(["-c", program])

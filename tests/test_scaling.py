@@ -10,10 +10,10 @@ from PIL import Image
 from modeling_resnet50.plan import KNOWN_DATA, make_plan
 from modeling_resnet50.scaling import Cluster, gradient_bytes, limits, scaled, strong_scaling, weak_scaling
 from resnet50_cli import main
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
-PLAN = make_plan(Recipe(total_train_batch_size=2048), KNOWN_DATA["ILSVRC/imagenet-1k"], 8)
+PLAN = make_plan(TrainingArguments(total_train_batch_size=2048), KNOWN_DATA["ILSVRC/imagenet-1k"], 8)
 A100 = Cluster(2470.0)
 
 # Images per second of one GPU; Gbit/s of a node of 8; images a GPU; images per second of n GPUs over those of 8.
@@ -67,7 +67,7 @@ def test_the_parts_of_a_step_add_up_and_one_gpu_loses_nothing():
 
 
 def test_strong_scaling_keeps_the_recipes_batch_and_ends_at_one_image_a_gpu():
-    points = strong_scaling(make_plan(Recipe(gradient_accumulation_steps=2), PLAN.data), A100)
+    points = strong_scaling(make_plan(TrainingArguments(gradient_accumulation_steps=2), PLAN.data), A100)
     assert {point.total_batch_size for point in points} == {256}
     assert [point.num_gpus for point in points] == [1, 2, 4, 8, 16, 32, 64, 128]
     assert points[-1].limit == "launching"
@@ -75,7 +75,7 @@ def test_strong_scaling_keeps_the_recipes_batch_and_ends_at_one_image_a_gpu():
 
 
 def test_larger_images_take_as_much_longer():
-    double = make_plan(Recipe(image_size=448, total_train_batch_size=2048), PLAN.data)
+    double = make_plan(TrainingArguments(image_size=448, total_train_batch_size=2048), PLAN.data)
     assert PLAN.image_cost == 1
     assert double.image_cost == pytest.approx(4, rel=0.01)
     assert scaled(double, A100, 1, 2048).seconds == pytest.approx(2048 * double.image_cost / 2470)
@@ -109,7 +109,7 @@ def test_the_limits_are_where_the_model_has_them():
     point = scaled(PLAN, A100, 64, 64 * 256)
     assert point.images_per_second * 110e3 > 10e9 > scaled(PLAN, A100, 32, 32 * 256).images_per_second * 110e3
     assert "Decoding takes up to 3.9 cores a GPU, 1.8 if the data are packed" in limits(PLAN, A100)
-    synchronised = make_plan(Recipe(total_train_batch_size=2048, sync_batch_norm=True), PLAN.data, 8)
+    synchronised = make_plan(TrainingArguments(total_train_batch_size=2048, sync_batch_norm=True), PLAN.data, 8)
     assert not any("BatchNorm" in text for text in limits(synchronised, A100))
 
 

@@ -28,7 +28,7 @@ from modeling_resnet50.training.supervision import (
 )
 from resnet50_cli import main
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 @pytest.fixture(autouse=True)
@@ -216,7 +216,7 @@ def test_status_of_the_living_and_the_dead(image_folder, tmp_path, capsys, train
 
 def test_on_a_full_disk_the_last_word_is_still_written(image_folder, tmp_path, train, monkeypatch):
     run = tmp_path / "run"
-    reserve = RunFolder(Recipe(output_dir=str(run))).reserve
+    reserve = RunFolder(TrainingArguments(output_dir=str(run))).reserve
     sizes = []
 
     @contextmanager
@@ -266,7 +266,7 @@ def test_when_a_launcher_is_stopped_its_processes_checkpoint_and_end(number, lau
     wait_until(lambda: not left_over(run), 60)
     output, _ = process.communicate()
     assert status_of(run)["status"] == "stopped", output
-    folder, remarks = RunFolder(Recipe(output_dir=str(run))).newest_whole_checkpoint()
+    folder, remarks = RunFolder(TrainingArguments(output_dir=str(run))).newest_whole_checkpoint()
     assert remarks == []
     assert json.loads((folder / "manifest.json").read_text())["step"] == status_of(run)["step"]
 
@@ -314,7 +314,7 @@ def test_a_rank_that_hangs_is_named_and_the_run_ends(image_folder, tmp_path):
 @pytest.fixture
 def hanging(tmp_path, monkeypatch):
     """Enter a supervisor and hang until its watchdog ends the process, which here ends the watchdog."""
-    recipe = Recipe(output_dir=str(tmp_path), watchdog_minutes=0.001)
+    recipe = TrainingArguments(output_dir=str(tmp_path), watchdog_minutes=0.001)
     supervisor = Supervisor(Accelerator(cpu=True), RunFolder(recipe), recipe, Progress())
     monkeypatch.setattr("os._exit", lambda code: supervisor._ended.set())
 

@@ -29,8 +29,8 @@ from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.tracking import Tracker, check_trackers
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -148,7 +148,7 @@ class Listener(GeneralTracker):
 @pytest.fixture
 def watched(tmp_path):
     """A tracker that tells listeners every third step, and what it stands on."""
-    recipe = Recipe(output_dir=str(tmp_path / "run"), report_to=["tensorboard"], logging_steps=3)
+    recipe = TrainingArguments(output_dir=str(tmp_path / "run"), report_to=["tensorboard"], logging_steps=3)
     accelerator = Accelerator()
     accelerator.trackers = [Listener()]
     reports = []
@@ -334,7 +334,7 @@ def test_a_tracker_that_is_not_there_is_one_clear_error(names, message, monkeypa
 def test_a_tracker_that_does_not_start_is_one_clear_error(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "logs").write_text("a file where the folder should be")
-    recipe = Recipe(output_dir=str(tmp_path / "run"), report_to="tensorboard")
+    recipe = TrainingArguments(output_dir=str(tmp_path / "run"), report_to="tensorboard")
     accelerator = Accelerator(log_with="tensorboard", project_dir=tmp_path / "run" / "logs")
     with pytest.raises(UserError, match="report_to tensorboard: it does not start: "):
         Tracker(accelerator, recipe, RunFolder(recipe), Progress(), print).begin(["ant"], resumed=False)

@@ -29,7 +29,7 @@ from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d, check_ima
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule
 from resnet50_recipe.errors import UserError, user_errors_exit_cleanly
 from resnet50_recipe.exit_codes import ExitCode
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 METRICS = [
@@ -60,7 +60,7 @@ def test_optimizer_is_plain_sgd_with_decay_on_every_parameter(tiny_config):
     model = ResNet50ForImageClassification(tiny_config)
     reference = ResNet50ForImageClassification(tiny_config)
     reference.load_state_dict(model.state_dict())
-    ours = create_optimizer(model, Recipe(learning_rate=0.2, momentum=0.8, weight_decay=0.01))
+    ours = create_optimizer(model, TrainingArguments(learning_rate=0.2, momentum=0.8, weight_decay=0.01))
     theirs = torch.optim.SGD(reference.parameters(), lr=0.2, momentum=0.8, weight_decay=0.01)
     for _ in range(3):
         pixel_values = torch.randn(4, 3, 32, 32)
@@ -73,7 +73,7 @@ def test_optimizer_is_plain_sgd_with_decay_on_every_parameter(tiny_config):
 
 def test_learning_rate_at_four_points():
     lr_at = learning_rate_schedule(
-        Recipe(learning_rate=0.1, warmup_epochs=5.0, num_train_epochs=90), steps_per_epoch=100
+        TrainingArguments(learning_rate=0.1, warmup_epochs=5.0, num_train_epochs=90), steps_per_epoch=100
     )
     assert lr_at(0) == pytest.approx(0.1 / 500)
     assert lr_at(499) == lr_at(500) == pytest.approx(0.1)
@@ -84,7 +84,7 @@ def test_learning_rate_at_four_points():
 def test_cosine_equals_pytorchs_after_warm_up():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=80)
-    lr_at = learning_rate_schedule(Recipe(warmup_epochs=1.0, num_train_epochs=9), steps_per_epoch=10)
+    lr_at = learning_rate_schedule(TrainingArguments(warmup_epochs=1.0, num_train_epochs=9), steps_per_epoch=10)
     for step in range(10, 90):
         assert lr_at(step) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
         optimizer.step()
@@ -93,7 +93,7 @@ def test_cosine_equals_pytorchs_after_warm_up():
 
 @pytest.mark.parametrize(("kind", "half", "end"), [("linear", 0.05, 0.001), ("constant", 0.1, 0.1)])
 def test_other_schedules(kind, half, end):
-    recipe = Recipe(warmup_epochs=0.0, num_train_epochs=10, lr_scheduler_type=kind)
+    recipe = TrainingArguments(warmup_epochs=0.0, num_train_epochs=10, lr_scheduler_type=kind)
     lr_at = learning_rate_schedule(recipe, steps_per_epoch=10)
     assert (lr_at(0), lr_at(50), lr_at(99)) == pytest.approx((0.1, half, end))
 
@@ -448,14 +448,14 @@ def test_finetuning_works_from_ten_photos_of_a_class_on(tmp_path, train, capsys,
     [(256, 1, 64), (255, 1, 32), (45, 1, 8), (20, 1, 8), (3, 1, 8), (45, 16, 16), (45, 3, 64), (10_000, 1, 64)],
 )
 def test_the_batch_that_fits_leaves_four_steps_and_divides_over_the_processes(images, processes, size):
-    recipe = Recipe(total_train_batch_size=64, fit_batch_to_data=True)
+    recipe = TrainingArguments(total_train_batch_size=64, fit_batch_to_data=True)
     assert recipe.fitting_batch_size(images, processes) == size
-    assert Recipe(total_train_batch_size=64).fitting_batch_size(images, processes) == 64
+    assert TrainingArguments(total_train_batch_size=64).fitting_batch_size(images, processes) == 64
 
 
 @pytest.mark.parametrize(("images", "size"), [(1, 1), (7, 1), (8, 2), (45, 8), (63, 8), (64, None)])
 def test_too_few_images_name_the_option_that_would_do(images, size):
-    recipe = Recipe(total_train_batch_size=64)
+    recipe = TrainingArguments(total_train_batch_size=64)
     with nullcontext() if size is None else pytest.raises(UserError, match=rf": --total_train_batch_size {size}$"):
         recipe.check_fills_a_batch(images)
 
@@ -485,7 +485,8 @@ def test_where_nothing_can_be_written_a_run_ends_before_it_reads_data(image_fold
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(Recipe, "save"), (run_folder.RunFolder, "log"), (run_folder.RunFolder, "add_session")]
+    ("owner", "name"),
+    [(TrainingArguments, "save"), (run_folder.RunFolder, "log"), (run_folder.RunFolder, "add_session")],
 )
 def test_a_full_disk_that_ends_a_run_is_one_line(owner, name, image_folder, tmp_path, train, monkeypatch, capsys):
     """Models and checkpoints wait for room."""
@@ -559,7 +560,7 @@ def test_shared_memory_that_runs_out_is_one_line(said):
     ],
 )
 def test_one_image_of_one_pixel_is_refused_where_batch_norm_would_measure_it(fields, num_processes, fits, tiny_config):
-    model, recipe = ResNet50ForImageClassification(tiny_config), Recipe(**{"image_size": 8, **fields})
+    model, recipe = ResNet50ForImageClassification(tiny_config), TrainingArguments(**{"image_size": 8, **fields})
     check_images_fit(model, recipe, 2, num_processes)
     with nullcontext() if fits else pytest.raises(UserError, match="--freeze_batch_norm true"):
         check_images_fit(model, recipe, 1, num_processes)
@@ -619,7 +620,7 @@ def test_the_seeds_fp16_scaling_is_asked_of_accelerate(monkeypatch):
     monkeypatch.setattr(distributed, "Accelerator", lambda **arguments: asked.update(arguments) or made)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 8)
-    distributed.create_accelerator(Recipe(mixed_precision="fp16", gradient_accumulation_steps=2))
+    distributed.create_accelerator(TrainingArguments(mixed_precision="fp16", gradient_accumulation_steps=2))
     assert asked["mixed_precision"] == "fp16"
     assert asked["gradient_accumulation_steps"] == 2
 
@@ -627,7 +628,7 @@ def test_the_seeds_fp16_scaling_is_asked_of_accelerate(monkeypatch):
 def test_accelerate_config_describes_the_machine_only():
     settings = yaml.safe_load((PROJECT / "accelerate_config.yaml").read_text())
     assert (settings["num_processes"], settings["mixed_precision"]) == (8, "fp16")
-    assert not set(settings) & set(Recipe.__dataclass_fields__) - {"mixed_precision"}
+    assert not set(settings) & set(TrainingArguments.__dataclass_fields__) - {"mixed_precision"}
 
 
 def test_evaluation_agrees_with_the_model_itself(finished_run):

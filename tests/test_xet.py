@@ -304,11 +304,11 @@ from resnet50_recipe.errors import UserError
 from modeling_resnet50.hub.publishing import fetch_backup
 from modeling_resnet50.prepare.hub import fetch_from_hub
 from modeling_resnet50.prepare.steps import Steps
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 from modeling_resnet50.training.run_folder import RunFolder
 datasets.config.USE_PARQUET_EXPORT = False  # which it would ask another server for
 folder = Path(sys.argv[1])
-recipe = Recipe(output_dir=str(folder / "run"), resume_from_checkpoint="hub:ann/backup")
+recipe = TrainingArguments(output_dir=str(folder / "run"), resume_from_checkpoint="hub:ann/backup")
 for read in (
     lambda: load_splits("ann/data"),
     lambda: fetch_from_hub("ann/data", folder / "data", Steps()),

@@ -40,7 +40,8 @@ from modeling_resnet50.training.numerics import NumericsGuard
 from modeling_resnet50.training.optimization import create_optimizer, set_learning_rate
 from modeling_resnet50.training.run_folder import RunFolder
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.run_options import RunOptions
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from .claims import TOY, Claims, Finding, Task, examine_part, training_command
 from .processes import Started, begin_importing
@@ -248,7 +249,7 @@ def evaluated(kit: Kit) -> Finding:
 # In this process
 
 
-def fresh_accelerator(recipe: Recipe) -> Accelerator:
+def fresh_accelerator(recipe: TrainingArguments) -> Accelerator:
     """The state that Accelerators share is forgotten in between."""
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
@@ -264,7 +265,7 @@ class Step:
     """
 
     def __init__(self, kit: Kit, batch_size: int, **algorithms: Any):
-        self.recipe = Recipe(mixed_precision=kit.precision, **algorithms)
+        self.recipe = TrainingArguments(mixed_precision=kit.precision, **algorithms)
         self.accelerator = fresh_accelerator(self.recipe)
         torch.manual_seed(0)
         side = 32 if kit.dry_run else 224
@@ -341,7 +342,7 @@ class OverflowingRun:
 
     def __init__(self, kit: Kit, optim_args: dict[str, Any] | None):
         precision = "no" if kit.dry_run else "fp16"
-        self.recipe = Recipe(
+        self.recipe = TrainingArguments(
             mixed_precision=precision, optim_args=optim_args, ema_decay=0.9, output_dir=str(kit.run("overflow")),
             cudnn_benchmark=False,
         )  # fmt: skip
@@ -462,7 +463,7 @@ def as_if_trained(model: nn.Module, images: Tensor) -> nn.Module:
 
 def digit_images(kit: Kit, count: int) -> Tensor:
     """Of the validation split, as the network gets them: float32 `(count, 3, 32, 32)`."""
-    recipe = Recipe(
+    recipe = TrainingArguments(
         dataset_name=kit.claims.dataset,
         image_size=32,
         eval_crop_ratio=1.0,
@@ -479,7 +480,7 @@ def same_logits(kit: Kit, model: nn.Module, images: Tensor) -> Finding:
     """The CPU's logits in float32, and the device's in each precision and layout."""
     model = model.eval()
     expected = model.to("cpu").float()(images).logits
-    choose_algorithms(Recipe(cudnn_benchmark=False))
+    choose_algorithms(RunOptions(cudnn_benchmark=False))
     model, on_device = model.to(kit.device), images.to(kit.device)
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     forms = {

@@ -12,8 +12,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.terminal import in_table, say
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..files import replaced_file
 from ..training.curves import Course, draw_comparison
@@ -35,7 +35,7 @@ class RunSummary:
 
     name: str
     folder: Path
-    recipe: Recipe
+    recipe: TrainingArguments
     status: str
     history: list[dict[str, Any]]
     best_epoch: int
@@ -79,7 +79,7 @@ def summarize(folders: list[Path]) -> list[RunSummary]:
     return summaries
 
 
-def differences(recipes: list[Recipe]) -> dict[str, list[Any]]:
+def differences(recipes: list[TrainingArguments]) -> dict[str, list[Any]]:
     """The fields in which they are not all the same, with the value of each, in the order of the recipe."""
     settings = [recipe.public_dict() for recipe in recipes]
     columns = {name: [each[name] for each in settings] for name in settings[0]}

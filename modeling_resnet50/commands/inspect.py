@@ -19,9 +19,9 @@ from torch import Tensor
 from transformers import BitImageProcessor
 
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
 from resnet50_recipe.terminal import in_table, say
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..data.pipeline import TrainingData, load_training_data
 from ..data.streaming import StreamedImageBatches
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
         _show(stages, explanation, files)
 
 
-def _source_and_recipe(options: argparse.Namespace) -> tuple[str, Recipe | None]:
+def _source_and_recipe(options: argparse.Namespace) -> tuple[str, TrainingArguments | None]:
     """The model to open, and where its images come from."""
     path, source, config = Path(options.model), options.model, options.config
     if (path / "recipe.yaml").is_file() and not (path / "config.json").is_file():
@@ -103,7 +103,7 @@ def _source_and_recipe(options: argparse.Namespace) -> tuple[str, Recipe | None]
     return source, None
 
 
-def _samples(options: argparse.Namespace, recipe: Recipe | None) -> int:
+def _samples(options: argparse.Namespace, recipe: TrainingArguments | None) -> int:
     if recipe is None:
         if options.samples:
             raise UserError("--samples needs a recipe that says how images are augmented: --config recipes/NAME.yaml")
@@ -128,7 +128,7 @@ def _read(path: str, decode: Callable[[bytes], Tensor]) -> Tensor:
         raise UserError(f"unreadable image: {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _load(recipe: Recipe) -> TrainingData:
+def _load(recipe: TrainingArguments) -> TrainingData:
     """
     The data of training, for the first of several processes where batches are large: what it gets, and how that is
     mixed, does not depend on their number.

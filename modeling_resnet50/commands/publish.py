@@ -13,8 +13,8 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.exit_codes import ExitCode
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.terminal import say
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..evaluation.results import to_json
 from ..hub.model_folder import load_model, renew_card
@@ -74,7 +74,7 @@ def _deliver(
     _send(folder, 60 * options.minutes, options.json)
 
 
-def _renamed(run: RunFolder, recipe: Recipe, folder: Path) -> Path:
+def _renamed(run: RunFolder, recipe: TrainingArguments, folder: Path) -> Path:
     """The run's best model, with a card for the repository that the recipe names."""
     shutil.copytree(run.best, folder)
     _, epoch, prefix = run.best_model(recipe)

@@ -25,13 +25,21 @@ class Mixing:
         recipe: `mixup_alpha`, `cutmix_alpha`, `mixup_prob`, `mixup_switch_prob`, `mixup_group_size`, and
             `label_smoothing_factor`, which goes into the targets.
         num_labels: number of classes.
+        gradient_accumulation_steps: passes that a batch is spread over.
         process_index, num_processes: this process's share of each batch.
 
     Raises:
         UserError: a process's share of the batch, or of a group, is an odd number of images.
     """
 
-    def __init__(self, recipe: Recipe, num_labels: int, process_index: int = 0, num_processes: int = 1):
+    def __init__(
+        self,
+        recipe: Recipe,
+        num_labels: int,
+        gradient_accumulation_steps: int = 1,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ):
         self.mixup = Mixup(
             mixup_alpha=recipe.mixup_alpha,
             cutmix_alpha=recipe.cutmix_alpha,
@@ -41,10 +49,10 @@ class Mixing:
             num_classes=num_labels,
         )
         self.seed = recipe.seed
-        self.passes = recipe.gradient_accumulation_steps
+        self.passes = gradient_accumulation_steps
         self.process_index = process_index
         self.num_processes = num_processes
-        self.batch_size = recipe.local_batch_size(num_processes)
+        self.batch_size = recipe.total_train_batch_size // (num_processes * gradient_accumulation_steps)
         self.group_size = recipe.mixup_group_size or recipe.total_train_batch_size
         if self.batch_size % 2:
             raise UserError(

@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from .augmentation import TrainingTransform
 from .loader import DeviceLoader, ImageBatches, check_shared_memory, shared_bytes
@@ -65,7 +65,7 @@ class TrainingData:
 
 
 def load_training_data(
-    recipe: Recipe, device: torch.device, num_workers: int, process_index: int, num_processes: int
+    recipe: TrainingArguments, device: torch.device, num_workers: int, process_index: int, num_processes: int
 ) -> TrainingData:
     """
     Args:
@@ -116,7 +116,9 @@ def load_training_data(
             ),
             train_sampler,
             max_bad_images=recipe.max_bad_images,
-            mixing=Mixing(recipe, len(label_names), **share) if recipe.mixes else None,
+            mixing=Mixing(recipe, len(label_names), recipe.gradient_accumulation_steps, **share)
+            if recipe.mixes
+            else None,
             **loading,
         ),
         DeviceLoader(images(validation_set, eval_transform, **decoding), eval_sampler, **loading),
@@ -127,7 +129,7 @@ def load_training_data(
 
 
 def _samplers(
-    recipe: Recipe,
+    recipe: TrainingArguments,
     train_set: Dataset | StreamedSplit,
     validation_set: Dataset | StreamedSplit,
     num_workers: int,

@@ -18,6 +18,7 @@ from timm.models import get_pretrained_cfg
 from transformers import PreTrainedModel
 
 from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_words
@@ -47,7 +48,7 @@ _PATHS = {
 
 def model_card(
     model: PreTrainedModel,
-    recipe: Recipe,
+    recipe: TrainingArguments,
     history: list[dict[str, Any]],
     sessions: list[dict[str, Any]],
     epoch: int,
@@ -78,7 +79,7 @@ def model_card(
     footprint = estimate_footprint(history, sessions)
     speed = statistics.median(r["images_per_second"] for r in history)
     repository = recipe.hub_model_id
-    changes = [one_line(change, _LONGEST_CHANGE) for change in Recipe(**settings).changes_since({})]
+    changes = [one_line(change, _LONGEST_CHANGE) for change in TrainingArguments(**settings).changes_since({})]
     return ModelCard.from_template(
         _metadata(recipe, config, accuracies, footprint, sessions),
         template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
@@ -136,7 +137,7 @@ def model_card(
 
 
 def _metadata(
-    recipe: Recipe,
+    recipe: TrainingArguments,
     config: ResNet50Config,
     accuracies: dict[str, float],
     footprint: Footprint | None,
@@ -213,7 +214,7 @@ def _accuracies(row: dict[str, Any], prefix: str, num_labels: int) -> dict[str, 
     return {title: value for title, value in found.items() if math.isfinite(value)}
 
 
-def _name(recipe: Recipe) -> str:
+def _name(recipe: TrainingArguments) -> str:
     """The repository's, or one made of the data set's."""
     if recipe.hub_model_id:
         return recipe.hub_model_id.split("/")[-1]
@@ -273,7 +274,7 @@ def _machine(session: dict[str, Any]) -> str:
     return f"{devices}, {many}{machines}, {cpu}"
 
 
-def _commands(recipe: Recipe, session: dict[str, Any]) -> list[str]:
+def _commands(recipe: TrainingArguments, session: dict[str, Any]) -> list[str]:
     """What trains this again: the published recipe, and beside it what belongs to the machine or was not published."""
     repository = recipe.hub_model_id
     lines = [f"git checkout {session['git']['commit']}"] if session["git"] else []

@@ -19,7 +19,7 @@ from transformers import (
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.transforms import EXIF_ORIENTATIONS, ExifOrientation, evaluation_resize_size
@@ -131,7 +131,7 @@ def timm_preprocessing(processor: BitImageProcessor) -> dict[str, Any]:
 def save_model(
     folder: Path,
     model: PreTrainedModel,
-    recipe: Recipe,
+    recipe: TrainingArguments,
     history: list[dict[str, Any]],
     sessions: list[dict[str, Any]],
     epoch: int,
@@ -184,7 +184,7 @@ def renew_card(
 def _save_card(
     folder: Path,
     model: PreTrainedModel,
-    recipe: Recipe,
+    recipe: TrainingArguments,
     history: list[dict[str, Any]],
     sessions: list[dict[str, Any]],
     epoch: int,

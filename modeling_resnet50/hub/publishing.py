@@ -14,7 +14,7 @@ from filelock import FileLock
 from huggingface_hub import HfApi, snapshot_download
 
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..files import give_usual_modes, put_in_place
 from ..training.checkpoint import WRITE_ERRORS
@@ -42,7 +42,9 @@ class Publisher:
         everything_is_sent: after it was left: whether the Hub has all of it.
     """
 
-    def __init__(self, recipe: Recipe, run: RunFolder, is_main_process: bool, report: Callable[[str], None]):
+    def __init__(
+        self, recipe: TrainingArguments, run: RunFolder, is_main_process: bool, report: Callable[[str], None]
+    ):
         self.recipe, self.run, self.report = recipe, run, report
         self.repo_id, self.backup_id = recipe.hub_model_id or "", recipe.hub_backup_id or ""
         self.pushes = recipe.push_to_hub and is_main_process
@@ -226,7 +228,7 @@ def model_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def fetch_backup(recipe: Recipe, run: RunFolder) -> Recipe:
+def fetch_backup(recipe: TrainingArguments, run: RunFolder) -> TrainingArguments:
     """
     Bring the newest training state of a backup into the run folder, if `resume_from_checkpoint` is `hub:user/name`;
     `hub:`, for `hub_backup_id`; or `auto`, and there is none on this disk. May be called by several processes of a

@@ -14,8 +14,8 @@ import transformers
 from accelerate import Accelerator
 
 from resnet50_recipe.exit_codes import ExitCode
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..architecture import model_config
 from ..data.pipeline import TrainingData
@@ -43,7 +43,7 @@ class Run:
         progress: where it stands.
     """
 
-    recipe: Recipe
+    recipe: TrainingArguments
     folder: RunFolder
     checkpoint: Path | None
     accelerator: Accelerator
@@ -141,7 +141,7 @@ class Run:
 
 
 @contextmanager
-def open_run(recipe: Recipe) -> Iterator[Run]:
+def open_run(recipe: TrainingArguments) -> Iterator[Run]:
     """
     Gives the run that a recipe asks for, in a folder that is held for it. On leaving, everything has been written and
     sent, or the process ends with the exit code that says what has not.
@@ -185,7 +185,7 @@ def open_run(recipe: Recipe) -> Iterator[Run]:
         sys.exit(ExitCode.NOT_PUBLISHED)
 
 
-def fit_to_data(recipe: Recipe) -> tuple[Recipe, list[str]]:
+def fit_to_data(recipe: TrainingArguments) -> tuple[TrainingArguments, list[str]]:
     """The recipe with a batch that fits the data, where it asks for that, and what there is to say about it."""
     if not recipe.fit_batch_to_data:
         return recipe, []

@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..files import put_in_place, sync
 from .averaging import WeightAverage
@@ -228,7 +228,7 @@ class CheckpointWriter:
     def __init__(
         self,
         run: RunFolder,
-        recipe: Recipe,
+        recipe: TrainingArguments,
         state: TrainingState,
         report: Callable[[str], None],
         on_written: Callable[[Path], None] = lambda checkpoint: None,

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 from transformers import PreTrainedModel
 
-from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.terminal import printable
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from .averaging import first_averaged_step
 from .metrics import TrainMetrics
@@ -65,7 +65,12 @@ class TrainingConsole:
             self.console.print(printable(line), markup=False)
 
     def start(
-        self, recipe: Recipe, run: RunFolder, environment: dict[str, Any], model: PreTrainedModel, steps_per_epoch: int
+        self,
+        recipe: TrainingArguments,
+        run: RunFolder,
+        environment: dict[str, Any],
+        model: PreTrainedModel,
+        steps_per_epoch: int,
     ) -> None:
         """
         What is about to happen, on one screen.
@@ -110,7 +115,7 @@ class TrainingConsole:
         )
         self.print()
 
-    def finish(self, recipe: Recipe, run: RunFolder) -> None:
+    def finish(self, recipe: TrainingArguments, run: RunFolder) -> None:
         """How it ended, and what can be done with it."""
         history = run.history()
         score, epoch, prefix = run.best_model(recipe)

@@ -18,7 +18,9 @@ from transformers import PreTrainedModel
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.run_options import RunOptions
 from resnet50_recipe.terminal import say
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from .averaging import freeze_batch_norm
 from .kernels import choose_algorithms, is_compiled
@@ -29,7 +31,7 @@ from .tracking import check_trackers
 MAX_DATA_WORKERS = 16  # unless the recipe says how many
 
 
-def create_accelerator(recipe: Recipe) -> Accelerator:
+def create_accelerator(recipe: TrainingArguments) -> Accelerator:
     """
     The `Accelerator` for a recipe, after checking that the machine can do what is asked.
 
@@ -100,13 +102,13 @@ def store_of_this_start(purpose: str) -> dist.Store:
     return dist.PrefixStore(f"{purpose}/{attempt}", dist.TCPStore(address, port, is_master=False))
 
 
-def num_data_workers(recipe: Recipe) -> int:
+def num_data_workers(options: RunOptions) -> int:
     """
     Worker processes for each of this training process's loaders: one for each of its cores, as more would only take
     turns, up to 16, since each takes memory for its batches.
     """
-    if recipe.dataloader_num_workers is not None:
-        return recipe.dataloader_num_workers
+    if options.dataloader_num_workers is not None:
+        return options.dataloader_num_workers
     return min(MAX_DATA_WORKERS, _cores_per_process())
 
 

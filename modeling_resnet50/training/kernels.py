@@ -8,7 +8,8 @@ from accelerate.utils import DynamoBackend, TorchDynamoPlugin
 from torch import nn
 
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.run_options import RunOptions
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from .losses import Criterion
 
@@ -16,7 +17,7 @@ from .losses import Criterion
 ModelType = TypeVar("ModelType", bound=nn.Module)
 
 
-def choose_algorithms(recipe: Recipe) -> None:
+def choose_algorithms(options: RunOptions) -> None:
     """
     What the device may choose by itself, for this whole process. To be called before anything runs on it.
 
@@ -27,27 +28,27 @@ def choose_algorithms(recipe: Recipe) -> None:
     Raises:
         UserError: compiling and `gradient_checkpointing` together.
     """
-    if is_compiled(recipe) and recipe.gradient_checkpointing:
+    if is_compiled(options) and options.gradient_checkpointing:
         raise UserError(
             "torch_compile decides by itself what the backward pass recomputes, and does not go together with "
             "gradient_checkpointing: leave one of them out"
         )
-    benchmark = recipe.cudnn_benchmark
-    torch.backends.cudnn.benchmark = not recipe.full_determinism if benchmark is None else benchmark
-    torch.backends.cudnn.deterministic = recipe.full_determinism
-    torch.use_deterministic_algorithms(recipe.full_determinism)
+    benchmark = options.cudnn_benchmark
+    torch.backends.cudnn.benchmark = not options.full_determinism if benchmark is None else benchmark
+    torch.backends.cudnn.deterministic = options.full_determinism
+    torch.use_deterministic_algorithms(options.full_determinism)
     # Nothing here reads what nobody wrote.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
-    if recipe.full_determinism:
+    if options.full_determinism:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
 
 
-def is_compiled(recipe: Recipe) -> bool:
+def is_compiled(options: RunOptions) -> bool:
     """Whether the recipe or the launcher (`accelerate launch --dynamo_backend`) asks for it."""
-    return recipe.torch_compile or TorchDynamoPlugin().backend != DynamoBackend.NO
+    return options.torch_compile or TorchDynamoPlugin().backend != DynamoBackend.NO
 
 
-def compiled_for_training(model: ModelType, criterion: Criterion, recipe: Recipe) -> ModelType:
+def compiled_for_training(model: ModelType, criterion: Criterion, recipe: TrainingArguments) -> ModelType:
     """
     What the training step calls: the model as it is or, with `torch_compile` or the launcher's `--dynamo_backend`, a
     compiled form of it that has the same weights. Loss and teacher are compiled as well.

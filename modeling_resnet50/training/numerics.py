@@ -15,7 +15,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from resnet50_recipe.errors import UserError
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from .checkpoint import Progress, non_finite_tensors
 from .run_folder import RunFolder
@@ -53,7 +53,7 @@ class NumericsGuard:
         accelerator: Accelerator,
         model: nn.Module,
         optimizer: AcceleratedOptimizer,
-        recipe: Recipe,
+        recipe: TrainingArguments,
         num_labels: int,
         run: RunFolder,
         progress: Progress,

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch.profiler import profile, record_function
 
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.run_options import RunOptions
 
 from ..files import replaced_file
 from .checkpoint import Progress
@@ -36,16 +36,21 @@ class ProfiledSteps:
     To be entered for as long as a run trains: steps that a stop cuts short are written all the same.
 
     Args:
-        recipe: `profile_steps`.
+        options: `profile_steps`.
         run: gets `profile/`: `trace.json`, for https://ui.perfetto.dev, and `summary.json`.
         progress: of the run.
         say: shows a line to the user.
     """
 
     def __init__(
-        self, recipe: Recipe, run: RunFolder, accelerator: Accelerator, progress: Progress, say: Callable[[str], None]
+        self,
+        options: RunOptions,
+        run: RunFolder,
+        accelerator: Accelerator,
+        progress: Progress,
+        say: Callable[[str], None],
     ):
-        self.wanted = recipe.profiled_steps if accelerator.is_main_process else None
+        self.wanted = options.profiled_steps if accelerator.is_main_process else None
         self.run, self.accelerator, self.progress, self.say = run, accelerator, progress, say
         self._profiler: profile | None = None
         self._step: record_function | None = None

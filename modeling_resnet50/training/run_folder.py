@@ -34,6 +34,8 @@ import yaml
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.run_options import RunOptions
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..files import path_of, put_back, replaced_file, replaced_folder, require_writable, sync
 from .manifest import damage, listed_files, sha256
@@ -60,9 +62,9 @@ class RunFolder:
         restarted: whether torchrun started the processes again after a failure, with the command they had before.
     """
 
-    def __init__(self, recipe: Recipe):
-        assert recipe.output_dir is not None, "parse_recipe gives one"
-        self.path = Path(recipe.output_dir)
+    def __init__(self, options: RunOptions):
+        assert options.output_dir is not None, "parse_recipe gives one"
+        self.path = Path(options.output_dir)
         self.restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
         self.recipe_file = self.path / "recipe.yaml"
         self.metrics_file = self.path / "metrics.jsonl"
@@ -128,21 +130,21 @@ class RunFolder:
         finally:
             self.lock.release()
 
-    def check_free(self, recipe: Recipe) -> None:
+    def check_free(self, options: RunOptions) -> None:
         """
         Raises:
             UserError: another run lies here, and this one neither resumes it nor was told to overwrite it.
         """
         taken = any(path.exists() for path in (*self._files, *self._beside)) or any(map(files_in, self._models))
         if (taken or self._saved()) and not (
-            recipe.resume_from_checkpoint or recipe.overwrite_output_dir or self.restarted
+            options.resume_from_checkpoint or options.overwrite_output_dir or self.restarted
         ):
             raise UserError(
                 f"output_dir {self.path} already holds a run: continue it with --resume_from_checkpoint auto, "
                 "replace it with --overwrite_output_dir, or choose another with --output_dir"
             )
 
-    def checkpoint_to_resume(self, recipe: Recipe) -> tuple[Path | None, list[str]]:
+    def checkpoint_to_resume(self, recipe: TrainingArguments) -> tuple[Path | None, list[str]]:
         """
         The checkpoint that `resume_from_checkpoint` means, proved whole, or None for a new run; and what there is to
         say about it: newer ones that are damaged, and how the recipe has changed.
@@ -201,7 +203,7 @@ class RunFolder:
             key=lambda path: checkpoint_position(path.name),
         )  # sorting keeps the hidden one before the other
 
-    def begin(self, recipe: Recipe) -> None:
+    def begin(self, recipe: TrainingArguments) -> None:
         """Start a new run here. What an old one has made is removed if the recipe says so, and else set aside."""
         saved = [*self.checkpoints.glob("epoch-*"), *self.checkpoints.glob(".epoch-*")]
         if recipe.overwrite_output_dir:
@@ -216,7 +218,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         recipe.save(self.recipe_file)
 
-    def resume(self, recipe: Recipe, checkpoint: Path, epoch: int) -> None:
+    def resume(self, recipe: TrainingArguments, checkpoint: Path, epoch: int) -> None:
         """
         Go on from a checkpoint: with the metrics as they were then, and the recipe as it is now. What the run has made
         after that point is of another line now, and set aside.
@@ -421,16 +423,16 @@ class RunFolder:
         """By the path that they have in a repository, where the Hub looks for them."""
         return {f"runs/{path.relative_to(self.logs).as_posix()}": path for path in self.logs.rglob("*tfevents*")}
 
-    def forget_old(self, recipe: Recipe) -> None:
+    def forget_old(self, options: RunOptions) -> None:
         """Remove the checkpoints that `keep_last` and `keep_every_epochs` do not keep."""
-        if recipe.keep_last is None:
+        if options.keep_last is None:
             return
         saved = [path for path in self._saved() if not path.name.startswith(".")]
-        for path in saved[: -recipe.keep_last]:
+        for path in saved[: -options.keep_last]:
             epoch, batches = checkpoint_position(path.name)
             if set(files_in(path)) - set(listed_files(path)):
                 continue  # others have put something in it
-            if recipe.keep_every_epochs is None or batches or epoch % recipe.keep_every_epochs:
+            if options.keep_every_epochs is None or batches or epoch % options.keep_every_epochs:
                 doomed = path.with_name(f".{path.name}.forgotten")
                 path.rename(doomed)  # at once, so that a kill leaves no half of it
                 shutil.rmtree(doomed)
@@ -474,7 +476,7 @@ def is_run(path: Path) -> bool:
     return (path / "recipe.yaml").is_file() and (path / "best").is_dir()
 
 
-def open_run(path: Path) -> tuple[RunFolder, Recipe]:
+def open_run(path: Path) -> tuple[RunFolder, TrainingArguments]:
     """
     A run folder, and the recipe it was trained by.
 
@@ -488,7 +490,7 @@ def open_run(path: Path) -> tuple[RunFolder, Recipe]:
     if (path / "config.json").exists():
         raise UserError(f"{path} is a model, not the folder of a run: give the folder above it")
     try:
-        recipe = Recipe(**{**fields, "output_dir": str(path)})
+        recipe = TrainingArguments(**{**fields, "output_dir": str(path)})
     except TypeError as error:
         raise UserError(
             f"{path} is not the folder of a run: its recipe.yaml is of another version ({error})"

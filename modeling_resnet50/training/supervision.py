@@ -29,7 +29,7 @@ from accelerate.utils import gather_object
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.exit_codes import ExitCode
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.run_options import RunOptions
 from resnet50_recipe.terminal import printable
 
 from ..files import replaced_file
@@ -90,9 +90,9 @@ class Supervisor:
         at_the_end: are called when the run has ended, well or not, before the status says so.
     """
 
-    def __init__(self, accelerator: Accelerator, run: RunFolder, recipe: Recipe, progress: Progress):
+    def __init__(self, accelerator: Accelerator, run: RunFolder, options: RunOptions, progress: Progress):
         self.accelerator, self.run, self.progress = accelerator, run, progress
-        self.watchdog_seconds = math.inf if recipe.watchdog_minutes is None else 60 * recipe.watchdog_minutes
+        self.watchdog_seconds = math.inf if options.watchdog_minutes is None else 60 * options.watchdog_minutes
         self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
         self._wish = 0
         self._interrupted_at = -math.inf

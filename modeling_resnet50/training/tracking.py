@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from resnet50_recipe.errors import UserError, did_you_mean
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..files import replaced_file
 from .batch_picture import picture_of
@@ -76,7 +76,7 @@ class Tracker:
     def __init__(
         self,
         accelerator: Accelerator,
-        recipe: Recipe,
+        recipe: TrainingArguments,
         run: RunFolder,
         progress: Progress,
         report: Callable[[str], None],

@@ -15,7 +15,7 @@ from conftest import PROJECT, tiny_arguments
 from test_resuming import outcome
 
 from modeling_resnet50.training.run_folder import RunFolder
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 SETTINGS = {"total_train_batch_size": 4, "checkpoint_every_steps": 1, "checkpoint_every_epochs": 1, "keep_last": 2,
@@ -44,7 +44,7 @@ def run_train_py(arguments: list[str]) -> None:
 
 
 def newest_step(run: Path) -> int:
-    newest, _ = RunFolder(Recipe(output_dir=str(run))).newest_whole_checkpoint()
+    newest, _ = RunFolder(TrainingArguments(output_dir=str(run))).newest_whole_checkpoint()
     return -1 if newest is None else json.loads((newest / "manifest.json").read_text())["step"]
 
 
