@@ -37,6 +37,7 @@ from resnet50_recipe.recipe import Recipe
 
 from ..files import path_of, put_back, replaced_file, replaced_folder, require_writable, sync
 from .manifest import damage, listed_files, sha256
+from .progress import read_state
 from .run_lock import RunLock, is_alive
 
 
@@ -148,7 +149,8 @@ class RunFolder:
         say about it: newer ones that are damaged, and how the recipe has changed.
 
         Raises:
-            UserError: there is no such checkpoint, it is damaged, or the recipe is another one now.
+            UserError: there is no such checkpoint, it is damaged or of a version that is not read, or the recipe is
+                another one now.
         """
         wanted = recipe.resume_from_checkpoint
         if self.restarted and self._saved():
@@ -165,6 +167,7 @@ class RunFolder:
                     "with --overwrite_output_dir, or choose another --output_dir"
                 )
             return None, []
+        read_state(checkpoint)
         changes = recipe.changes_since(yaml.safe_load((checkpoint / "recipe.yaml").read_text()))
         if changes and not recipe.allow_recipe_change:
             raise UserError(
