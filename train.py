@@ -154,10 +154,10 @@ def train(
     def save(folder: Path, model: transformers.PreTrainedModel, epoch: int, prefix: str = "") -> None:
         save_model(folder, model, recipe, run.history(), run.sessions(), epoch, prefix)
 
-    checkpoints = CheckpointWriter(run, recipe, state, console.print, on_written=publisher.back_up)
+    guard = NumericsGuard(accelerator, plain_model, optimizer, recipe, len(data.label_names), run, progress)
+    checkpoints = CheckpointWriter(run, recipe, state, console.print, publisher.back_up, guard.recent)
     models = ModelWriter(run, save, console.print)
     supervisor.at_the_end += [checkpoints.close, models.close]
-    guard = NumericsGuard(accelerator, plain_model, optimizer, recipe, len(data.label_names), run, progress)
     if checkpoint is not None:
         differences = state.load(checkpoint, keep_optimizer_settings=recipe.allow_recipe_change)
         within = f", {progress.images:,} images of the next" if progress.images else ""
@@ -213,7 +213,8 @@ def train(
                             break
                         tracker.before_step(plain_model)
                         if recipe.max_grad_norm is not None:
-                            accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+                            norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+                            guard.gradients_were_clipped(norm)
                     optimizer.step()
                     optimizer.zero_grad()
                 metrics.update(loss, logits, batch["labels"], len(data.train_loader.bad_images))

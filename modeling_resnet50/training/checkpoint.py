@@ -36,6 +36,7 @@ from .averaging import WeightAverage
 from .manifest import seal
 from .metrics import TrainMetrics
 from .progress import FORMAT, SETUP, Progress, read_state
+from .recent_steps import RecentSteps
 from .run_folder import RunFolder
 
 
@@ -200,6 +201,7 @@ class CheckpointWriter:
         state: what they are of.
         report: is told what went wrong, a sentence.
         on_written: is told of each one that stands, by that thread.
+        recent: steps that the run folder gets at each checkpoint, and at the end.
     """
 
     def __init__(
@@ -209,8 +211,10 @@ class CheckpointWriter:
         state: TrainingState,
         report: Callable[[str], None],
         on_written: Callable[[Path], None] = lambda checkpoint: None,
+        recent: RecentSteps | None = None,
     ):
         self.run, self.recipe, self.state, self.report, self.on_written = run, recipe, state, report, on_written
+        self.recent = recent or RecentSteps()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[bool] | None = None
         self._begun_at = time.monotonic()
@@ -231,6 +235,7 @@ class CheckpointWriter:
         contents = self.state.take()
         if contents is None:
             return
+        self._write_recent_steps()
         progress = contents["state"]["progress"]
         batches = progress["images"] // self.recipe.total_train_batch_size
         name = f"epoch-{progress['epoch']:04d}" + (f"-batch-{batches:06d}" if batches else "")
@@ -243,6 +248,14 @@ class CheckpointWriter:
     def close(self) -> None:
         """When a run ends, however it ends: wait until nothing is written any more, well or not; end the thread."""
         self._thread.shutdown()
+        if self.state.accelerator.is_main_process:
+            self._write_recent_steps()
+
+    def _write_recent_steps(self) -> None:
+        try:
+            self.recent.write(self.run.recent_steps_file)
+        except OSError as error:  # a full disk must not end the run
+            self.report(f"could not write {self.run.recent_steps_file.name} ({' '.join(str(error).split())})")
 
     def finish(self) -> None:
         """

@@ -4,7 +4,8 @@ The folder of a run, and getting back into it.
     recipe.yaml  metrics.jsonl
     environment.json           for each start of the run: machine, versions, commit
     status.json                running, stopped, failed or finished; since when, at which step, and why
-    nonfinite.jsonl            if numbers went wrong: when, where, with which images
+    nonfinite.jsonl            if numbers went wrong: when, where, with which images and losses
+    recent_steps.jsonl         loss, learning rate and norm of the gradient of the last 1,000 steps
     first_batch.png            the first training batch, as the network sees it
     training_curves.png        loss, top-1, learning rate and images per second, after each epoch
     best/  final/              a model each, for `from_pretrained`
@@ -70,6 +71,7 @@ class RunFolder:
         self.environment_file = self.path / "environment.json"
         self.status_file = self.path / "status.json"
         self.nonfinite_file = self.path / "nonfinite.jsonl"
+        self.recent_steps_file = self.path / "recent_steps.jsonl"
         self.first_batch = self.path / "first_batch.png"
         self.training_curves = self.path / "training_curves.png"
         self.best = self.path / "best"
@@ -90,7 +92,14 @@ class RunFolder:
     @property
     def _files(self) -> list[Path]:
         files = [self.recipe_file, self.metrics_file, self.environment_file, self.status_file, self.nonfinite_file]
-        return [*files, self.first_batch, self.training_curves, self.contents_file, self.reserve]
+        return [
+            *files,
+            self.recent_steps_file,
+            self.first_batch,
+            self.training_curves,
+            self.contents_file,
+            self.reserve,
+        ]
 
     @property
     def _models(self) -> list[Path]:

@@ -24,6 +24,7 @@ from .checkpoint import Progress
 from .curves import draw_training_curves
 from .metrics import TrainMetrics
 from .run_folder import PROJECT, RunFolder
+from .tensor_lists import gradient_norm
 
 
 _EXTRAS = ("mlflow", "tensorboard", "trackio", "wandb")  # of this package
@@ -154,8 +155,7 @@ class Tracker:
             return
         scaler = self.accelerator.scaler
         scale = 1.0 if scaler is None else scaler.get_scale()
-        norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-        self._values = {"grad_norm": norm / scale} | ({} if scaler is None else {"loss_scale": scale})
+        self._values = {"grad_norm": gradient_norm(model, scale)} | ({} if scaler is None else {"loss_scale": scale})
 
     def step(self, metrics: TrainMetrics, learning_rate: float) -> None:
         """To be called by all processes after each optimizer step that was taken."""
