@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
+from accelerate.utils import LoggerType
 from conftest import PROJECT, tiny_arguments, write_image
 from matplotlib.figure import Figure
 from PIL import Image
@@ -27,6 +29,7 @@ from modeling_resnet50.training.batch_picture import _caption, picture_of
 from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.run_folder import RunFolder
+from modeling_resnet50.training.trackers import KINDS, Start, kind_of
 from modeling_resnet50.training.tracking import Tracker, check_trackers
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
@@ -340,6 +343,27 @@ def test_a_tracker_that_does_not_start_is_one_clear_error(tmp_path, monkeypatch)
         Tracker(accelerator, recipe, RunFolder(recipe), Progress(), print).begin(["ant"], resumed=False)
 
 
-def test_extras_are_those_that_the_errors_name():
-    project = (PROJECT / "pyproject.toml").read_text()
-    assert all(f"\n{name} = [" in project for name in tracking._EXTRAS)
+def test_extras_are_those_that_the_table_has():
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    names = {name for name, kind in KINDS.items() if kind.is_extra}
+    assert names == {name for name in extras if name in LoggerType.list()}
+    assert all(name in Recipe.__dataclass_fields__["report_to"].metadata["help"] for name in names)
+    assert KINDS.keys() <= set(LoggerType.list())
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_each_tracker_is_started_in_its_own_way(resumed, tmp_path):
+    """mlflow and wandb, which are not installed for tests, among them."""
+    start = Start("digits", tmp_path, "digits-1a2b3c", resumed, step=5)
+    started = {name: kind_of(name).init(start) for name in ("tensorboard", "trackio", "wandb", "mlflow", "comet_ml")}
+    assert started == {
+        "tensorboard": {"purge_step": 6} if resumed else {},
+        "trackio": {"name": "digits-1a2b3c", "resume": "allow"},
+        "wandb": {"id": "digits-1a2b3c", "name": "digits", "resume": "allow", "dir": str(tmp_path)},
+        "mlflow": {"run_id": "digits-1a2b3c" if resumed else None, "run_name": "digits"},
+        "comet_ml": {},
+    }
+    told = SimpleNamespace(tracker=SimpleNamespace(info=SimpleNamespace(run_id="9f")))
+    assert [name for name, kind in KINDS.items() if kind.own_id is not None] == ["mlflow"]
+    assert KINDS["mlflow"].own_id(told) == "9f"

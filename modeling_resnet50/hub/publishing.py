@@ -272,10 +272,12 @@ def _fetch(repo_id: str, run: RunFolder, token: str | None) -> dict[str, str]:
     snapshot_download(repo_id, local_dir=fetched, allow_patterns=patterns, token=token)
     problem = damage(fetched / "checkpoints" / newest)
     if problem is not None:
+        shutil.rmtree(fetched)  # or the next repository's files would come to lie among these
         return {"failure": f"{newest} of {repo_id} is damaged: {problem}"}
     try:
         read_state(fetched / "checkpoints" / newest)  # before it stands where `latest` would take it
     except UserError as error:
+        shutil.rmtree(fetched)
         return {"refused": str(error)}
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     put_in_place(fetched / "checkpoints" / newest, place)

@@ -19,6 +19,7 @@ from resnet50_recipe.terminal import printable
 from .averaging import first_averaged_step
 from .metrics import TrainMetrics
 from .run_folder import RunFolder
+from .trackers import kind_of
 
 
 SECONDS_BETWEEN_LINES = 60  # within an epoch, when the output goes to a file
@@ -39,12 +40,6 @@ _COLUMNS = {
 _LEAST_MISSED = ("val_top5", "images_per_second", "step")  # on a narrow terminal
 _SHORTEST_BAR = 6  # characters
 _BEST = "  best"
-# How to look at what trackers were told; wandb says so itself.
-_VIEWERS = {
-    "tensorboard": "tensorboard --logdir {logs}",
-    "trackio": "trackio show --project resnet50",
-    "mlflow": "mlflow ui",
-}
 
 
 class TrainingConsole:
@@ -80,7 +75,7 @@ class TrainingConsole:
         policy = "" if recipe.auto_augment == "none" else f", {recipe.auto_augment}"
         mixing = "".join(f", {name}" for name in ("mixup", "cutmix") if getattr(recipe, f"{name}_alpha"))
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        viewers = [_VIEWERS.get(name, name).format(logs=run.logs) for name in recipe.trackers]
+        viewers = [(kind_of(name).viewer or name).format(logs=run.logs) for name in recipe.trackers]
         all_processes = _counted(processes, "process", "es")
         total_steps = steps_per_epoch * recipe.num_train_epochs
         average = {}

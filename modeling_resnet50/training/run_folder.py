@@ -40,12 +40,10 @@ from ..files import path_of, put_back, replaced_file, replaced_folder, require_w
 from .manifest import damage, listed_files, sha256
 from .progress import read_state
 from .run_lock import RunLock, is_alive
+from .trackers import kind_of
 
 
-PROJECT = "resnet50"  # what trackers call it
 _WEIGHTS = "model.safetensors"
-# In logs/, by tracker; MLflow's are under the name of its run.
-_LOGS = {"tensorboard": PROJECT, "wandb": "wandb", "aim": ".aim"}
 _OF_HUB = ("queue", "published.jsonl", "state.json", "log.txt", ".model", ".lock")
 
 
@@ -109,7 +107,7 @@ class RunFolder:
     def _beside(self) -> list[Path]:
         """What else is the run's, of folders in which others may have theirs."""
         trackers = readable(self.logs / "trackers.json", dict) or {}
-        logs = [_LOGS.get(name, str(known)) for name, known in trackers.items()]
+        logs = [kind_of(name).logs or str(known) for name, known in trackers.items()]
         logs += ["trackers.json"] if trackers else []
         profile = _inside(self.profile, ["trace.json", "summary.json"])
         return [*_inside(self.logs, logs), *profile, *self.stacks.glob("rank-*.txt"), *_inside(self.hub, _OF_HUB)]

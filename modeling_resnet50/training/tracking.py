@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, get_available_trackers
 from accelerate.utils import LoggerType
-from PIL import Image
 from torch import nn
 
 from resnet50_recipe.errors import UserError, did_you_mean
@@ -23,11 +21,11 @@ from .batch_picture import picture_of
 from .checkpoint import Progress
 from .curves import draw_training_curves
 from .metrics import TrainMetrics
-from .run_folder import PROJECT, RunFolder
+from .run_folder import RunFolder
 from .tensor_lists import gradient_norm
+from .trackers import PROJECT, Start, kind_of
 
 
-_EXTRAS = ("mlflow", "tensorboard", "trackio", "wandb")  # of this package
 _FIRST_BATCH = "train/first_batch"
 DRAWING_SHARE = 0.05  # of the time, at most: where epochs take seconds, some are not drawn
 
@@ -47,7 +45,7 @@ def check_trackers(names: list[str]) -> None:
                 f"report_to {name}: no such tracker{did_you_mean(name, known)} There are: none, {', '.join(known)}"
             )
         if name not in installed:
-            package = f"'modeling-resnet50[{name}]'" if name in _EXTRAS else name
+            package = f"'modeling-resnet50[{name}]'" if kind_of(name).is_extra else name
             raise UserError(
                 f"report_to {name}: it is not installed: pip install {package}. Installed are: "
                 + ", ".join(["none", *sorted(installed)])
@@ -112,14 +110,11 @@ class Tracker:
             return
         file = self.run.logs / "trackers.json"
         known = json.loads(file.read_text()) if resumed and file.exists() else {}
-        name = self.run.path.name
+        name, step = self.run.path.name, self.progress.step
         ids = {tracker: f"{name}-{secrets.token_hex(3)}" for tracker in self.recipe.trackers} | known
         arguments = {
-            # Whatever an earlier start told after the checkpoint happens again.
-            "tensorboard": {"purge_step": self.progress.step + 1} if "tensorboard" in known else {},
-            "trackio": {"name": ids.get("trackio"), "resume": "allow"},
-            "wandb": {"id": ids.get("wandb"), "name": name, "resume": "allow", "dir": str(self.run.logs)},
-            "mlflow": {"run_id": known.get("mlflow"), "run_name": name},
+            tracker: kind_of(tracker).init(Start(name, self.run.logs, ids[tracker], tracker in known, step))
+            for tracker in self.recipe.trackers
         }
         try:
             self.run.logs.mkdir(parents=True, exist_ok=True)
@@ -127,8 +122,9 @@ class Tracker:
             for tracker in self.accelerator.trackers:
                 if tracker.name not in known:
                     tracker.store_init_configuration(self.recipe.flat_dict())
-                if tracker.name == "mlflow":
-                    ids["mlflow"] = tracker.tracker.info.run_id  # it gives ids of its own
+                own_id = kind_of(tracker.name).own_id
+                if own_id is not None:
+                    ids[tracker.name] = own_id(tracker)
         except Exception as error:  # each library has its own
             names = ", ".join(self.recipe.trackers)
             raise UserError(f"report_to {names}: it does not start: {_in_one_line(error)}") from error
@@ -197,7 +193,7 @@ class Tracker:
             return
         picture = picture_of(batch, self.recipe.image_mean, self.recipe.image_std, self._label_names)
         self._draw(self.run.first_batch, lambda path: picture.save(path, "png"))
-        self._tell(lambda tracker: _log_image(tracker, picture, self.progress.step))
+        self._tell(lambda tracker: kind_of(tracker.name).log_image(tracker, _FIRST_BATCH, picture, self.progress.step))
 
     def _draw(self, path: Path, draw: Callable[[Path], None]) -> None:
         try:
@@ -213,23 +209,6 @@ class Tracker:
             except Exception as error:  # of whatever library: a run is worth more than its curves
                 self.accelerator.trackers.remove(tracker)
                 self.report(f"{tracker.name} failed and is told no more ({_in_one_line(error)}); training goes on")
-
-
-def _log_image(tracker: GeneralTracker, image: Image.Image, step: int) -> None:
-    """Accelerate has no common way to do it."""
-    match tracker.name:
-        case "tensorboard":
-            tracker.log_images({_FIRST_BATCH: np.asarray(image)[None]}, step, dataformats="NHWC")
-        case "trackio":
-            import trackio
-
-            tracker.log({_FIRST_BATCH: trackio.Image(image)}, step)
-        case "mlflow":
-            import mlflow
-
-            mlflow.log_image(image, key=_FIRST_BATCH, step=step)
-        case _ if hasattr(tracker, "log_images"):
-            tracker.log_images({_FIRST_BATCH: [image]}, step)
 
 
 def _in_one_line(error: Exception) -> str:
