@@ -48,6 +48,7 @@ from resnet50_recipe.errors import UserError, user_errors_exit_cleanly
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.weights import Weights
 
 
 def main() -> None:
@@ -151,8 +152,8 @@ def train(
     # The run folder: a new run, or back to where the old one stood
     state = TrainingState(accelerator, model, optimizer, average, progress)
 
-    def save(folder: Path, model: transformers.PreTrainedModel, epoch: int, prefix: str = "") -> None:
-        save_model(folder, model, recipe, run.history(), run.sessions(), epoch, prefix)
+    def save(folder: Path, model: transformers.PreTrainedModel, weights: Weights) -> None:
+        save_model(folder, model, run.trained_model(recipe, weights))
 
     guard = NumericsGuard(accelerator, plain_model, optimizer, recipe, len(data.label_names), run, progress)
     checkpoints = CheckpointWriter(run, recipe, state, console.print, publisher.back_up, guard.recent)
@@ -251,21 +252,21 @@ def train(
         progress.images, progress.layout = 0, None
 
         # Evaluate the weights, and their average
-        candidates = {"": plain_model}
+        candidates = {Weights(epoch): plain_model}
         if average is not None:
             average.after_epoch(plain_model, epoch)
             if average.has_begun:
-                candidates["average_"] = average.module
+                candidates[Weights(epoch, averaged=True)] = average.module
                 if recipe.batch_norm_recalibration_steps:
                     sampler.start(0)  # an epoch that is never trained on
                     recalibrate_batch_norm(
                         average.module, data.train_loader, recipe.batch_norm_recalibration_steps, accelerator
                     )
         results: dict[str, float] = {}
-        for prefix, candidate in candidates.items():
+        for weights, candidate in candidates.items():
             broadcast_buffers(candidate)
             validated = evaluate_model(candidate, data.validation_loader, accelerator, flip=recipe.eval_flip)
-            results |= {f"{prefix}{name}": value for name, value in validated.items()}
+            results |= {weights.column(name): value for name, value in validated.items()}
         progress.epoch = epoch
         row = {
             "epoch": epoch,
@@ -280,33 +281,33 @@ def train(
         # Save
         if accelerator.is_main_process:
             row["seconds"] = run.seconds() + metrics.seconds_of_epoch()
-            scores = {prefix: recipe.score(row, prefix) for prefix in candidates}
+            scores = {weights: recipe.score(row, weights) for weights in candidates}
             better = max(scores, key=scores.__getitem__)
             is_best = scores[better] > models.best_score(recipe) and is_finite(candidates[better])
             run.log(row)
             if is_best:
-                models.write(run.best, candidates[better], epoch, better, then=publisher.best_is_new)
+                models.write(run.best, candidates[better], better, then=publisher.best_is_new)
             console.row(row, is_best)
         tracker.epoch(row)
         if epoch % recipe.checkpoint_every_epochs == 0 or epoch == recipe.num_train_epochs:
             # First what is published: whoever is killed in between does this epoch again, and nothing is missed.
-            publisher.checkpoint(epoch, partial(save, model=plain_model, epoch=epoch))
+            publisher.checkpoint(epoch, partial(save, model=plain_model, weights=Weights(epoch)))
             checkpoints.save()
         publisher.look()
 
     if accelerator.is_main_process:
         checkpoints.wait()
-        finals = {"": (run.final, plain_model)}
+        finals = {Weights(progress.epoch): (run.final, plain_model)}
         if average is not None and average.has_begun:
-            finals["average_"] = (run.final_average, average.module)
-        for prefix, (path, candidate) in finals.items():
+            finals[Weights(progress.epoch, averaged=True)] = (run.final_average, average.module)
+        for weights, (path, candidate) in finals.items():
             if not is_finite(candidate):
                 raise UserError(f"{path} was not written: some weights are not finite. best/ is from before that")
-            models.write(path, candidate, progress.epoch, prefix)
+            models.write(path, candidate, weights)
         models.finish()
-        _, epoch, prefix = run.best_model(recipe)
-        if 0 < epoch < progress.epoch and run.wrote(run.best, until=epoch):
-            renew_card(run.best, plain_model, recipe, run.history(), run.sessions(), epoch, prefix)
+        _, weights = run.best_model(recipe)
+        if 0 < weights.epoch < progress.epoch and run.wrote(run.best, until=weights.epoch):
+            renew_card(run.best, plain_model, run.trained_model(recipe, weights))
         publisher.final_is_there()
         console.finish(recipe, run)
 

@@ -16,6 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from .errors import UserError
+from .weights import Weights
 
 
 def _field(default: Any, help: str, repr: bool = True) -> Any:
@@ -510,24 +511,24 @@ class Recipe:
         steps = ((epoch - 1) * images_per_epoch + images) // self.total_train_batch_size
         return steps % self.checkpoint_every_steps == 0
 
-    def score(self, row: dict[str, Any], prefix: str = "") -> float:
-        """`metric_for_best_model` in a row of metrics.jsonl, so that more is better; -inf if it is not finite."""
-        value = row[f"{prefix}{self.metric_for_best_model}"]
+    def score(self, row: dict[str, Any], weights: Weights) -> float:
+        """`metric_for_best_model` in their row of metrics.jsonl, so that more is better; -inf if it is not finite."""
+        value = row[weights.column(self.metric_for_best_model)]
         if not math.isfinite(value):
             return -math.inf
         return -value if self.metric_for_best_model.endswith("loss") else value
 
-    def best_of(self, history: list[dict[str, Any]]) -> tuple[float, int, str]:
+    def best_of(self, history: list[dict[str, Any]]) -> tuple[float, Weights]:
         """
-        The best of all weights that were evaluated, by `score`: that, its epoch, and the prefix of its columns,
-        `"average_"` for averaged weights. Of equals, the first. -inf and epoch 0 if there are none.
+        The best of all weights that were evaluated, and their `score`. Of equals, the first. -inf and epoch 0 if there
+        are none.
 
         Args:
             history: rows of metrics.jsonl.
         """
-        columns = [(row, prefix) for row in history for prefix in ("", "average_") if f"{prefix}val_loss" in row]
-        scores = [(self.score(row, prefix), row["epoch"], prefix) for row, prefix in columns]
-        return max(scores, key=lambda found: found[0], default=(-math.inf, 0, ""))
+        candidates = [(row, Weights(row["epoch"], averaged)) for row in history for averaged in (False, True)]
+        scores = [(self.score(row, each), each) for row, each in candidates if each.column("val_loss") in row]
+        return max(scores, key=lambda found: found[0], default=(-math.inf, Weights(0)))
 
     def changes_since(self, saved: dict[str, Any]) -> list[str]:
         """

@@ -270,7 +270,10 @@ def test_the_last_steps_are_told_once_across_starts_with_what_clipping_and_fp16_
 
 
 def test_where_the_loss_is_not_asked_for_no_step_is_told(image_folder, tmp_path, train_scaled):
-    train_scaled(tiny_arguments(image_folder, tmp_path / "run", **SETTINGS, loss_spike_factor="null"), init_scale=8.0)
+    recipe = tmp_path / "unwatched.yaml"
+    recipe.write_text("loss_spike_factor:\n")
+    arguments = tiny_arguments(image_folder, tmp_path / "run", **SETTINGS)
+    train_scaled([*arguments, "--config", str(recipe)], init_scale=8.0)
     assert not (tmp_path / "run" / "recent_steps.jsonl").exists()
 
 

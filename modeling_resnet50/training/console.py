@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.terminal import printable
+from resnet50_recipe.weights import AVERAGE
 
 from .averaging import first_averaged_step
 from .metrics import TrainMetrics
@@ -34,7 +35,7 @@ _COLUMNS = {
     "val_loss": ("val loss", "{:>8.4f}"),
     "val_top1": ("val top-1", "{:>8.2f}%"),
     "val_top5": ("val top-5", "{:>8.2f}%"),
-    "average_val_top1": ("average's", "{:>8.2f}%"),
+    f"{AVERAGE}val_top1": ("average's", "{:>8.2f}%"),
     "images_per_second": ("images/s", "{:>8.1f}"),
 }
 _LEAST_MISSED = ("val_top5", "images_per_second", "step")  # on a narrow terminal
@@ -108,19 +109,19 @@ class TrainingConsole:
     def finish(self, recipe: Recipe, run: RunFolder) -> None:
         """How it ended, and what can be done with it."""
         history = run.history()
-        score, epoch, prefix = run.best_model(recipe)
-        averaged = ", averaged weights" if prefix else ""
-        best = f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {epoch}{averaged}: {run.best}"
-        model = run.best if epoch else run.final
+        score, weights = run.best_model(recipe)
+        averaged = ", averaged weights" if weights.averaged else ""
+        best = f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {weights.epoch}{averaged}: {run.best}"
+        model = run.best if weights.epoch else run.final
         publish = f"resnet50 publish {run.path}" + ("" if recipe.hub_model_id else " --to user/name")
         average = {}
-        if recipe.averages and "average_val_loss" not in history[-1]:
+        if recipe.averages and f"{AVERAGE}val_loss" not in history[-1]:
             average["average"] = "none: the run ended before its first update (ema_every_steps, ema_start_epoch)"
         self.print()
         self._lines(
             {
                 "finished": f"{len(history)} epochs, {history[-1]['step']:,} steps, {_duration(run.seconds())}",
-                **({"best": best} if epoch else {}),
+                **({"best": best} if weights.epoch else {}),
                 **average,
                 "curves": str(run.training_curves),
                 "evaluate": f"resnet50 evaluate {model} --dataset {recipe.dataset_name}",
@@ -222,7 +223,7 @@ class TrainingConsole:
 
     def _columns(self) -> dict[str, tuple[str, str]]:
         """Those that there are, and that fit: a file takes any width."""
-        columns = {name: column for name, column in _COLUMNS.items() if name != "average_val_top1" or self.averages}
+        columns = {name: column for name, column in _COLUMNS.items() if not name.startswith(AVERAGE) or self.averages}
         for name in _LEAST_MISSED:
             width = len(_join(columns.values(), [title for title, _ in columns.values()]) + _BEST)
             if self.console.is_terminal and width > self.console.width:

@@ -35,12 +35,14 @@ import yaml
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.weights import Weights
 
 from ..files import path_of, put_back, replaced_file, replaced_folder, require_writable, sync
 from .manifest import damage, listed_files, sha256
 from .progress import read_state
 from .run_lock import RunLock, is_alive
 from .trackers import kind_of
+from .trained_model import TrainedModel
 
 
 _WEIGHTS = "model.safetensors"
@@ -314,37 +316,39 @@ class RunFolder:
             contents["checkpoint"] = checkpoint.name
 
     @contextmanager
-    def replaced_model(self, path: Path, epoch: int, prefix: str = "") -> Iterator[Path]:
+    def replaced_model(self, path: Path, weights: Weights) -> Iterator[Path]:
         """
         Gives a folder to write a model to; on leaving, it takes the place of `best`, `final` or `final_average`. One
         in which others have put something is set aside.
 
         Args:
             path: of these three.
-            epoch: the epoch the weights come from, counted from 1.
-            prefix: of their columns in the metrics: `"average_"` for averaged weights.
         """
         with replaced_folder(path) as folder:
             yield folder
-            record = {"epoch": epoch, "prefix": prefix, "sha256": sha256(folder / _WEIGHTS), "files": files_in(folder)}
+            # By the prefix of their columns in the metrics it is told whether they are averaged.
+            record = {"epoch": weights.epoch, "prefix": weights.column(""), "sha256": sha256(folder / _WEIGHTS)}
+            record["files"] = files_in(folder)
             known = self._contents().get("models", {}).get(path.name, {}).get("files", [])
             if path.exists() and set(files_in(path)) - set(known):
                 self._set_aside([path], "with files of others")
         with self._changed_contents() as contents:
             contents.setdefault("models", {})[path.name] = record
 
-    def best_model(self, recipe: Recipe) -> tuple[float, int, str]:
-        """
-        Of the weights in `best`: their `recipe.score`, their epoch, and the prefix of their columns; -inf and epoch 0
-        if there are none.
-        """
+    def best_model(self, recipe: Recipe) -> tuple[float, Weights]:
+        """The weights in `best`, and their `recipe.score`; -inf and epoch 0 if there are none."""
         if not self.best.exists():
-            return -math.inf, 0, ""
+            return -math.inf, Weights(0)
         record = self._contents().get("models", {}).get(self.best.name)
         if record is None:  # of a run before there were records
             return recipe.best_of(self.history())
-        row = next((row for row in self.history() if row["epoch"] == record["epoch"]), None)
-        return -math.inf if row is None else recipe.score(row, record["prefix"]), record["epoch"], record["prefix"]
+        weights = Weights(record["epoch"], averaged=record["prefix"] != "")
+        row = weights.row(self.history())
+        return -math.inf if row is None else recipe.score(row, weights), weights
+
+    def trained_model(self, recipe: Recipe, weights: Weights) -> TrainedModel:
+        """What the run has to say of a model with these weights."""
+        return TrainedModel(recipe, self.history(), self.sessions(), weights)
 
     # Records
 

@@ -177,8 +177,8 @@ class Tracker:
         begun_at = time.perf_counter()
         if begun_at >= self._draw_again_at or row["epoch"] == self.recipe.num_train_epochs:
             history = self.run.history()
-            _, best_epoch, _ = self.recipe.best_of(history)
-            self._draw(self.run.training_curves, lambda path: draw_training_curves(history, best_epoch, path))
+            _, best = self.recipe.best_of(history)
+            self._draw(self.run.training_curves, lambda path: draw_training_curves(history, best.epoch, path))
             now = time.perf_counter()
             self._draw_again_at = now + (now - begun_at) / DRAWING_SHARE
         values = {name: value for name, value in row.items() if name != "step"}  # trackers have a word for it
