@@ -25,7 +25,7 @@ from torchvision.transforms.v2 import functional as F
 
 from modeling_resnet50.training import metrics as metrics_module
 from modeling_resnet50.training import tracking
-from modeling_resnet50.training.batch_picture import _caption, picture_of
+from modeling_resnet50.training.batch_picture import picture_of
 from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.run_folder import RunFolder
@@ -284,20 +284,14 @@ def test_first_batch_shows_the_very_pixels_that_were_normalised(size, tmp_path):
         with Image.open(tmp_path / "image.png") as image:
             originals.append(F.pil_to_tensor(image.convert("RGB")))
     batch = torch.stack([F.normalize(F.to_dtype(image, torch.float32, scale=True), MEAN, STD) for image in originals])
-    picture = picture_of({"pixel_values": batch, "targets": torch.tensor([2, 0, 1])}, MEAN, STD, ["ant", "bee", "cat"])
+    contents = {"pixel_values": batch, "targets": torch.tensor([2, 0, 1])}
+    picture = picture_of(contents, Recipe(image_mean=MEAN, image_std=STD), ["ant", "bee", "cat"])
     shown, scale = F.pil_to_tensor(picture), 7 if size == 16 else 1
     for index, original in enumerate(originals):
         left = 4 + index * (scale * size + 4)
         cell = shown[:, 4 : 4 + scale * size : scale, left : left + scale * size : scale]
         assert torch.equal(cell, original)
     assert shown[:, -20:].min() < 128  # captions
-
-
-def test_captions_name_labels_and_of_mixed_images_both_shares():
-    names = ["ant", "bee", "cat"]
-    assert _caption(torch.tensor(1), names) == "bee"
-    assert _caption(torch.tensor([0.25, 0.05, 0.7]), names) == "70% cat + 25% ant"
-    assert _caption(torch.tensor([0.967, 0.033, 0.0]), names) == "ant"  # smoothed
 
 
 # report_to

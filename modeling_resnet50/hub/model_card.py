@@ -17,6 +17,7 @@ from timm.data import ImageNetInfo
 from timm.models import get_pretrained_cfg
 from transformers import PreTrainedModel
 
+from resnet50_recipe.durations import duration
 from resnet50_recipe.recipe import Recipe
 
 from ..configuration_resnet50 import ResNet50Config
@@ -134,7 +135,7 @@ def _how_it_came_about(trained: TrainedModel) -> dict[str, Any]:
         "commands": "\n".join(_commands(trained.recipe, _session_of(trained))),
         "bad_images": max(row["bad_images"] for row in history),
         "hardware": _hardware(trained.sessions),
-        "duration": _duration(history[-1]["seconds"]),
+        "duration": duration(history[-1]["seconds"]),
         "images_per_second": f"{speed:,.0f}" if speed >= 100 else f"{speed:.1f}",
     }
 
@@ -304,14 +305,6 @@ def _commands(recipe: Recipe, session: dict[str, Any]) -> list[str]:
     if recipe.mixed_precision in (None, "auto"):
         options.append(f"--mixed_precision {session['mixed_precision']}")
     return [*lines, " ".join([launch, "train.py --config", recipe_file, *options])]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
 
 
 def _amount(thousands: float, unit: str) -> str:

@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.transforms import EXIF_ORIENTATIONS, ExifOrientation, evaluation_resize_size
@@ -234,7 +234,7 @@ def load_model(
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, StrictDataclassError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"cannot load the model {name_or_path}: {' '.join(str(error).split())}") from error
+        raise UserError(f"cannot load the model {name_or_path}: {in_one_line(error)}") from error
     num_channels = getattr(model.config, "num_channels", None)
     if num_channels is not None:
         require_statistics_of(num_channels, processor, name_or_path)

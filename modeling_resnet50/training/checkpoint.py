@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.recipe import Recipe
 
 from ..files import put_in_place, sync
@@ -255,7 +255,7 @@ class CheckpointWriter:
         try:
             self.recent.write(self.run.recent_steps_file)
         except OSError as error:  # a full disk must not end the run
-            self.report(f"could not write {self.run.recent_steps_file.name} ({' '.join(str(error).split())})")
+            self.report(f"could not write {self.run.recent_steps_file.name} ({in_one_line(error)})")
 
     def finish(self) -> None:
         """
@@ -311,7 +311,7 @@ class CheckpointWriter:
             self.run.forget_old(self.recipe)
         except WRITE_ERRORS as error:
             shutil.rmtree(unfinished, ignore_errors=True)
-            reason = " ".join(str(error).split())
+            reason = in_one_line(error)
             self.report(
                 f"could not write checkpoint {target.name} ({reason}): older ones are whole, and it is "
                 f"tried again after {RETRY_AFTER} s of training"

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 from transformers import PreTrainedModel
 
+from resnet50_recipe.durations import clock, duration
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.terminal import printable
 from resnet50_recipe.weights import AVERAGE
@@ -120,7 +121,7 @@ class TrainingConsole:
         self.print()
         self._lines(
             {
-                "finished": f"{len(history)} epochs, {history[-1]['step']:,} steps, {_duration(run.seconds())}",
+                "finished": f"{len(history)} epochs, {history[-1]['step']:,} steps, {duration(run.seconds())}",
                 **({"best": best} if weights.epoch else {}),
                 **average,
                 "curves": str(run.training_curves),
@@ -184,7 +185,7 @@ class TrainingConsole:
             "learning_rate": f"lr {learning_rate:.1e}",
             "speed": f"{images_per_second:.0f} images/s",
             "wait": f"data wait {metrics.data_wait():.0%}" if metrics.data_wait() >= MUCH_WAITING else "",
-            "left": f" {_clock(epoch_left)} left, {_clock(run_left)} of the run",
+            "left": f" {clock(epoch_left)} left, {clock(run_left)} of the run",
         }
         place = f"epoch {self._epoch}/{self.num_epochs} ", f" {self._batches_done}/{self._num_batches} "
         if self._bar is None:
@@ -234,19 +235,6 @@ class TrainingConsole:
 def _join(columns: Iterable[tuple[str, str]], cells: list[str]) -> str:
     """Cells as wide as their titles and their numbers need."""
     return "  ".join(cell.rjust(max(len(title), len(form.format(0)))) for (title, form), cell in zip(columns, cells))
-
-
-def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds: 1:02:03, or 2:03 where there are no hours."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _counted(number: int, noun: str, plural: str = "s") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.weights import Weights
 
@@ -130,7 +130,7 @@ class ModelWriter:
         except WRITE_ERRORS as error:
             if wanted.path not in self._waiting:
                 self.report(
-                    f"could not write {wanted.path.name}/ ({' '.join(str(error).split())}): what was there before "
+                    f"could not write {wanted.path.name}/ ({in_one_line(error)}): what was there before "
                     f"stays, and it is tried again every {RETRY_AFTER} s"
                 )
             return False

@@ -13,7 +13,7 @@ from accelerate.tracking import GeneralTracker, get_available_trackers
 from accelerate.utils import LoggerType
 from torch import nn
 
-from resnet50_recipe.errors import UserError, did_you_mean
+from resnet50_recipe.errors import UserError, did_you_mean, with_its_class
 from resnet50_recipe.recipe import Recipe
 
 from ..files import replaced_file
@@ -127,7 +127,7 @@ class Tracker:
                     ids[tracker.name] = own_id(tracker)
         except Exception as error:  # each library has its own
             names = ", ".join(self.recipe.trackers)
-            raise UserError(f"report_to {names}: it does not start: {_in_one_line(error)}") from error
+            raise UserError(f"report_to {names}: it does not start: {with_its_class(error)}") from error
         with replaced_file(file) as unfinished:
             unfinished.write_text(json.dumps(ids, indent=1) + "\n")
 
@@ -191,7 +191,7 @@ class Tracker:
     def _show(self, batch: dict[str, Any]) -> None:
         if not self.accelerator.is_main_process:
             return
-        picture = picture_of(batch, self.recipe.image_mean, self.recipe.image_std, self._label_names)
+        picture = picture_of(batch, self.recipe, self._label_names)
         self._draw(self.run.first_batch, lambda path: picture.save(path, "png"))
         self._tell(lambda tracker: kind_of(tracker.name).log_image(tracker, _FIRST_BATCH, picture, self.progress.step))
 
@@ -200,7 +200,7 @@ class Tracker:
             with replaced_file(path) as unfinished:
                 draw(unfinished)
         except OSError as error:  # a full disk must not end the run
-            self.report(f"could not write {path} ({_in_one_line(error)})")
+            self.report(f"could not write {path} ({with_its_class(error)})")
 
     def _tell(self, tell: Callable[[GeneralTracker], None]) -> None:
         for tracker in list(self.accelerator.trackers):
@@ -208,8 +208,4 @@ class Tracker:
                 tell(tracker)
             except Exception as error:  # of whatever library: a run is worth more than its curves
                 self.accelerator.trackers.remove(tracker)
-                self.report(f"{tracker.name} failed and is told no more ({_in_one_line(error)}); training goes on")
-
-
-def _in_one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+                self.report(f"{tracker.name} failed and is told no more ({with_its_class(error)}); training goes on")
