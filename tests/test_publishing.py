@@ -207,7 +207,7 @@ def test_no_token_is_anywhere(hub, image_folder, tmp_path, train, monkeypatch, c
     assert "not yet published" in captured.out
     assert token not in captured.out + captured.err
     written = [path for path in run.rglob("*") if path.is_file()]
-    assert {"recipe.yaml", "log.txt", "state.json"} <= {path.name for path in written}
+    assert {"recipe.yaml", "log.txt", "upload.json"} <= {path.name for path in written}
     assert [path for path in written if token.encode() in path.read_bytes()] == []
     for repo in hub.repos.values():
         assert not [path for path, content in repo.files.items() if token.encode() in content]

@@ -40,14 +40,19 @@ class ProfiledSteps:
         recipe: `profile_steps`.
         run: gets `profile/`: `trace.json`, for https://ui.perfetto.dev, and `summary.json`.
         progress: of the run.
-        say: shows a line to the user.
+        report: shows a line to the user.
     """
 
     def __init__(
-        self, recipe: Recipe, run: RunFolder, accelerator: Accelerator, progress: Progress, say: Callable[[str], None]
+        self,
+        recipe: Recipe,
+        run: RunFolder,
+        accelerator: Accelerator,
+        progress: Progress,
+        report: Callable[[str], None],
     ):
         self.wanted = recipe.profiled_steps if accelerator.is_main_process else None
-        self.run, self.accelerator, self.progress, self.say = run, accelerator, progress, say
+        self.run, self.accelerator, self.progress, self.report = run, accelerator, progress, report
         self._profiler: profile | None = None
         self._step: record_function | None = None
         self._part: record_function | None = None
@@ -60,7 +65,7 @@ class ProfiledSteps:
         if self._profiler is not None:
             self._finish()
         if self.wanted is not None and kind is None:
-            self.say(
+            self.report(
                 f"profile_steps {self.wanted[0]}-{self.wanted[-1]} was never reached: this start of the run went from "
                 f"step {self._first} to {self.progress.step}"
             )
@@ -106,10 +111,10 @@ class ProfiledSteps:
         try:
             words = self._write(profiler)
         except OSError as error:  # a full disk must not end the run
-            self.say(f"the profile was not written: {error}")
+            self.report(f"the profile was not written: {error}")
             return
         cut_short = "" if self.progress.step >= last else f", cut short after step {self.progress.step}"
-        self.say(f"{words}\nprofile{cut_short}: {self.run.profile}, whose trace.json https://ui.perfetto.dev shows")
+        self.report(f"{words}\nprofile{cut_short}: {self.run.profile}, whose trace.json https://ui.perfetto.dev shows")
 
     def _write(self, profiler: profile) -> str:
         """Trace and summary; returns that in words."""

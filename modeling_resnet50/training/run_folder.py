@@ -46,7 +46,8 @@ from .trained_model import TrainedModel
 
 
 _WEIGHTS = "model.safetensors"
-_OF_HUB = ("queue", "published.jsonl", "state.json", "log.txt", ".model", ".lock")
+# state.json: what upload.json was called at first.
+_OF_HUB = ("queue", "published.jsonl", "upload.json", "state.json", "log.txt", ".model", ".lock")
 
 
 class RunFolder:
