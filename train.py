@@ -208,7 +208,7 @@ def train(
                             count_step()
                         learning_rate = lr_at(progress.step)
                         set_learning_rate(optimizer, learning_rate)
-                        trouble = guard.trouble()
+                        trouble = guard.trouble(learning_rate)
                         agreed = supervisor.agree(trouble=trouble is not None, checkpoint=checkpoints.is_wanted())
                         if agreed.trouble:
                             break

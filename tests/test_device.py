@@ -141,8 +141,9 @@ class TrainingStep:
         loss = self.criterion(logits, batch)
         self.guard.after_forward(loss, batch["indices"])
         self.accelerator.backward(loss)
-        assert self.guard.trouble() is None
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+        assert self.guard.trouble(0.1) is None
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+        self.guard.gradients_were_clipped(norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.metrics.update(loss, logits, batch["labels"])

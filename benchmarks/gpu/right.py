@@ -381,7 +381,7 @@ class OverflowingRun:
             loss = self.criterion(logits, {"labels": self.labels, "targets": self.labels})
             self.guard.after_forward(loss, list(range(16)))
             self.accelerator.backward(loss)
-            trouble = self.guard.trouble()
+            trouble = self.guard.trouble(0.01)
             assert trouble is None, trouble
             self.optimizer.step()
             self.optimizer.zero_grad()

@@ -119,14 +119,14 @@ class NumericsGuard:
         self._losses.append(_OnItsWay(loss.detach()))
         self._images += images
 
-    def trouble(self) -> str | None:
+    def trouble(self, learning_rate: float) -> str | None:
         """What is wrong with the step that is about to be taken, on this process; None if nothing is."""
         factor = self.recipe.loss_spike_factor
         scaled = self.accelerator.scaler is not None
         if scaled and factor is None and len(self._skipped) < self.recipe.max_skipped_steps:
             return None  # the scaler looks at the gradients
         loss = sum(value.arrived() for value in self._losses) / len(self._losses)
-        self.recent.add(self.progress.step + 1, loss, self.optimizer.param_groups[0]["lr"])
+        self.recent.add(self.progress.step + 1, loss, learning_rate)
         if scaled:
             if len(self._skipped) >= self.recipe.max_skipped_steps:
                 return f"fp16 skipped {len(self._skipped)} steps in a row, and the loss is {loss:g}"
