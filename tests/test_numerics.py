@@ -327,7 +327,7 @@ def test_a_run_that_fails_ends_when_the_checkpoint_that_is_being_written_stands(
 
 
 def test_with_a_fused_optimizer_nothing_of_a_step_is_read_before_the_next_one_is_queued(tmp_path, monkeypatch):
-    """On a GPU, reading is waiting. The outcome of a step and the next loss are read side by side."""
+    """On a GPU, reading is waiting. A step's outcome, its norm of the gradient and the next loss are read together."""
     recipe = Recipe(ema_decay=0.9, image_size=16, optim_args={"fused": True}, max_grad_norm=1.0)
     accelerator = Accelerator(mixed_precision="no")
     accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
@@ -368,7 +368,7 @@ def test_with_a_fused_optimizer_nothing_of_a_step_is_read_before_the_next_one_is
             guard.step_ended()
         stage = "end"
         assert guard.step_was_taken()
-    assert reads == ["decision 0", *["decision 1"] * 2, *["decision 2"] * 2, *["decision 3"] * 2, "end"]
+    assert reads == ["decision 0", *["decision 1"] * 3, *["decision 2"] * 3, *["decision 3"] * 3, "end"]
     assert (progress.step, progress.skipped_steps) == (2, 1)  # and the last, which is counted by whoever asked
     assert all(torch.isfinite(value).all() for value in average.module.state_dict().values())
 
