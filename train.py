@@ -41,7 +41,7 @@ def main() -> None:
                 keeper.go_back()
                 continue
             row = run.finish_epoch(learner, trained | evaluate_epoch(run, data, learner))
-            run.tell(row, is_best=keeper.save_best(row))
+            run.tell(row, is_best=keeper.save_epoch(row))
             keeper.after_epoch()
         keeper.save_finals()
 
@@ -105,10 +105,10 @@ def evaluate_epoch(run: Run, data: TrainingData, learner: Learner) -> dict[str, 
     """Loss and accuracy on the validation images: of the weights, and of their average."""
     learner.finish_average(data)
     results: dict[str, float] = {}
-    for prefix, candidate in learner.candidates.items():
+    for weights, candidate in learner.candidates(run.progress.epoch + 1).items():
         broadcast_buffers(candidate)
         measured = evaluate_model(candidate, data.validation_loader, run.accelerator, flip=run.recipe.eval_flip)
-        results |= {f"{prefix}{name}": value for name, value in measured.items()}
+        results |= {weights.column(name): value for name, value in measured.items()}
     return results
 
 

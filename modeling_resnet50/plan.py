@@ -172,13 +172,6 @@ def kept_checkpoints(recipe: TrainingArguments) -> list[int]:
     ]
 
 
-def duration(hours: float) -> str:
-    """In words."""
-    if hours < 1:
-        return f"{60 * hours:.1f} minutes"
-    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
-
-
 def complaints(plan: Plan) -> list[str]:
     """What looks wrong, each with what to do about it. The recipes of this project give none."""
     return [*_arithmetic_complaints(plan), *_optimization_complaints(plan), *_machine_complaints(plan)]

@@ -67,9 +67,7 @@ def errors_exit_cleanly(debug: bool = False) -> Iterator[None]:
                 raise
     except Exception as error:
         more = "" if debug else "; run again with --debug for the traceback"
-        _exit_with(
-            f"unexpected: {type(error).__name__}: {printable(' '.join(str(error).split()))}{more}", ExitCode.FAILED
-        )
+        _exit_with(f"unexpected: {printable(with_its_class(error))}{more}", ExitCode.FAILED)
 
 
 def storage_trouble(error: Exception) -> str | None:
@@ -94,6 +92,16 @@ def _exit_with(message: str, code: ExitCode) -> NoReturn:
     rank = f"[rank {os.environ['RANK']}] " if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
     print(f"{rank}{message}", file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def in_one_line(error: BaseException) -> str:
+    """Its words without line breaks; the name of its class where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def with_its_class(error: BaseException) -> str:
+    """The same, as in a traceback: `ConnectionError: no route to host`."""
+    return f"{type(error).__name__}: {in_one_line(error)}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

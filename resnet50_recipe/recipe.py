@@ -13,6 +13,7 @@ from huggingface_hub.dataclasses import strict
 
 from .errors import UserError
 from .settings import AT_LEAST_0, AT_LEAST_1, BELOW_1, POSITIVE, SHARE, Range, Settings, setting
+from .weights import Weights
 
 
 _BOUNDS = Range("two numbers, 0 < low <= high", lambda bounds: len(bounds) == 2 and 0 < bounds[0] <= bounds[1])
@@ -298,24 +299,24 @@ class Recipe(Settings):
         """Of the images, as the network takes them."""
         return (self.config_overrides or {}).get("num_channels", 3)
 
-    def score(self, row: dict[str, Any], prefix: str = "") -> float:
-        """`metric_for_best_model` in a row of metrics.jsonl, so that more is better; -inf if it is not finite."""
-        value = row[f"{prefix}{self.metric_for_best_model}"]
+    def score(self, row: dict[str, Any], weights: Weights) -> float:
+        """`metric_for_best_model` in their row of metrics.jsonl, so that more is better; -inf if it is not finite."""
+        value = row[weights.column(self.metric_for_best_model)]
         if not math.isfinite(value):
             return -math.inf
         return -value if self.metric_for_best_model.endswith("loss") else value
 
-    def best_of(self, history: list[dict[str, Any]]) -> tuple[float, int, str]:
+    def best_of(self, history: list[dict[str, Any]]) -> tuple[float, Weights]:
         """
-        The best of all weights that were evaluated, by `score`: that, its epoch, and the prefix of its columns,
-        `"average_"` for averaged weights. Of equals, the first. -inf and epoch 0 if there are none.
+        The best of all weights that were evaluated, and their `score`. Of equals, the first. -inf and epoch 0 if there
+        are none.
 
         Args:
             history: rows of metrics.jsonl.
         """
-        columns = [(row, prefix) for row in history for prefix in ("", "average_") if f"{prefix}val_loss" in row]
-        scores = [(self.score(row, prefix), row["epoch"], prefix) for row, prefix in columns]
-        return max(scores, key=lambda found: found[0], default=(-math.inf, 0, ""))
+        candidates = [(row, Weights(row["epoch"], averaged)) for row in history for averaged in (False, True)]
+        scores = [(self.score(row, each), each) for row, each in candidates if each.column("val_loss") in row]
+        return max(scores, key=lambda found: found[0], default=(-math.inf, Weights(0)))
 
     def changes_since(self, saved: dict[str, Any]) -> list[str]:
         """

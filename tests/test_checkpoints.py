@@ -1,6 +1,7 @@
 """Checkpoints: whatever happens to one, it is found and named, and the newest whole one is taken."""
 
 import json
+import re
 import resource
 import shutil
 import signal
@@ -17,6 +18,7 @@ from modeling_resnet50.files import put_back
 from modeling_resnet50.plan import kept_checkpoints
 from modeling_resnet50.training.checkpoint import CheckpointWriter
 from modeling_resnet50.training.manifest import NAME, damage, seal
+from modeling_resnet50.training.progress import read_state
 from modeling_resnet50.training.run_folder import RunFolder
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.training_arguments import TrainingArguments
@@ -162,6 +164,66 @@ def test_killed_while_sealing_it_is_whole_or_not_taken(tmp_path):
         assert damage(folder) in (None, f"{NAME} is missing: it was not finished")
     assert kill_at > 8
     assert damage(folder) is None
+
+
+def rewritten(checkpoint: Path, change) -> Path:
+    """The same checkpoint with another state.json in it, sealed again."""
+    file = checkpoint / "state.json"
+    state = json.loads(file.read_text())
+    change(state)
+    file.write_text(json.dumps(state))
+    manifest = json.loads((checkpoint / NAME).read_text())
+    seal(checkpoint, **{name: manifest[name] for name in ("epoch", "images", "step")})
+    return checkpoint
+
+
+def without_a_number(state: dict) -> None:
+    """As it was before checkpoints had format numbers."""
+    del state["format"]
+    state["layout"] = state.pop("setup")
+
+
+def test_a_checkpoint_of_before_there_were_format_numbers_opens_and_goes_on(image_folder, tmp_path, train, capsys):
+    fields = {"num_train_epochs": 2, "total_train_batch_size": 4, "checkpoint_every_steps": 2}
+    train(tiny_arguments(image_folder, tmp_path / "whole", **fields))
+    checkpoint = tmp_path / "whole" / "checkpoints" / "epoch-0001-batch-000002"
+    old = rewritten(Path(shutil.copytree(checkpoint, tmp_path / checkpoint.name)), without_a_number)
+    assert json.loads((old / "state.json").read_text()).keys() == {"progress", "metrics", "scaler", "layout"}
+    state = read_state(old)
+    assert state == json.loads((checkpoint / "state.json").read_text())
+    assert state["format"] == 1
+    assert state["progress"].keys() == {"epoch", "images", "step", "skipped_steps", "left_out", "layout"}
+    assert state["setup"] == {"processes": 1, "accumulation steps": 1, "precision": "no"}
+    assert state["metrics"][0].keys() == {"loss", "images_with_loss", "correct", "images", "bad_images", "seconds"}
+    capsys.readouterr()
+    train(tiny_arguments(image_folder, tmp_path / "resumed", **fields, resume_from_checkpoint=old))
+    assert "1 epochs, 8 images of the next, 8 steps done" in capsys.readouterr().out
+    ends = [(tmp_path / run / "final" / "model.safetensors").read_bytes() for run in ("whole", "resumed")]
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.update(format=2), "is of format 2, and this version reads those up to 1: a newer one"),
+        (lambda state: state.update(format="1"), "is of format 1, and this version reads"),
+        (lambda state: state.pop("scaler"), "in its state.json, scaler is missing. Go on with the version that wrote"),
+        (lambda state: (without_a_number(state), state.pop("layout")), "setup is missing, setup.processes is missing"),
+        (lambda state: state.update(kept=1), "kept is unknown"),
+        (lambda state: state["progress"].pop("left_out"), "progress.left_out is missing"),
+        (lambda state: state["progress"].update(left_out_of=[1]), "progress.left_out_of is unknown"),
+        (lambda state: state["setup"].pop("precision"), "setup.precision is missing"),
+        (lambda state: state.update(metrics=[{"loss": 1.0}]), "metrics.images_with_loss is missing"),
+        (lambda state: state.update(progress=None), "progress.epoch is missing"),
+    ],
+)
+def test_a_checkpoint_of_another_version_is_refused_before_anything_happens(change, message, run, train):
+    folder, arguments = run
+    rewritten(folder.checkpoints / "epoch-0003", change)
+    before = sorted(path.name for path in folder.path.iterdir())
+    with pytest.raises(UserError, match=f"epoch-0003 .*{re.escape(message)}"):
+        train([*arguments, "--resume_from_checkpoint", "latest"])
+    assert sorted(path.name for path in folder.path.iterdir()) == before
 
 
 def test_keep_every_epochs_alone_is_refused():

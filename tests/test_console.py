@@ -68,7 +68,7 @@ def test_start_and_end_are_one_screen_with_colour_on_a_terminal_only(shown, tiny
     shown.console.finish(recipe, run)
     text = plain(shown.text())
     for told in (
-        "3 epochs, 44 steps, 3 min", f"val_top1 0.9000, epoch 2: {run.best}", str(run.training_curves),
+        "3 epochs, 44 steps, 3 minutes", f"val_top1 0.9000, epoch 2: {run.best}", str(run.training_curves),
         f"resnet50 evaluate {run.best} --dataset digits", f"resnet50 publish {run_path} --to user/name",
         f'from_pretrained("{run.best}")',
     ):  # fmt: skip

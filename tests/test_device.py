@@ -143,8 +143,9 @@ class TrainingStep:
         loss = self.criterion(logits, batch)
         self.guard.watch(loss, batch["indices"])
         self.accelerator.backward(loss)
-        assert self.guard.judge() is None
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+        assert self.guard.judge(0.1) is None
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+        self.guard.gradients_were_clipped(norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.guard.step_ended()
@@ -170,13 +171,16 @@ class PinnedLoader:
 
 @pytest.mark.parametrize("fields", [{}, {"optim": "lamb"}, {"optim": "adamw"}, {"mixup_group_size": 4}])
 def test_a_training_step_waits_for_the_device_once_and_needs_no_64_bits(fields, accelerator, batches, monkeypatch):
-    """For its loss, when the backward pass is queued; on a GPU the guard waits for the end of the forward pass."""
+    """
+    For its loss, when the backward pass is queued; on a GPU the guard waits for the end of the forward pass. The norm
+    of the gradient of the step before is there by then.
+    """
     step = TrainingStep(accelerator, TrainingArguments(**SETTINGS | fields), batches, monkeypatch)
     with Watch() as watch:
         step()  # the first one allocates
         watch.forget()
         pixels, logits = step()
-    assert watch.waits == ["item"]
+    assert watch.waits == ["item", "item"]
     assert watch.float64 == []
     assert all(len(dtypes) == 1 for dtypes in watch.foreach_dtypes)  # or a GPU runs a kernel for each tensor
     assert pixels.is_contiguous(memory_format=torch.channels_last)

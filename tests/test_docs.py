@@ -17,6 +17,7 @@ from resnet50_recipe.settings import default_of
 from resnet50_recipe.training_arguments import TrainingArguments
 
 
+PACKAGES = ["modeling_resnet50", "resnet50_recipe", "resnet50_cli"]
 PREPARE = ["tiny-imagenet", "imagenet1k", "folder", "check", "push"]
 
 
@@ -155,6 +156,28 @@ def test_recipes_has_every_field_with_its_default():
     absent = [row for row in wanted if row not in rows]
     assert not absent, "to be in docs/recipes.md:\n" + "\n".join(absent)
     assert len(rows) == len(wanted), "docs/recipes.md has a field that recipes do not have"
+
+
+def test_the_ways_through_the_code_name_what_is_there():
+    """Each path is a file; each `name()` is a function or class, and the one of the file that it is said to be in."""
+    text = (PROJECT / "docs" / "inside.md").read_text(encoding="utf-8")
+    ways = [re.findall(r"^\d+\. ", way, re.MULTILINE) for way in text.split("\n## ")[1:]]
+    assert [len(stations) for stations in ways] == [10] * 4
+    path = r"`((?:[\w.-]+/)+[\w.-]+\.\w+|train\.py)`"
+    absent = [name for name in re.findall(path, text) if not (PROJECT / name).is_file()]
+    modules = [PROJECT / "train.py", *(file for name in PACKAGES for file in (PROJECT / name).rglob("*.py"))]
+    defined = {file.relative_to(PROJECT).as_posix(): names_in(file) for file in modules}
+    absent += [name for name in re.findall(r"`(\w+)\(\)`", text) if not any(name in n for n in defined.values())]
+    places = re.findall(rf"`(\w+)\(\)`\s+in\s+{path}", text)
+    assert len(places) > 20
+    absent += [f"{name} in {file}" for name, file in places if name not in defined.get(file, ())]
+    assert not absent
+
+
+def names_in(path) -> set[str]:
+    """Of all functions and classes that a file defines."""
+    kinds = ast.FunctionDef | ast.ClassDef
+    return {node.name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, kinds)}
 
 
 def test_recipe_of_ones_own_is_a_recipe(tmp_path):

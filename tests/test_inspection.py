@@ -172,20 +172,6 @@ def test_training_pictures_are_the_batches_of_the_loop_although_one_process_shar
     assert len({picture.caption.split(" ")[1] for picture in pictures if " " in picture.caption}) == 2  # two mixings
 
 
-@pytest.mark.parametrize(
-    ("target", "caption"),
-    [
-        (torch.tensor(1), "bee"),
-        (torch.tensor([0.3, 0.7, 0.0]), "bee 70% + ant 30%"),
-        (0.9 * torch.tensor([0.75, 0.0, 0.25]) + 0.1 / 3, "ant 75% + cat 25%"),
-        (0.9 * torch.tensor([0.0, 0.0, 1.0]) + 0.1 / 3, "cat"),
-    ],
-)
-def test_captions_have_the_shares_without_the_smoothing(target, caption):
-    smoothing = 0.1 if target.ndim and target.min() > 0 else 0.0
-    assert inspection._classes_in(target, NAMES, smoothing) == caption
-
-
 def test_maps_explain_the_answer_and_where_it_is_wrong_the_truth():
     model = tiny_model()
     pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)

@@ -34,10 +34,12 @@ from modeling_resnet50.hub.model_folder import renew_card, save_model
 from modeling_resnet50.training import metrics
 from modeling_resnet50.training.curves import draw_training_curves
 from modeling_resnet50.training.environment import _git_commit, describe_environment
+from modeling_resnet50.training.trained_model import TrainedModel
 from resnet50_cli import main
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe_file import parse_recipe
 from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.weights import Weights
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -73,6 +75,10 @@ def tiny_model(names: list[str], **fields) -> ResNet50ForImageClassification:
     return ResNet50ForImageClassification(ResNet50Config(**{**TINY, **fields}, **labels))
 
 
+def of_epoch(epoch: int, recipe: TrainingArguments, rows: list[dict], sessions: list[dict]) -> TrainedModel:
+    return TrainedModel(recipe, rows, sessions, Weights(epoch))
+
+
 DIGITS = [str(digit) for digit in range(10)]
 RECIPE = TrainingArguments(
     dataset_name="digits", image_size=64, eval_crop_ratio=1.0, num_train_epochs=3, warmup_epochs=1.0
@@ -103,7 +109,7 @@ def saved(tmp_path_factory):
     for name, hub_model_id in (("here", None), ("hub", "someone/resnet50")):
         recipe = TrainingArguments(**{**vars(RECIPE), "hub_model_id": hub_model_id})
         (root / name).mkdir()
-        save_model(root / name, model, recipe, rows, sessions, epoch=2)
+        save_model(root / name, model, of_epoch(2, recipe, rows, sessions))
     noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     Image.fromarray(noise.numpy()).save(root / "image.jpg", quality=95)  # of the model's size: nobody has to resize
     return root, model
@@ -153,7 +159,7 @@ def test_snippets_with_the_repositorys_name_run_in_a_process_that_never_imported
     ],
 )
 def test_only_libraries_that_can_open_the_architecture_are_named(fields, libraries):
-    card = model_card(tiny_model(DIGITS, **fields), RECIPE, history(0.5), [session()], epoch=1)
+    card = model_card(tiny_model(DIGITS, **fields), of_epoch(1, RECIPE, history(0.5), [session()]))
     assert {"timm", "torchvision"} & code_of(card).keys() == libraries
     assert ("timm" in card.data.tags) == ("timm" in libraries)
     assert f"`{next(iter(fields))}={next(iter(fields.values()))}`" in card.text  # how it differs is said
@@ -168,12 +174,12 @@ def test_intervals_are_wilsons():
         middle = (share + z**2 / (2 * images)) / (1 + z**2 / images)
         half = z / (1 + z**2 / images) * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
         assert accuracy_interval(share, images) == pytest.approx((middle - half, middle + half), abs=1e-12)
-    card = model_card(tiny_model(DIGITS), RECIPE, history(0.9), [session()], epoch=1)
+    card = model_card(tiny_model(DIGITS), of_epoch(1, RECIPE, history(0.9), [session()]))
     assert "| top-1 accuracy | **90.00%** | 86.47% – 92.69% |" in card.text  # 324 of 360
 
 
 def test_top5_of_five_classes_is_no_result():
-    card = model_card(tiny_model(DIGITS[:5]), RECIPE, history(0.9), [session()], epoch=1)
+    card = model_card(tiny_model(DIGITS[:5]), of_epoch(1, RECIPE, history(0.9), [session()]))
     assert "top-5" not in card.text
     assert [result.metric_name for result in card.data.eval_results] == ["top-1 accuracy"]
 
@@ -181,17 +187,17 @@ def test_top5_of_five_classes_is_no_result():
 def test_what_is_not_a_number_is_no_result(tmp_path):
     row = {**history(0.9)[0], "val_top1": math.nan, "val_top5": math.nan, "val_loss": math.nan}
     recipe = TrainingArguments(dataset_name="someone/photographs")
-    model_card(tiny_model(DIGITS), recipe, [row], [session()], epoch=1).save(tmp_path / "README.md")
+    model_card(tiny_model(DIGITS), of_epoch(1, recipe, [row], [session()])).save(tmp_path / "README.md")
     card = ModelCard.load(tmp_path / "README.md")
     assert "accuracy |" not in card.text
     assert "| cross-entropy | nan | |" in card.text
     assert "model-index" not in front_matter(card.content)
-    assert eval_results(recipe, row) == {}
+    assert eval_results(of_epoch(1, recipe, [row], [session()])) == {}
 
 
 def test_a_choice_by_the_validation_images_is_confessed():
     rows = history(0.5, 0.9, 0.8)
-    texts = {e: model_card(tiny_model(DIGITS), RECIPE, rows, [session()], epoch=e).text for e in (2, 3)}
+    texts = {e: model_card(tiny_model(DIGITS), of_epoch(e, RECIPE, rows, [session()])).text for e in (2, 3)}
     assert "chosen among all epochs by this very top-1" in texts[2]
     assert "chosen" not in texts[3]
     assert "the curves go on to epoch 3" in texts[2]
@@ -208,7 +214,10 @@ def test_a_choice_by_the_validation_images_is_confessed():
 def test_averaged_weights_are_called_so(fields, words):
     recipe = TrainingArguments(**{**vars(RECIPE), **fields})
     rows = history(0.5, 0.8, average=True)
-    plain, averaged = (model_card(tiny_model(DIGITS), recipe, rows, [session()], 2, p) for p in ("", "average_"))
+    plain, averaged = (
+        model_card(tiny_model(DIGITS), TrainedModel(recipe, rows, [session()], Weights(2, averaged)))
+        for averaged in (False, True)
+    )
     assert words in averaged.text
     assert words not in plain.text
     assert "**81.00%**" in averaged.text
@@ -217,7 +226,7 @@ def test_averaged_weights_are_called_so(fields, words):
 
 def test_what_differs_from_the_imagenet_recipe_is_listed_and_nothing_else():
     assert parse_recipe(["--config", str(PROJECT / "recipes" / "imagenet1k.yaml")]).changes_since({}) == []
-    card = model_card(tiny_model(DIGITS), RECIPE, history(0.5), [session()], epoch=1)
+    card = model_card(tiny_model(DIGITS), of_epoch(1, RECIPE, history(0.5), [session()]))
     assert code_of(card)["Training"][0].splitlines() == [
         "dataset_name: ILSVRC/imagenet-1k -> digits", "image_size: 224 -> 64", "eval_crop_ratio: 0.875 -> 1.0",
         "num_train_epochs: 90 -> 3", "warmup_epochs: 5.0 -> 1.0",
@@ -234,19 +243,19 @@ def test_energy_is_power_by_time_by_overhead():
     cpu = session(device_type="cpu", devices={"AMD EPYC 7763": 2}, num_processes=2, cpu_cores=4)
     assert estimate_footprint(rows, [cpu]).energy == pytest.approx(3 * 4 * 0.012 * 1.56)
 
-    card = model_card(tiny_model(DIGITS), RECIPE, rows, [a100s, one_h100], epoch=3)
+    card = model_card(tiny_model(DIGITS), of_epoch(3, RECIPE, rows, [a100s, one_h100]))
     assert "about 11.1 kWh" in card.text
     assert card.data.co2_eq_emissions["emissions"] == pytest.approx(1000 * 7.1 * 1.56 * 0.473)
     for words in ("8 × NVIDIA A100-SXM4-80GB", "from epoch 3 on 1 × NVIDIA H100", "400 W", "700 W", "in 2 starts"):
         assert words in card.text
     assert "CPU core (" not in card.text
-    assert "12 W for each CPU core (" in model_card(tiny_model(DIGITS), RECIPE, rows, [cpu], epoch=3).text
+    assert "12 W for each CPU core (" in model_card(tiny_model(DIGITS), of_epoch(3, RECIPE, rows, [cpu])).text
 
 
 def test_no_energy_is_guessed_for_an_unknown_device():
     unknown = session(devices={"NVIDIA A100-SXM4-80GB MIG 3g.40gb": 1})
     assert estimate_footprint(history(0.5), [unknown]) is None
-    card = model_card(tiny_model(DIGITS), RECIPE, history(0.5), [unknown], epoch=1)
+    card = model_card(tiny_model(DIGITS), of_epoch(1, RECIPE, history(0.5), [unknown]))
     assert "no estimate" in card.text
     assert "kWh" not in card.text
     assert "co2_eq_emissions" not in card.data
@@ -278,7 +287,7 @@ def test_a_run_that_went_on_from_a_checkpoint_alone_does_not_know_what_it_began_
 )
 def test_whose_terms_hold_is_said(recipe, names, said, not_said):
     class_names = DIGITS if names == "digits" else imagenet_words(ImageNetInfo().label_names())
-    card = model_card(tiny_model(class_names), TrainingArguments(**recipe), history(0.5), [session()], epoch=1)
+    card = model_card(tiny_model(class_names), of_epoch(1, TrainingArguments(**recipe), history(0.5), [session()]))
     assert said in card.text
     assert not_said not in card.text
     assert ("and 990 more" in card.text) == (names == "imagenet")
@@ -312,7 +321,7 @@ def test_a_renewed_card_tells_how_the_run_went_on_and_leaves_the_weights(saved):
     root, model = saved
     folder = root / "here"
     weights = (folder / "model.safetensors").read_bytes()
-    renew_card(folder, model, RECIPE, history(0.5, 0.9, 0.8, 0.7), [session()], 2)
+    renew_card(folder, model, of_epoch(2, RECIPE, history(0.5, 0.9, 0.8, 0.7), [session()]))
     assert len((folder / "training_metrics.jsonl").read_text().splitlines()) == 4
     assert "the curves go on to epoch 4" in (folder / "README.md").read_text()
     assert (folder / "model.safetensors").read_bytes() == weights
@@ -386,7 +395,7 @@ def test_commit_is_that_of_the_repository_and_changes_are_told(tmp_path):
     assert _git_commit(tmp_path) == {"commit": commit, "dirty": False}
     (tmp_path / "train.py").write_text("")
     assert _git_commit(tmp_path) == {"commit": commit, "dirty": True}
-    card = model_card(tiny_model(DIGITS), RECIPE, history(0.5), [session(git=_git_commit(tmp_path))], epoch=1)
+    card = model_card(tiny_model(DIGITS), of_epoch(1, RECIPE, history(0.5), [session(git=_git_commit(tmp_path))]))
     assert f"git checkout {commit}" in card.text
     assert "changes that were not committed" in card.text
 
@@ -394,7 +403,7 @@ def test_commit_is_that_of_the_repository_and_changes_are_told(tmp_path):
 def test_without_a_repository_the_card_has_no_commit(monkeypatch):
     monkeypatch.setattr("modeling_resnet50.training.environment._git_commit", lambda folder: None)
     environment = {"first_epoch": 1, **describe_environment(Accelerator(cpu=True), 10, 5)}
-    card = model_card(tiny_model(DIGITS), RECIPE, history(0.5), [environment], epoch=1)
+    card = model_card(tiny_model(DIGITS), of_epoch(1, RECIPE, history(0.5), [environment]))
     assert "git checkout" not in card.text
     assert "it lay in no git repository" in card.text
 
@@ -409,7 +418,7 @@ def test_without_a_repository_the_card_has_no_commit(monkeypatch):
     ],
 )
 def test_command_starts_as_many_processes_as_there_were(changes, launched):
-    card = model_card(tiny_model(DIGITS), RECIPE, history(0.5), [session(**changes)], epoch=1)
+    card = model_card(tiny_model(DIGITS), of_epoch(1, RECIPE, history(0.5), [session(**changes)]))
     command = code_of(card)["To train it again"][0]
     assert f"\n{launched}" in command or f" {launched}" in command
     assert command.strip().endswith("--mixed_precision fp16")
@@ -445,7 +454,7 @@ def front_matter(content: str) -> dict:
 )
 def test_metadata_keeps_the_hubs_rules(fields, tmp_path):
     recipe = TrainingArguments(**{**vars(RECIPE), **fields})
-    card = model_card(tiny_model(DIGITS), recipe, history(0.5, 0.9), [session()], epoch=2)
+    card = model_card(tiny_model(DIGITS), of_epoch(2, recipe, history(0.5, 0.9), [session()]))
     card.save(tmp_path / "README.md")
     data = front_matter((tmp_path / "README.md").read_text())
     assert data["library_name"] == "transformers"
@@ -481,21 +490,22 @@ def test_metadata_keeps_the_hubs_rules(fields, tmp_path):
 
 
 def test_results_for_leaderboards_are_of_data_sets_on_the_hub_only(image_folder):
-    row = history(0.5, 0.76123456, average=True)[-1]
+    rows = history(0.5, 0.76123456, average=True)
     recipe = TrainingArguments(dataset_name="ILSVRC/imagenet-1k")
-    for prefix, value in (("", 76.1235), ("average_", 77.1235)):
-        ((name, content),) = eval_results(recipe, row, prefix).items()
+    for averaged, value in ((False, 76.1235), (True, 77.1235)):
+        trained = TrainedModel(recipe, rows, [session()], Weights(2, averaged))
+        ((name, content),) = eval_results(trained).items()
         assert name == ".eval_results/ILSVRC--imagenet-1k.yaml"
         (entry,) = parse_eval_result_entries(yaml.safe_load(content))
         assert (entry.dataset_id, entry.task_id, entry.value) == ("ILSVRC/imagenet-1k", "default", value)
         assert "224 pixels" in entry.notes
-    assert eval_results(TrainingArguments(dataset_name="digits"), row) == {}
-    assert eval_results(TrainingArguments(dataset_name=str(image_folder)), row) == {}
+    for name in ("digits", str(image_folder)):
+        assert eval_results(of_epoch(2, TrainingArguments(dataset_name=name), rows, [session()])) == {}
 
 
 def test_results_for_leaderboards_lie_where_the_hub_looks(tmp_path):
     recipe = TrainingArguments(dataset_name="someone/photographs", num_train_epochs=1, warmup_epochs=0.0)
-    save_model(tmp_path, tiny_model(DIGITS), recipe, history(0.5), [session()], epoch=1)
+    save_model(tmp_path, tiny_model(DIGITS), of_epoch(1, recipe, history(0.5), [session()]))
     (entry,) = parse_eval_result_entries(
         yaml.safe_load((tmp_path / ".eval_results" / "someone--photographs.yaml").read_text())
     )
@@ -544,7 +554,7 @@ def card_with(name: str) -> ModelCard:
         model_name_or_path=f"/{place}", teacher=f"/{place}",
     )  # fmt: skip
     names = [name, f"{name} too", "ant"]
-    return model_card(tiny_model(names), recipe, history(0.5, 0.9), [session()], epoch=2)
+    return model_card(tiny_model(names), of_epoch(2, recipe, history(0.5, 0.9), [session()]))
 
 
 def place_with(name: str) -> str:

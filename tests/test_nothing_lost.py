@@ -23,6 +23,7 @@ from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.run_lock import RunLock, is_alive, read_holder
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.weights import Weights
 
 
 FIELDS = {"num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5, "report_to": "tensorboard"}
@@ -122,7 +123,7 @@ def test_a_record_that_leads_out_of_the_run_removes_nothing_there(run, train):
 def test_what_others_put_into_best_is_kept_when_it_is_replaced(tmp_path):
     folder = RunFolder(TrainingArguments(output_dir=str(tmp_path)))
     for epoch in (1, 2, 3):
-        with folder.replaced_model(folder.best, epoch) as model:
+        with folder.replaced_model(folder.best, Weights(epoch)) as model:
             (model / "model.safetensors").write_text(str(epoch))
         if epoch == 2:
             (folder.best / "mine.txt").write_text("mine")
@@ -158,7 +159,7 @@ def test_from_an_older_checkpoint_the_other_line_is_set_aside_and_best_is_judged
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert [row["val_top1"] for row in rows[1:]] == [0.1, 0.05]
     # The weights of epoch 1 are gone, however good they were: of those that are there, epoch 2's are the best.
-    assert folder.best_model(TrainingArguments(output_dir=str(folder.path))) == (0.1, 2, "")
+    assert folder.best_model(TrainingArguments(output_dir=str(folder.path))) == (0.1, Weights(2))
     assert sha256(folder.best / "model.safetensors") != sha256(
         folder.path / "set_aside-1" / "best" / "model.safetensors"
     )
@@ -176,7 +177,7 @@ def test_best_that_is_not_what_the_run_wrote_is_set_aside(run, train):
     changed = weights.read_bytes()
     train([*arguments, "--resume_from_checkpoint", str(folder.checkpoints / "epoch-0002")])
     assert (folder.path / "set_aside-1" / "best" / "model.safetensors").read_bytes() == changed
-    assert folder.best_model(TrainingArguments(output_dir=str(folder.path)))[1] == 3
+    assert folder.best_model(TrainingArguments(output_dir=str(folder.path)))[1] == Weights(3)
 
 
 def test_the_card_of_weights_that_the_run_did_not_write_is_left_alone(image_folder, tmp_path, train, monkeypatch):
@@ -359,7 +360,7 @@ def test_a_best_model_that_the_disk_does_not_take_is_kept_and_written_later(
     assert out.count("could not write best/ (") == 1
     assert "what was there before stays, and it is tried again every" in out
     folder = RunFolder(TrainingArguments(output_dir=str(run)))
-    assert folder.best_model(TrainingArguments(output_dir=str(run))) == (0.9, 1, "")
+    assert folder.best_model(TrainingArguments(output_dir=str(run))) == (0.9, Weights(1))
     weights, saved = (load_file(run / name / "model.safetensors") for name in ("best", "checkpoints/epoch-0001"))
     assert all(weights[key].equal(saved[key]) for key in weights)  # not those of the epoch in which it was written
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 import threading
 
 import pytest
@@ -15,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.loader import DeviceLoader
+from modeling_resnet50.training import recent_steps
 from modeling_resnet50.training.averaging import create_average
 from modeling_resnet50.training.checkpoint import CheckpointWriter, Progress, non_finite_tensors
 from modeling_resnet50.training.numerics import NumericsGuard
@@ -29,8 +31,12 @@ from resnet50_recipe.training_arguments import TrainingArguments
 SETTINGS = {"total_train_batch_size": 4, "num_train_epochs": 2, "checkpoint_every_epochs": 1}
 
 
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def rows_of(run):
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return lines_of(run / "metrics.jsonl")
 
 
 @pytest.fixture
@@ -178,7 +184,8 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_know(factor, image_fo
         UserError, match=r"the loss is nan, after 9 steps, in epoch 2: learning rate .*; not finite among"
     ):
         train(tiny_arguments(image_folder, run, **SETTINGS))
-    (record,) = [json.loads(line) for line in (run / "nonfinite.jsonl").read_text().splitlines()]
+    (record,) = lines_of(run / "nonfinite.jsonl")
+    assert (record["losses"], record["gradient_norm"]) == (["nan"], "nan")
     assert (record["epoch"], record["images_before"], record["step"]) == (2, 12, 9)
     assert record["weights"][0] == "bn1.running_mean"  # where it began
     assert len(record["images"]) == 4
@@ -218,10 +225,56 @@ def test_a_loss_that_leaps_stops(image_folder, tmp_path, train, monkeypatch):
         return original(self, logits, targets) * (40 if len(calls) == 9 else 1)
 
     monkeypatch.setattr(nn.CrossEntropyLoss, "forward", leaping)
+    arguments = tiny_arguments(image_folder, tmp_path / "run", **SETTINGS)
     with pytest.raises(
         UserError, match=r"the loss leapt to .* more than 10 \(loss_spike_factor\) times .*after 8 steps"
     ):
-        train(tiny_arguments(image_folder, tmp_path / "run", **SETTINGS))
+        train(arguments)
+    (record,) = lines_of(tmp_path / "run" / "nonfinite.jsonl")
+    assert len(record["losses_before"]) == 8
+    assert record["median"] == statistics.median(record["losses_before"])
+    assert record["guessing"] == math.log(3)
+    (leapt,) = record["losses"]
+    assert leapt > 10 * max(record["guessing"], record["median"])
+    assert record["gradient_norm"] > 0
+    # The same of each step, without a tracker.
+    steps = lines_of(tmp_path / "run" / "recent_steps.jsonl")
+    assert [step["step"] for step in steps] == list(range(1, 10))
+    assert [step["loss"] for step in steps] == [*record["losses_before"], leapt]
+    assert steps[-1]["gradient_norm"] == record["gradient_norm"]
+    assert steps[-1]["learning_rate"] == record["learning_rate"]
+    lr_at = learning_rate_schedule(parse_recipe(arguments), steps_per_epoch=6)
+    assert [step["learning_rate"] for step in steps] == [lr_at(step) for step in range(9)]
+
+
+def test_the_last_steps_are_told_once_across_starts_with_what_clipping_and_fp16_found(
+    image_folder, tmp_path, train_scaled, spoil, monkeypatch
+):
+    spoil(epoch=1, number=2, factor=math.inf)
+    monkeypatch.setattr(recent_steps, "LENGTH", 10)
+    run = tmp_path / "run"
+    arguments = tiny_arguments(image_folder, run, **SETTINGS, max_grad_norm=0.5)
+    norms, clip = [], Accelerator.clip_grad_norm_
+    monkeypatch.setattr(Accelerator, "clip_grad_norm_", lambda *a, **kw: norms.append(clip(*a, **kw)) or norms[-1])
+    train_scaled(arguments, init_scale=8.0)
+    steps = lines_of(run / "recent_steps.jsonl")
+    assert [step["step"] for step in steps] == [3, 3, *range(4, 12)]  # the last 10 of 12, one of them skipped
+    assert steps[0] == {**steps[0], "loss": "nan", "skipped": True}
+    assert not any("skipped" in step for step in steps[1:])
+    assert [step["gradient_norm"] for step in steps[1:]] == [norm.item() for norm in norms[3:]]
+    # Resumed from the middle, its steps come after those.
+    train_scaled([*arguments, "--resume_from_checkpoint", str(run / "checkpoints" / "epoch-0001")], init_scale=8.0)
+    again = lines_of(run / "recent_steps.jsonl")
+    assert [step["step"] for step in again] == [*range(8, 12), *range(6, 12)]
+    assert again[-6:] == steps[-6:]
+
+
+def test_where_the_loss_is_not_asked_for_no_step_is_told(image_folder, tmp_path, train_scaled):
+    recipe = tmp_path / "unwatched.yaml"
+    recipe.write_text("loss_spike_factor:\n")
+    arguments = tiny_arguments(image_folder, tmp_path / "run", **SETTINGS)
+    train_scaled([*arguments, "--config", str(recipe)], init_scale=8.0)
+    assert not (tmp_path / "run" / "recent_steps.jsonl").exists()
 
 
 def test_weights_that_are_no_numbers_are_neither_best_nor_final_nor_a_checkpoint(
@@ -274,7 +327,7 @@ def test_a_run_that_fails_ends_when_the_checkpoint_that_is_being_written_stands(
 
 
 def test_with_a_fused_optimizer_nothing_of_a_step_is_read_before_the_next_one_is_queued(tmp_path, monkeypatch):
-    """On a GPU, reading is waiting. The outcome of a step and the next loss are read side by side."""
+    """On a GPU, reading is waiting. A step's outcome, its norm of the gradient and the next loss are read together."""
     recipe = TrainingArguments(ema_decay=0.9, image_size=16, optim_args={"fused": True}, max_grad_norm=1.0)
     accelerator = Accelerator(mixed_precision="no")
     accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
@@ -307,15 +360,15 @@ def test_with_a_fused_optimizer_nothing_of_a_step_is_read_before_the_next_one_is
             if guard.step_is_open and guard.step_was_taken():
                 progress.step += 1
                 average.after_step(model, guard.buffers_of(model), progress.step, 1)
-            assert guard.judge() is None
+            assert guard.judge(0.1) is None
             stage = f"step {number}"
-            accelerator.clip_grad_norm_(model.parameters(), 1.0)
+            guard.gradients_were_clipped(accelerator.clip_grad_norm_(model.parameters(), 1.0))
             optimizer.step()
             optimizer.zero_grad()
             guard.step_ended()
         stage = "end"
         assert guard.step_was_taken()
-    assert reads == ["decision 0", *["decision 1"] * 2, *["decision 2"] * 2, *["decision 3"] * 2, "end"]
+    assert reads == ["decision 0", *["decision 1"] * 3, *["decision 2"] * 3, *["decision 3"] * 3, "end"]
     assert (progress.step, progress.skipped_steps) == (2, 1)  # and the last, which is counted by whoever asked
     assert all(torch.isfinite(value).all() for value in average.module.state_dict().values())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_model_card import DIGITS, RECIPE, code_of, history, session, tiny_model
+from test_model_card import DIGITS, RECIPE, code_of, history, of_epoch, session, tiny_model
 
 from modeling_resnet50.hub.model_card import model_card
 from modeling_resnet50.training.distributed import create_accelerator
@@ -96,5 +96,5 @@ def test_evaluate_says_and_chooses_the_same(cpu, capsys, tmp_path):
 
 def test_the_command_on_a_card_has_the_precision_that_auto_was():
     recipe = TrainingArguments(**{**vars(RECIPE), "mixed_precision": "auto"})
-    card = model_card(tiny_model(DIGITS), recipe, history(0.5), [session(mixed_precision="bf16")], epoch=1)
+    card = model_card(tiny_model(DIGITS), of_epoch(1, recipe, history(0.5), [session(mixed_precision="bf16")]))
     assert code_of(card)["To train it again"][0].strip().endswith("--mixed_precision bf16")

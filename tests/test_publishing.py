@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from test_resuming import outcome
 from transformers import AutoModelForImageClassification
 
 from modeling_resnet50.hub.upload import Uploader, files_of, read_records, waiting
+from modeling_resnet50.training.manifest import seal
+from modeling_resnet50.training.progress import Progress
 from modeling_resnet50.training.run_folder import open_run
 from resnet50_cli import main
 from resnet50_recipe.errors import UserError
@@ -204,7 +207,7 @@ def test_no_token_is_anywhere(hub, image_folder, tmp_path, train, monkeypatch, c
     assert "not yet published" in captured.out
     assert token not in captured.out + captured.err
     written = [path for path in run.rglob("*") if path.is_file()]
-    assert {"recipe.yaml", "log.txt", "state.json"} <= {path.name for path in written}
+    assert {"recipe.yaml", "log.txt", "upload.json"} <= {path.name for path in written}
     assert [path for path in written if token.encode() in path.read_bytes()] == []
     for repo in hub.repos.values():
         assert not [path for path, content in repo.files.items() if token.encode() in content]
@@ -254,10 +257,24 @@ def drain(run: Path) -> None:
     assert uploader.run() == 0
 
 
+def sealed_backup(folder: Path, state: dict) -> dict[str, bytes]:
+    """The files of a backup whose only checkpoint holds no more than that."""
+    checkpoint = folder / "checkpoints" / "epoch-0001"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.json").write_text(json.dumps(state))
+    seal(checkpoint, epoch=1)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in checkpoint.iterdir()}
+
+
 def test_a_backup_that_is_not_there_is_said_and_auto_does_without(hub, tmp_path):
     hub.add_repo("ann/empty")
     hub.add_repo("ann/damaged", {"checkpoints/epoch-0001/state.json": b"{}"})
+    hub.add_repo("ann/newer", sealed_backup(tmp_path / "newer", {"format": 2}))
+    setup = {"processes": 1, "accumulation steps": 1, "precision": "no"}
+    numberless = {"progress": asdict(Progress(epoch=1)), "metrics": [None], "scaler": None, "layout": setup}
+    hub.add_repo("ann/numberless", sealed_backup(tmp_path / "numberless", numberless))
     messages = {
+        "hub:ann/newer": "epoch-0001 is of format 2, and this version reads those up to 1",
         "hub:": "resume_from_checkpoint hub: needs a repository",
         "hub:ann/nothing": "ann/nothing is not there, or this token may not see it",
         "hub:ann/empty": "ann/empty holds no checkpoint",
@@ -268,6 +285,7 @@ import pytest
 from resnet50_recipe.errors import UserError
 from modeling_resnet50.hub.publishing import fetch_backup
 from resnet50_recipe.training_arguments import TrainingArguments
+from modeling_resnet50.training.progress import read_state
 from modeling_resnet50.training.run_folder import RunFolder
 settings = {{"output_dir": {str(tmp_path / "run")!r}}}
 for wanted, message in {messages!r}.items():
@@ -277,6 +295,10 @@ for wanted, message in {messages!r}.items():
 for repo_id in ("ann/nothing", "ann/empty"):
     recipe = TrainingArguments(**settings, resume_from_checkpoint="auto", hub_backup_id=repo_id)
     assert fetch_backup(recipe, RunFolder(recipe)) == recipe
+assert not RunFolder(recipe).checkpoints.exists()
+recipe = Recipe(**settings, resume_from_checkpoint="hub:ann/numberless")
+assert fetch_backup(recipe, RunFolder(recipe)).resume_from_checkpoint == "latest"
+assert read_state(RunFolder(recipe).checkpoints / "epoch-0001")["setup"] == {setup!r}
 """
     result = run_python(["-c", program])
     assert result.returncode == 0, result.stderr

@@ -12,19 +12,21 @@ PACKAGE = PROJECT / "modeling_resnet50"
 ALLOWED = {
     "files": set(),
     "web_page": set(),
+    "picture_sheet": set(),
     "configuration_resnet50": set(),
     "modeling_resnet50": {"configuration_resnet50"},
     "__init__": {"configuration_resnet50", "modeling_resnet50"},
     "architecture": {"configuration_resnet50"},
     "data": set(),
     "prepare": {"data", "web_page"},
-    "training": set(),
-    "evaluation": {"data", "web_page"},
+    "training": {"picture_sheet"},
+    "evaluation": {"data", "web_page", "picture_sheet"},
     "hub": {"configuration_resnet50", "modeling_resnet50", "architecture", "data", "training", "evaluation"},
     "loop": {"architecture", "data", "training", "evaluation", "hub"},
     "plan": {"configuration_resnet50", "modeling_resnet50", "architecture", "data", "training"},
     "scaling": {"plan"},
-    "commands": {"modeling_resnet50", "data", "prepare", "training", "evaluation", "hub"} | {"plan", "scaling"},
+    "commands": {"modeling_resnet50", "data", "prepare", "training", "evaluation", "hub"}
+    | {"plan", "scaling", "picture_sheet"},
 }
 
 

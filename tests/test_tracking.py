@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
+from accelerate.utils import LoggerType
 from conftest import PROJECT, tiny_arguments, write_image
 from matplotlib.figure import Figure
 from PIL import Image
@@ -23,10 +25,11 @@ from torchvision.transforms.v2 import functional as F
 
 from modeling_resnet50.training import metrics as metrics_module
 from modeling_resnet50.training import tracking
-from modeling_resnet50.training.batch_picture import _caption, picture_of
+from modeling_resnet50.training.batch_picture import picture_of
 from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.metrics import TrainMetrics
 from modeling_resnet50.training.run_folder import RunFolder
+from modeling_resnet50.training.trackers import KINDS, Start, kind_of
 from modeling_resnet50.training.tracking import Tracker, check_trackers
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe_file import parse_recipe
@@ -281,20 +284,14 @@ def test_first_batch_shows_the_very_pixels_that_were_normalised(size, tmp_path):
         with Image.open(tmp_path / "image.png") as image:
             originals.append(F.pil_to_tensor(image.convert("RGB")))
     batch = torch.stack([F.normalize(F.to_dtype(image, torch.float32, scale=True), MEAN, STD) for image in originals])
-    picture = picture_of({"pixel_values": batch, "targets": torch.tensor([2, 0, 1])}, MEAN, STD, ["ant", "bee", "cat"])
+    contents = {"pixel_values": batch, "targets": torch.tensor([2, 0, 1])}
+    picture = picture_of(contents, TrainingArguments(image_mean=MEAN, image_std=STD), ["ant", "bee", "cat"])
     shown, scale = F.pil_to_tensor(picture), 7 if size == 16 else 1
     for index, original in enumerate(originals):
         left = 4 + index * (scale * size + 4)
         cell = shown[:, 4 : 4 + scale * size : scale, left : left + scale * size : scale]
         assert torch.equal(cell, original)
     assert shown[:, -20:].min() < 128  # captions
-
-
-def test_captions_name_labels_and_of_mixed_images_both_shares():
-    names = ["ant", "bee", "cat"]
-    assert _caption(torch.tensor(1), names) == "bee"
-    assert _caption(torch.tensor([0.25, 0.05, 0.7]), names) == "70% cat + 25% ant"
-    assert _caption(torch.tensor([0.967, 0.033, 0.0]), names) == "ant"  # smoothed
 
 
 # report_to
@@ -340,6 +337,27 @@ def test_a_tracker_that_does_not_start_is_one_clear_error(tmp_path, monkeypatch)
         Tracker(accelerator, recipe, RunFolder(recipe), Progress(), print).begin(["ant"], resumed=False)
 
 
-def test_extras_are_those_that_the_errors_name():
-    project = (PROJECT / "pyproject.toml").read_text()
-    assert all(f"\n{name} = [" in project for name in tracking._EXTRAS)
+def test_extras_are_those_that_the_table_has():
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    names = {name for name, kind in KINDS.items() if kind.is_extra}
+    assert names == {name for name in extras if name in LoggerType.list()}
+    assert all(name in TrainingArguments.__dataclass_fields__["report_to"].metadata["help"] for name in names)
+    assert KINDS.keys() <= set(LoggerType.list())
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_each_tracker_is_started_in_its_own_way(resumed, tmp_path):
+    """mlflow and wandb, which are not installed for tests, among them."""
+    start = Start("digits", tmp_path, "digits-1a2b3c", resumed, step=5)
+    started = {name: kind_of(name).init(start) for name in ("tensorboard", "trackio", "wandb", "mlflow", "comet_ml")}
+    assert started == {
+        "tensorboard": {"purge_step": 6} if resumed else {},
+        "trackio": {"name": "digits-1a2b3c", "resume": "allow"},
+        "wandb": {"id": "digits-1a2b3c", "name": "digits", "resume": "allow", "dir": str(tmp_path)},
+        "mlflow": {"run_id": "digits-1a2b3c" if resumed else None, "run_name": "digits"},
+        "comet_ml": {},
+    }
+    told = SimpleNamespace(tracker=SimpleNamespace(info=SimpleNamespace(run_id="9f")))
+    assert [name for name, kind in KINDS.items() if kind.own_id is not None] == ["mlflow"]
+    assert KINDS["mlflow"].own_id(told) == "9f"

@@ -111,7 +111,7 @@ def finished_run(image_folder, tmp_path, train):
 def test_a_run_leaves_all_it_promises(finished_run):
     assert {p.name for p in finished_run.iterdir()} == {
         "recipe.yaml", "metrics.jsonl", "environment.json", "status.json", "best", "final", "checkpoints",
-        "first_batch.png", "training_curves.png", "contents.json",
+        "first_batch.png", "training_curves.png", "contents.json", "recent_steps.jsonl",
     }  # fmt: skip
     assert {p.name for p in (finished_run / "checkpoints").iterdir()} == {"epoch-0001", "epoch-0002"}
     promised = {

@@ -124,7 +124,7 @@ def test_killed_while_queueing_all_of_it_waits_or_nothing(tmp_path, model):
 @pytest.mark.parametrize("content", [b"", b'{"half": ', b"\x00" * 99, b"\xff"], ids=repr)
 def test_what_a_power_failure_has_spoilt_stops_no_upload(content, tmp_path, model):
     enqueue(tmp_path, ITEM, files_of(model))
-    (tmp_path / "state.json").write_bytes(content)
+    (tmp_path / "upload.json").write_bytes(content)
     (tmp_path / "published.jsonl").write_bytes(b'{"message": "whole"}\n' + content)
     assert state_of(tmp_path) == {"waiting": [], "trouble": None, "refused": False}
     assert read_records(tmp_path) == [{"message": "whole"}]

@@ -382,7 +382,7 @@ class OverflowingRun:
             loss = self.criterion(logits, {"labels": self.labels, "targets": self.labels})
             self.guard.watch(loss, list(range(16)))
             self.accelerator.backward(loss)
-            trouble = self.guard.judge()
+            trouble = self.guard.judge(0.01)
             assert trouble is None, trouble
             self.optimizer.step()
             self.optimizer.zero_grad()

@@ -14,6 +14,7 @@ from rich.text import Text
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.terminal import in_table, say
 from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.weights import Weights
 
 from ..files import replaced_file
 from ..training.curves import Course, draw_comparison
@@ -29,7 +30,7 @@ class RunSummary:
         name: of its folder, or its path where several have the same name.
         status: as `RunFolder.stands` has it.
         history: rows of metrics.jsonl; there is one at least.
-        best_epoch, prefix: of the best weights, by `metric_for_best_model`, as `Recipe.best_of` gives them.
+        best: weights, by `metric_for_best_model`, as `Recipe.best_of` gives them.
         devices: of its last start: "8 × NVIDIA H100 80GB HBM3".
     """
 
@@ -38,20 +39,17 @@ class RunSummary:
     recipe: TrainingArguments
     status: str
     history: list[dict[str, Any]]
-    best_epoch: int
-    prefix: str
+    best: Weights
     devices: str
 
     @property
     def results(self) -> dict[str, Any]:
         """Of the best weights: top-1, top-5 and loss; and of the run: epochs, hours, and images per second."""
-        best = next((row for row in self.history if row["epoch"] == self.best_epoch), {})
+        row = self.best.row(self.history) or {}
         return {
-            "val_top1": best.get(f"{self.prefix}val_top1"),
-            "val_top5": best.get(f"{self.prefix}val_top5"),
-            "val_loss": best.get(f"{self.prefix}val_loss"),
-            "best_epoch": self.best_epoch,
-            "averaged": bool(self.prefix),
+            **{name: row.get(self.best.column(name)) for name in ("val_top1", "val_top5", "val_loss")},
+            "best_epoch": self.best.epoch,
+            "averaged": self.best.averaged,
             "epochs": len(self.history),
             "hours": self.history[-1]["seconds"] / 3600,
             "images_per_second": median(row["images_per_second"] for row in self.history),
@@ -69,13 +67,13 @@ def summarize(folders: list[Path]) -> list[RunSummary]:
         history = run.history()
         if not history:
             raise UserError(f"{folder}: no epoch of this run is over yet, so there is nothing to compare")
-        _, best_epoch, prefix = recipe.best_of(history)
+        _, best = recipe.best_of(history)
         name = folder.resolve().name
         if [other.resolve().name for other in folders].count(name) > 1:
             name = str(folder)
         devices = run.sessions()[-1]["devices"] if run.sessions() else {}
         told = " + ".join(f"{count} × {device}" for device, count in devices.items())
-        summaries.append(RunSummary(name, folder, recipe, run.stands(), history, best_epoch, prefix, told))
+        summaries.append(RunSummary(name, folder, recipe, run.stands(), history, best, told))
     return summaries
 
 
@@ -91,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     summaries = summarize(options.runs)
     picture = options.output or (None if options.json else Path("comparison.png"))
     if picture is not None:
-        courses = {each.name: Course(each.history, each.best_epoch, each.prefix) for each in summaries}
+        courses = {each.name: Course(each.history, each.best) for each in summaries}
         with replaced_file(picture) as unfinished:
             draw_comparison(courses, unfinished)
     differing = differences([each.recipe for each in summaries])

@@ -32,10 +32,10 @@ from ..evaluation.statistics import compare, summarize
 from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_classes, score_parts
 from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
 from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
-from ..hub.exporting import row_of
+from ..hub.exporting import trained_model_in
 from ..hub.model_folder import exif_orientation_of, load_model, renew_card
 from ..training.precision import precision_here, remark_on
-from ..training.run_folder import is_run, open_run
+from ..training.run_folder import is_run
 from .evaluation_data import (
     class_map_of,
     load_split,
@@ -261,13 +261,12 @@ def _tell_the_card(folder: Path, dataset_name: str, result: dict[str, Any]) -> N
     folder = folder.resolve()
     if not is_run(folder.parent) or not (folder / "README.md").is_file():
         return
-    run, recipe = open_run(folder.parent)
-    row, prefix = row_of(folder, folder.parent)
+    trained = trained_model_in(folder, folder.parent)
+    assert trained is not None
     data = Path(dataset_name).expanduser()
     shown = data.resolve().name if data.exists() else dataset_name  # no path of this machine
     measured = {"dataset": shown, "images": result["images"], "words": both_in_words(result)}
-    records = (recipe, run.history(), run.sessions(), row["epoch"], prefix)
-    renew_card(folder, load_model(str(folder))[0], *records, both_protocols=measured)
+    renew_card(folder, load_model(str(folder))[0], trained, both_protocols=measured)
 
 
 def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from ..data.streaming import StreamedImageBatches
 from ..data.transforms import UNREADABLE, decode_image, encoded_bytes, evaluation_transform
 from ..evaluation.inspection import (
     PER_BATCH,
-    Picture,
     Stage,
     explained_picture,
     first_filters,
@@ -42,6 +41,7 @@ from ..evaluation.inspection import (
 from ..evaluation.results import to_json
 from ..hub.classifiers import Classifier, open_classifier
 from ..hub.model_folder import exif_orientation_of
+from ..picture_sheet import Picture
 from .evaluation_data import class_map_of, protocol, set_protocol
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from resnet50_recipe.durations import duration
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
@@ -26,7 +27,6 @@ from ..plan import (
     Plan,
     complaints,
     data_size_of,
-    duration,
     make_plan,
 )
 from ..scaling import Cluster
@@ -137,7 +137,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         "disk": f"{plan.disk / 1e9:.1f} GB; a checkpoint {plan.checkpoint_size / 1e6:.0f} MB, "
         f"a model {plan.model_size / 1e6:.0f} MB",
         "time": " · ".join(
-            f"{duration(plan.hours(rate))} on {plan.num_processes} × {device}" for device, rate in rates.items()
+            f"{duration(3600 * plan.hours(rate))} on {plan.num_processes} × {device}" for device, rate in rates.items()
         ),
     }
     for title, text in rows.items():

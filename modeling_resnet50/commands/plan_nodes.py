@@ -5,9 +5,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from resnet50_recipe.durations import duration
 from resnet50_recipe.errors import UserError
 
-from ..plan import Plan, complaints, duration
+from ..plan import Plan, complaints
 from ..scaling import (
     IMAGE_BYTES,
     IMAGES_PER_CORE,
@@ -47,7 +48,7 @@ def show_scaling(plan: Plan, cluster: Cluster, device: str, console: Console | N
     console.print(
         f"{here.num_nodes} × {cluster.gpus_per_node} {device}, {cluster.network:g} Gbit/s a node: "
         f"{here.images_per_second:,.0f} images/s, {here.efficiency:.0%} of as many single GPUs; "
-        f"{recipe.num_train_epochs} epochs in {duration(plan.total_steps * here.seconds / 3600)}"
+        f"{recipe.num_train_epochs} epochs in {duration(plan.total_steps * here.seconds)}"
     )
     counts = sorted({*NUM_GPUS, plan.num_processes})
     weak = weak_scaling(plan, cluster, counts)

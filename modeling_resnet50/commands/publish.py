@@ -77,8 +77,8 @@ def _deliver(
 def _renamed(run: RunFolder, recipe: TrainingArguments, folder: Path) -> Path:
     """The run's best model, with a card for the repository that the recipe names."""
     shutil.copytree(run.best, folder)
-    _, epoch, prefix = run.best_model(recipe)
-    renew_card(folder, load_model(str(run.best))[0], recipe, run.history(), run.sessions(), epoch, prefix)
+    _, weights = run.best_model(recipe)
+    renew_card(folder, load_model(str(run.best))[0], run.trained_model(recipe, weights))
     return folder
 
 

@@ -11,7 +11,7 @@ from datasets import ClassLabel, Features, Image
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import HTTPError  # of the HTTP library that this version of the client uses
 
-from resnet50_recipe.errors import UserError, cause
+from resnet50_recipe.errors import UserError, cause, in_one_line
 
 
 _RUNS_NOW = "To see training run now, on data that is embedded: --config recipes/digits.yaml"
@@ -79,4 +79,4 @@ def errors_named(dataset_name: str) -> Iterator[None]:
             raise UserError(f"cannot read {dataset_name}: a parquet file without rows") from error
         raise UserError(f"cannot read {dataset_name}: {reason}. {_RUNS_NOW}") from error
     except ValueError as error:  # a configuration that does not exist, or has to be chosen
-        raise UserError(f"{dataset_name}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{dataset_name}: {in_one_line(error)}") from error

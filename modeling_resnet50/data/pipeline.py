@@ -80,12 +80,10 @@ def load_training_data(
     """
     if recipe.jpeg_decoder == "nvimgcodec" and not nvimgcodec_is_installed():
         raise UserError("jpeg_decoder nvimgcodec is not installed: pip install nvidia-nvimgcodec-cu13 (or -cu12)")
-    batch_size = recipe.local_batch_size(num_processes)
-    eval_batch_size = recipe.per_device_eval_batch_size or batch_size
     eval_size = recipe.eval_image_size or recipe.image_size
     largest = max(recipe.image_size, recipe.image_size_start or 0)
-    held = shared_bytes(batch_size, largest, recipe.num_channels)
-    held += shared_bytes(eval_batch_size, eval_size, recipe.num_channels)
+    held = shared_bytes(recipe.local_batch_size(num_processes), largest, recipe.num_channels)
+    held += shared_bytes(_eval_batch_size(recipe, num_processes), eval_size, recipe.num_channels)
     check_shared_memory(num_workers, held)
     train_set, validation_set = open_train_and_validation(recipe)
     recipe.check_fills_a_batch(len(train_set))
@@ -104,28 +102,21 @@ def load_training_data(
     }
     label_names = train_set.features["label"].names
     decoding: dict[str, Any] = {"num_channels": recipe.num_channels, "exif_orientation": recipe.exif_orientation}
+    train_images = images(
+        train_set, TrainingTransform(recipe), recipe.seed, recipe.on_bad_image, recipe.jpeg_decoder, **decoding
+    )
+    mixing = Mixing(recipe, len(label_names), **share) if recipe.mixes else None
     return TrainingData(
-        DeviceLoader(
-            images(
-                train_set,
-                TrainingTransform(recipe),
-                recipe.seed,
-                recipe.on_bad_image,
-                recipe.jpeg_decoder,
-                **decoding,
-            ),
-            train_sampler,
-            max_bad_images=recipe.max_bad_images,
-            mixing=Mixing(recipe, len(label_names), recipe.gradient_accumulation_steps, **share)
-            if recipe.mixes
-            else None,
-            **loading,
-        ),
+        DeviceLoader(train_images, train_sampler, max_bad_images=recipe.max_bad_images, mixing=mixing, **loading),
         DeviceLoader(images(validation_set, eval_transform, **decoding), eval_sampler, **loading),
         label_names,
         len(train_set),
         len(validation_set),
     )
+
+
+def _eval_batch_size(recipe: TrainingArguments, num_processes: int) -> int:
+    return recipe.per_device_eval_batch_size or recipe.local_batch_size(num_processes)
 
 
 def _samplers(
@@ -135,7 +126,7 @@ def _samplers(
     num_workers: int,
     share: dict[str, int],
 ) -> tuple[EpochSampler, StreamedEvaluationSampler | EvaluationSampler]:
-    eval_batch_size = recipe.per_device_eval_batch_size or recipe.local_batch_size(share["num_processes"])
+    eval_batch_size = _eval_batch_size(recipe, share["num_processes"])
     batching = (recipe.total_train_batch_size, recipe.seed)
     if isinstance(train_set, StreamedSplit) and isinstance(validation_set, StreamedSplit):
         return (

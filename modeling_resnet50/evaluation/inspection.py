@@ -2,7 +2,6 @@
 
 import re
 import statistics
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,6 +22,7 @@ from resnet50_recipe.errors import UserError
 from ..data.loader import DeviceLoader
 from ..data.transforms import normalize
 from ..files import replaced_file
+from ..picture_sheet import Picture, classes_in, draw_sheet, short_name
 from ..web_page import data_address, thumbnail, write_page
 from .grad_cam import grad_cam, overlay
 from .predictions import class_scores
@@ -35,9 +34,7 @@ PER_BATCH = 6  # training images to show of each batch, in a row
 _WARM_UPS = 2
 # As ours, torchvision's and timm's ResNets call their stages (layer1, …), and transformers' (stages.0, …).
 _STAGE = re.compile(r"(?:.*\.)?((?:layer|stages\.)\d+)")
-_SIDE = 160  # pixels of a picture on a sheet
-_LETTERS = 24  # of a caption that fit below it
-_LEAST_SHARE = 0.005  # of a class in a mixed image, to be named
+_SIDE = 160  # pixels of a picture on the page
 
 
 # The network
@@ -155,20 +152,6 @@ def _parameters(model: nn.Module, stages: dict[str, nn.Module]) -> list[int]:
 # Pictures
 
 
-@dataclass(frozen=True)
-class Picture:
-    """
-    Attributes:
-        images: of equal size, shown side by side.
-        caption: one line, below.
-        right: whether the model's answer is; None if there is none, or nobody knows.
-    """
-
-    images: list[Image.Image]
-    caption: str
-    right: bool | None = None
-
-
 def first_filters(model: nn.Module) -> Image.Image | None:
     """
     The filters of the first convolution as colours: grey is 0, and each is scaled by its own largest weight. None if
@@ -210,47 +193,7 @@ def training_pictures(
     for batch in loader:
         pixels = (batch["pixel_values"][:per_batch] * loader.std + loader.mean).clamp(0, 1).mul(255).round().byte()
         for image, target in zip(pixels.cpu(), batch["targets"].cpu()):
-            yield Picture([to_pil_image(image)], _classes_in(target, label_names, smoothing))
-
-
-def _classes_in(target: Tensor, label_names: list[str], smoothing: float) -> str:
-    """`tench`, or of a mixed image `tench 70 % + goldfish 30 %`."""
-    if target.ndim == 0:
-        return short_name(label_names[target])
-    shares = (target.double() - smoothing / len(target)) / (1 - smoothing)
-    classes = [int(label) for label in shares.argsort(descending=True) if shares[label] > _LEAST_SHARE]
-    if len(classes) == 1:
-        return short_name(label_names[classes[0]])
-    return " + ".join(f"{short_name(label_names[label])} {shares[label]:.0%}" for label in classes)
-
-
-def short_name(label_name: str) -> str:
-    """The first of several words for the same class."""
-    return label_name.split(",")[0]
-
-
-def save_sheet(pictures: list[Picture], path: Path, columns: int) -> None:
-    """All pictures with their captions, as one PNG."""
-    wide = max(len(picture.images) for picture in pictures)
-    rows = -(-len(pictures) // columns)
-    side, gap, caption = 1.5, 0.2, 0.6  # inches
-    cell_width, cell_height = wide * side + gap, side + caption
-    figure = Figure(figsize=(columns * cell_width + gap, rows * cell_height + gap))
-    for number, picture in enumerate(pictures):
-        row, column = divmod(number, columns)
-        bottom = (rows - row) * cell_height - side
-        corner = (gap + column * cell_width) / figure.get_figwidth(), bottom / figure.get_figheight()
-        width = len(picture.images) * side
-        axes = figure.add_axes((*corner, width / figure.get_figwidth(), side / figure.get_figheight()))
-        axes.set_axis_off()
-        squares = [image.convert("RGB").resize((_SIDE, _SIDE)) for image in picture.images]
-        axes.imshow(np.concatenate([np.asarray(square) for square in squares], axis=1))
-        lines = [line for part in picture.caption.split(" + ") for line in textwrap.wrap(part, _LETTERS * wide)]
-        colour = {True: "#1b7837", False: "#c00000", None: "black"}[picture.right]
-        text = "\n".join(lines[:3]).replace("$", r"\$")
-        axes.text(0, -0.04, text, transform=axes.transAxes, va="top", fontsize=8, color=colour)
-    with replaced_file(path) as unfinished:
-        figure.savefig(unfinished, dpi=120, format="png")
+            yield Picture([to_pil_image(image)], classes_in(target, label_names, smoothing))
 
 
 def explained_picture(
@@ -350,10 +293,10 @@ def write_inspection(
             filters.save(unfinished, "PNG")
     if samples:
         pictures.append(folder / "samples.png")
-        save_sheet(samples, pictures[-1], columns=PER_BATCH)
+        _save_sheet(samples, pictures[-1], columns=PER_BATCH)
     if explained:
         pictures.append(folder / "grad_cam.png")
-        save_sheet(explained, pictures[-1], columns=2)
+        _save_sheet(explained, pictures[-1], columns=2)
     titles, rows = table_of(stages)
     page = folder / "inspection.html"
     write_page(
@@ -370,6 +313,11 @@ def write_inspection(
         versions=versions(),
     )
     return [page, *pictures]
+
+
+def _save_sheet(pictures: list[Picture], path: Path, columns: int) -> None:
+    with replaced_file(path) as unfinished:
+        draw_sheet(pictures, columns).save(unfinished, "PNG")
 
 
 def _on_the_page(picture: Picture) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from torch import nn
 from transformers import BitImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from resnet50_recipe.errors import UserError
+from resnet50_recipe.weights import Weights
 
 from ..configuration_resnet50 import ResNet50Config
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..training.run_folder import open_run
+from ..training.trained_model import TrainedModel
 from .model_folder import load_model
 from .weights import read_weights, to_transformers_resnet
 
@@ -80,7 +82,8 @@ def training_checkpoint(source: str, dtype: Literal["float32", "auto"] = "float3
     folder = Path(source)
     is_checkpoint = folder.parent.name == "checkpoints"
     run = folder.parent.parent if is_checkpoint else folder.parent
-    row, prefix = row_of(folder, run)
+    trained = trained_model_in(folder, run)
+    row, weights = ({}, Weights(0)) if trained is None else (trained.row, trained.weights)
     checkpoint = folder if is_checkpoint else run / "checkpoints" / f"epoch-{row.get('epoch', 0):04d}"
     optimizer_file = checkpoint / "optimizer.pt"
     step = row.get("step")
@@ -93,25 +96,23 @@ def training_checkpoint(source: str, dtype: Literal["float32", "auto"] = "float3
         if optimizer_file.is_file()
         else None,
         "scheduler_state_dict": None if step is None else {"last_epoch": step, "_last_lr": [row["learning_rate"]]},
-        "val_acc": row.get(f"{prefix}val_top1"),
-        "val_loss": row.get(f"{prefix}val_loss"),
+        "val_acc": row.get(weights.column("val_top1")),
+        "val_loss": row.get(weights.column("val_loss")),
         "train_acc": row.get("train_top1"),
         "train_loss": row.get("train_loss"),
     }
 
 
-def row_of(folder: Path, run: Path) -> tuple[dict[str, Any], str]:
-    """
-    The line of the run's metrics.jsonl that belongs to a model in it, and the prefix of the model's columns there;
-    empty for a model without a run.
-    """
+def trained_model_in(folder: Path, run: Path) -> TrainedModel | None:
+    """What a run has to say of a model in its folder; None for a model without a run, or within an epoch."""
     if not (run / "metrics.jsonl").is_file():
-        return {}, ""
+        return None
     run_folder, recipe = open_run(run)
-    rows = run_folder.history()
     if folder.name == "best":
-        _, epoch, prefix = run_folder.best_model(recipe)
-        return next(row for row in rows if row["epoch"] == epoch), prefix
-    if folder.name.startswith("final"):
-        return rows[-1], "average_" if folder.name == "final_average" else ""
-    return next((row for row in rows if folder.name == f"epoch-{row['epoch']:04d}"), {}), ""
+        _, weights = run_folder.best_model(recipe)
+    elif folder.name.startswith("final"):
+        weights = Weights(run_folder.history()[-1]["epoch"], averaged=folder.name == "final_average")
+    else:
+        epochs = [row["epoch"] for row in run_folder.history() if folder.name == f"epoch-{row['epoch']:04d}"]
+        weights = Weights(epochs[0] if epochs else 0)
+    return run_folder.trained_model(recipe, weights) if weights.epoch else None

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoImageProcessor, BitImageProcessor, PreTrainedConfig, ResNetForImageClassification
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 
 from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
 from ..data.class_names import imagenet_words, is_wnid, names_in_words, told_apart
@@ -46,6 +46,11 @@ class Source:
     fields: dict[str, Any]  # of ResNet50Config, as far as the source states them
     processor: BitImageProcessor | None = None
     reference: nn.Module | None = None  # computes logits from pixel values; the import has to agree with it
+
+    @property
+    def num_classes(self) -> int | None:
+        """That its classifier tells apart, if it has one."""
+        return self.state["fc.weight"].shape[0] if "fc.weight" in self.state else None
 
 
 @dataclass
@@ -84,56 +89,16 @@ def import_model(
             computes something else than its source.
     """
     found = _find(source, weights)
-    notes = [f"recognised: {found.kind}"]
     fields = {**infer_fields(found.state, source), **found.fields, **(config_overrides or {})}
-    classes = found.state["fc.weight"].shape[0] if "fc.weight" in found.state else None
     if classifier == "fit":
-        is_usable = classes == num_labels and fields.get("problem_type") != "regression"
+        is_usable = found.num_classes == num_labels and fields.get("problem_type") != "regression"
         classifier = "keep" if is_usable else "new"
     if classifier == "keep":
-        if classes is None:
-            raise UserError(
-                f"{source} has no classifier: give it one with --classifier new --num_labels N, or import the "
-                "features with --classifier drop"
-            )
-        if num_labels not in (None, classes):
-            raise UserError(
-                f"{source} tells {classes} classes apart, not {num_labels}: --classifier new starts another one"
-            )
-        if fields.get("problem_type") == "regression":
-            raise UserError(
-                f"{source} predicts numbers (problem_type regression), and not classes: give it a new classifier "
-                "with --classifier new --num_labels N, or import the features with --classifier drop"
-            )
-        notes.append(f"classifier kept: {classes} classes")
+        said = _keep_classifier(found, fields, num_labels, source)
     else:
-        found.state = {name: value for name, value in found.state.items() if not name.startswith("fc.")}
-        for name in _OF_CLASSES:
-            fields.pop(name, None)
-        dropped = "there was none" if classes is None else f"the old one's {classes} classes are gone"
-        if classifier == "drop":
-            notes.append(f"classifier dropped ({dropped}): this model gives features, open it with AutoModel")
-        elif num_labels is None:
-            raise UserError("--classifier new needs --num_labels")
-        else:
-            fields["num_labels"] = num_labels
-            notes.append(f"classifier new, random, for {num_labels} classes ({dropped}): train it before use")
-    if "id2label" not in fields and "num_labels" not in fields and classes is not None:
-        fields["num_labels"] = classes
-
-    try:
-        config = ResNet50Config(**fields)
-    except (StrictDataclassError, TypeError) as error:
-        raise UserError(f"{source}: {str(error.__cause__ or error).strip()}") from error
-    model = (ResNet50Model if classifier == "drop" else ResNet50ForImageClassification)(config)
-    expected = {
-        name: value
-        for name, value in model.state_dict().items()
-        if not (classifier == "new" and name.startswith("fc."))
-    }
-    check_fit(found.state, expected, source)
-    model.load_state_dict(found.state, strict=False)  # all is there, except perhaps a new classifier
-    model.eval()
+        said = _leave_classifier(found, fields, num_labels if classifier == "new" else None, classifier)
+    notes = [f"recognised: {found.kind}", said]
+    model = _build(found.state, fields, classifier, source)
     if found.reference is not None and classifier == "keep":
         notes.append(_compare(model, found.reference, source))
     saved_in = next(value.dtype for name, value in found.state.items() if name.endswith("conv1.weight"))
@@ -141,14 +106,73 @@ def import_model(
         nn.Module.to(model, saved_in)
     elif saved_in != model.dtype:
         notes.append(f"weights: float32 here, saved in {str(saved_in).removeprefix('torch.')}")
-
     processor = found.processor
     if processor is None:
-        cfg: dict[str, Any] = DEFAULT_PRETRAINED_CFG
-        mean, std = (list(adapt_to_chs(cfg[name], config.num_channels)) for name in ("mean", "std"))
-        processor = image_processor(cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], mean, std, "ignore")
+        processor = _usual_processor(model.config.num_channels)
         notes.append("image preparation: not stated there, so ImageNet's usual one (256 → 224 pixels, bilinear)")
     return Imported(model, processor, notes)
+
+
+def _keep_classifier(found: Source, fields: dict[str, Any], num_labels: int | None, source: str) -> str:
+    """Make sure that the source's classifier can stay; returns what there is to say."""
+    classes = found.num_classes
+    if classes is None:
+        raise UserError(
+            f"{source} has no classifier: give it one with --classifier new --num_labels N, or import the "
+            "features with --classifier drop"
+        )
+    if num_labels not in (None, classes):
+        raise UserError(
+            f"{source} tells {classes} classes apart, not {num_labels}: --classifier new starts another one"
+        )
+    if fields.get("problem_type") == "regression":
+        raise UserError(
+            f"{source} predicts numbers (problem_type regression), and not classes: give it a new classifier "
+            "with --classifier new --num_labels N, or import the features with --classifier drop"
+        )
+    if "id2label" not in fields:
+        fields.setdefault("num_labels", classes)
+    return f"classifier kept: {classes} classes"
+
+
+def _leave_classifier(found: Source, fields: dict[str, Any], num_labels: int | None, classifier: str) -> str:
+    """Take the source's classifier away, and its fields, for a new one or none; returns what there is to say."""
+    classes = found.num_classes
+    dropped = "there was none" if classes is None else f"the old one's {classes} classes are gone"
+    found.state = {name: value for name, value in found.state.items() if not name.startswith("fc.")}
+    for name in _OF_CLASSES:
+        fields.pop(name, None)
+    if classifier == "drop":
+        if classes is not None:
+            fields.setdefault("num_labels", classes)
+        return f"classifier dropped ({dropped}): this model gives features, open it with AutoModel"
+    if num_labels is None:
+        raise UserError("--classifier new needs --num_labels")
+    fields["num_labels"] = num_labels
+    return f"classifier new, random, for {num_labels} classes ({dropped}): train it before use"
+
+
+def _build(
+    state: StateDict, fields: dict[str, Any], classifier: str, source: str
+) -> ResNet50ForImageClassification | ResNet50Model:
+    """A model with these weights, in evaluation mode; all of them, but for a new classifier's."""
+    try:
+        config = ResNet50Config(**fields)
+    except (StrictDataclassError, TypeError) as error:
+        raise UserError(f"{source}: {str(error.__cause__ or error).strip()}") from error
+    model = (ResNet50Model if classifier == "drop" else ResNet50ForImageClassification)(config)
+    is_new = "fc." if classifier == "new" else ()
+    expected = {name: value for name, value in model.state_dict().items() if not name.startswith(is_new)}
+    check_fit(state, expected, source)
+    model.load_state_dict(state, strict=False)  # all is there, except perhaps a new classifier
+    return model.eval()
+
+
+def _usual_processor(num_channels: int) -> BitImageProcessor:
+    """ImageNet's."""
+    cfg: dict[str, Any] = DEFAULT_PRETRAINED_CFG
+    mean, std = (list(adapt_to_chs(cfg[name], num_channels)) for name in ("mean", "std"))
+    return image_processor(cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], mean, std, "ignore")
 
 
 def infer_fields(state: StateDict, source: str) -> dict[str, Any]:
@@ -247,7 +271,7 @@ def open_timm(name: str, source: str) -> Any:
     try:
         return timm.create_model(name, pretrained=True).eval()
     except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
-        raise UserError(f"timm cannot open {source}: {' '.join(str(error).split())}") from error
+        raise UserError(f"timm cannot open {source}: {in_one_line(error)}") from error
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -261,7 +285,7 @@ def _model_type(source: str) -> str | None:
     try:
         return PreTrainedConfig.get_config_dict(source)[0].get("model_type")
     except (OSError, ValueError) as error:
-        raise UserError(f"transformers cannot open {source}: {' '.join(str(error).split())}") from error
+        raise UserError(f"transformers cannot open {source}: {in_one_line(error)}") from error
 
 
 def _from_this_library(source: str) -> Source:
@@ -352,7 +376,7 @@ def _from_transformers(source: str) -> Source:
         model, loading = opened
         original = AutoImageProcessor.from_pretrained(source)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
-        raise UserError(f"transformers cannot open {source}: {' '.join(str(error).split())}") from error
+        raise UserError(f"transformers cannot open {source}: {in_one_line(error)}") from error
     model.eval()
     config = model.config
     require_statistics_of(config.num_channels, original, source)

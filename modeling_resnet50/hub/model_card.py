@@ -17,12 +17,13 @@ from timm.data import ImageNetInfo
 from timm.models import get_pretrained_cfg
 from transformers import PreTrainedModel
 
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.durations import duration
 from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_words
 from ..data.transforms import IMAGE_MODES, evaluation_resize_size
+from ..training.trained_model import TrainedModel
 from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml, says_something
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
 from .markdown import code, one_line
@@ -47,103 +48,114 @@ _PATHS = {
 
 
 def model_card(
-    model: PreTrainedModel,
-    recipe: TrainingArguments,
-    history: list[dict[str, Any]],
-    sessions: list[dict[str, Any]],
-    epoch: int,
-    prefix: str = "",
-    both_protocols: dict[str, Any] | None = None,
+    model: PreTrainedModel, trained: TrainedModel, both_protocols: dict[str, Any] | None = None
 ) -> ModelCard:
     """
-    The card of a model with the weights of `epoch`.
+    The card of a model.
 
     Args:
         model: unwrapped.
-        recipe: what it was trained by.
-        history: rows of metrics.jsonl, one of them for `epoch`.
-        sessions: of environment.json: what each start of the run ran on.
-        epoch: counted from 1.
-        prefix: of this model's columns in the metrics: `"average_"` for averaged weights.
+        trained: what its run has to say of it.
         both_protocols: as for `renew_card`.
     """
-    row = next(row for row in history if row["epoch"] == epoch)
-    session = session_of(epoch, sessions) or sessions[0]
-    settings = recipe.public_dict()
-    config: Any = model.config  # whose class names transformers annotates as if they could be missing
-    class_names = [config.id2label[index] for index in range(config.num_labels)]
-    eval_size = recipe.eval_image_size or recipe.image_size
-    image_mode = IMAGE_MODES[recipe.num_channels]
-    best_score, _, _ = recipe.best_of(history)
-    accuracies = _accuracies(row, prefix, config.num_labels)
-    footprint = estimate_footprint(history, sessions)
-    speed = statistics.median(r["images_per_second"] for r in history)
-    repository = recipe.hub_model_id
-    changes = [one_line(change, _LONGEST_CHANGE) for change in TrainingArguments(**settings).changes_since({})]
+    assert model.config.num_labels is not None
+    accuracies = _accuracies(trained, model.config.num_labels)
+    footprint = estimate_footprint(trained.history, trained.sessions)
     return ModelCard.from_template(
-        _metadata(recipe, config, accuracies, footprint, sessions),
+        _metadata(trained, model.config, accuracies, footprint),
         template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
-        recipe=recipe,
-        session=session,
-        sessions=sessions,
-        epoch=epoch,
-        last_row=history[-1],
+        recipe=trained.recipe,
+        session=_session_of(trained),
+        sessions=trained.sessions,
+        epoch=trained.weights.epoch,
+        last_row=trained.history[-1],
         curves_file=CURVES_FILE,
         metrics_file=METRICS_FILE,
         recipe_file=RECIPE_FILE,
-        # What it is
-        name=_name(recipe),
-        location=repository or _SOMEWHERE,
-        repository=repository,
-        architecture=_architecture(config),
-        differences=_differences(config),
-        parameters=model.num_parameters(),
-        dataset=code(settings["dataset_name"]),
-        first_weights=None if recipe.model_name_or_path is None else code(settings["model_name_or_path"]),
-        teacher=None if recipe.teacher is None else code(settings["teacher"]),
-        num_labels=config.num_labels,
-        class_names=[code(class_name) for class_name in class_names[:_MOST_CLASSES]],
-        is_timms="architecture" in config.to_dict(),
-        is_resnet50=not _differences(config),
-        is_imagenet=set(class_names) <= set(imagenet_words(ImageNetInfo().label_names())),
-        base_model=_hub_model(recipe.model_name_or_path),
-        image_mode=image_mode,
-        opened='Image.open("image.jpg")' + ("" if image_mode == "RGB" else f'.convert("{image_mode}")'),
-        # How well it does
-        accuracies=[
-            (title, value, *accuracy_interval(value, session["num_validation_images"]))
-            for title, value in accuracies.items()
-        ],
-        loss=row[f"{prefix}val_loss"],
-        split=None if recipe.validation_split_name is None else code(recipe.validation_split_name),
-        eval_size=eval_size,
-        resize_size=evaluation_resize_size(eval_size, recipe.eval_crop_ratio),
-        average=_average(recipe) if prefix else None,
-        chosen_by=_IN_WORDS[recipe.metric_for_best_model] if recipe.score(row, prefix) == best_score else None,
+        **_what_it_is(model, trained.recipe),
+        **_how_well_it_does(trained, accuracies),
         both_protocols=both_protocols and {**both_protocols, "dataset": code(both_protocols["dataset"])},
-        # How it came about
-        changes="\n".join(changes),
-        commands="\n".join(_commands(recipe, session)),
-        bad_images=max(r["bad_images"] for r in history),
-        hardware=_hardware(sessions),
-        duration=_duration(history[-1]["seconds"]),
-        images_per_second=f"{speed:,.0f}" if speed >= 100 else f"{speed:.1f}",
-        energy=None if footprint is None else _amount(footprint.energy, "Wh"),
-        co2=None if footprint is None else _amount(footprint.co2, "g"),
-        assumed_power=assumed_power(sessions),
-        pue=PUE,
-        grid_intensity=GRID_INTENSITY,
+        **_how_it_came_about(trained),
+        **_what_it_cost(footprint, trained.sessions),
     )
 
 
+def _session_of(trained: TrainedModel) -> dict[str, Any]:
+    """The start of the run that the weights come from, as far as it is known."""
+    return session_of(trained.weights.epoch, trained.sessions) or trained.sessions[0]
+
+
+def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, Any]:
+    config: Any = model.config  # whose class names transformers annotates as if they could be missing
+    settings, repository = recipe.public_dict(), recipe.hub_model_id
+    class_names = [config.id2label[index] for index in range(config.num_labels)]
+    image_mode = IMAGE_MODES[recipe.num_channels]
+    return {
+        "name": _name(recipe),
+        "location": repository or _SOMEWHERE,
+        "repository": repository,
+        "architecture": _architecture(config),
+        "differences": _differences(config),
+        "parameters": model.num_parameters(),
+        "dataset": code(settings["dataset_name"]),
+        "first_weights": None if recipe.model_name_or_path is None else code(settings["model_name_or_path"]),
+        "teacher": None if recipe.teacher is None else code(settings["teacher"]),
+        "num_labels": config.num_labels,
+        "class_names": [code(class_name) for class_name in class_names[:_MOST_CLASSES]],
+        "is_timms": "architecture" in config.to_dict(),
+        "is_resnet50": not _differences(config),
+        "is_imagenet": set(class_names) <= set(imagenet_words(ImageNetInfo().label_names())),
+        "base_model": _hub_model(recipe.model_name_or_path),
+        "image_mode": image_mode,
+        "opened": 'Image.open("image.jpg")' + ("" if image_mode == "RGB" else f'.convert("{image_mode}")'),
+    }
+
+
+def _how_well_it_does(trained: TrainedModel, accuracies: dict[str, float]) -> dict[str, Any]:
+    recipe, num_images = trained.recipe, _session_of(trained)["num_validation_images"]
+    eval_size = recipe.eval_image_size or recipe.image_size
+    best_score, _ = recipe.best_of(trained.history)
+    is_best = recipe.score(trained.row, trained.weights) == best_score
+    return {
+        "accuracies": [(title, value, *accuracy_interval(value, num_images)) for title, value in accuracies.items()],
+        "loss": trained.result("val_loss"),
+        "split": None if recipe.validation_split_name is None else code(recipe.validation_split_name),
+        "eval_size": eval_size,
+        "resize_size": evaluation_resize_size(eval_size, recipe.eval_crop_ratio),
+        "average": _average(recipe) if trained.weights.averaged else None,
+        "chosen_by": _IN_WORDS[recipe.metric_for_best_model] if is_best else None,
+    }
+
+
+def _how_it_came_about(trained: TrainedModel) -> dict[str, Any]:
+    history = trained.history
+    speed = statistics.median(row["images_per_second"] for row in history)
+    changes = TrainingArguments(**trained.recipe.public_dict()).changes_since({})
+    return {
+        "changes": "\n".join(one_line(change, _LONGEST_CHANGE) for change in changes),
+        "commands": "\n".join(_commands(trained.recipe, _session_of(trained))),
+        "bad_images": max(row["bad_images"] for row in history),
+        "hardware": _hardware(trained.sessions),
+        "duration": duration(history[-1]["seconds"]),
+        "images_per_second": f"{speed:,.0f}" if speed >= 100 else f"{speed:.1f}",
+    }
+
+
+def _what_it_cost(footprint: Footprint | None, sessions: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "energy": None if footprint is None else _amount(footprint.energy, "Wh"),
+        "co2": None if footprint is None else _amount(footprint.co2, "g"),
+        "assumed_power": assumed_power(sessions),
+        "pue": PUE,
+        "grid_intensity": GRID_INTENSITY,
+    }
+
+
 def _metadata(
-    recipe: TrainingArguments,
-    config: ResNet50Config,
-    accuracies: dict[str, float],
-    footprint: Footprint | None,
-    sessions: list[dict[str, Any]],
+    trained: TrainedModel, config: Any, accuracies: dict[str, float], footprint: Footprint | None
 ) -> ModelCardData:
     """What the Hub itself reads of a card, to find, show and compare models."""
+    recipe = trained.recipe
     base_model = _hub_model(recipe.model_name_or_path)
     results = [
         EvalResult(
@@ -164,7 +176,7 @@ def _metadata(
             "emissions": round(1000 * footprint.co2, 3),  # grams
             "source": "estimated from training time, nominal power and the world's average electricity",
             "training_type": "fine-tuning" if recipe.model_name_or_path else "pre-training",
-            "hardware_used": one_line(_hardware(sessions)),
+            "hardware_used": one_line(_hardware(trained.sessions)),
         }
     return ModelCardData(
         library_name="transformers",
@@ -182,14 +194,14 @@ def _metadata(
     )
 
 
-def eval_results(recipe: Recipe, row: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def eval_results(trained: TrainedModel) -> dict[str, str]:
     """
     Top-1 for the leaderboards of data sets: a file's content, by its path in the repository.
 
     Returns:
         Nothing if the data set is not one of the Hub's, or the result is not a number.
     """
-    top1 = row[f"{prefix}val_top1"]
+    recipe, top1 = trained.recipe, trained.result("val_top1")
     if not is_on_hub(recipe.dataset_name) or not math.isfinite(top1):
         return {}
     config = None if recipe.dataset_config_name is None else one_line(recipe.dataset_config_name)
@@ -207,10 +219,10 @@ def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _accuracies(row: dict[str, Any], prefix: str, num_labels: int) -> dict[str, float]:
+def _accuracies(trained: TrainedModel, num_labels: int) -> dict[str, float]:
     """Top-1, and top-5 where that is not always right; nothing that is not a number."""
     titles = {"top-1": "val_top1"} | ({"top-5": "val_top5"} if says_something(5, num_labels) else {})
-    found = {title: float(row[f"{prefix}{column}"]) for title, column in titles.items()}
+    found = {title: float(trained.result(column)) for title, column in titles.items()}
     return {title: value for title, value in found.items() if math.isfinite(value)}
 
 
@@ -248,7 +260,7 @@ def _differences(config: ResNet50Config) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(default, name)}
 
 
-def _average(recipe: Recipe) -> str:
+def _average(recipe: TrainingArguments) -> str:
     if recipe.swa_start_epoch is not None:
         return f"the mean of those after each epoch from {recipe.swa_start_epoch} on (SWA)"
     every = "step" if recipe.ema_every_steps == 1 else f"{recipe.ema_every_steps} steps"
@@ -294,14 +306,6 @@ def _commands(recipe: TrainingArguments, session: dict[str, Any]) -> list[str]:
     if recipe.mixed_precision in (None, "auto"):
         options.append(f"--mixed_precision {session['mixed_precision']}")
     return [*lines, " ".join([launch, "train.py --config", recipe_file, *options])]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
 
 
 def _amount(thousands: float, unit: str) -> str:

@@ -18,13 +18,13 @@ from transformers import (
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from resnet50_recipe.errors import UserError
-from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.errors import UserError, in_one_line
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.transforms import EXIF_ORIENTATIONS, ExifOrientation, evaluation_resize_size
 from ..files import replaced_folder
 from ..training.curves import draw_training_curves
+from ..training.trained_model import TrainedModel
 from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, eval_results, model_card
 from .shapes import check_sizes
 
@@ -128,27 +128,16 @@ def timm_preprocessing(processor: BitImageProcessor) -> dict[str, Any]:
     }
 
 
-def save_model(
-    folder: Path,
-    model: PreTrainedModel,
-    recipe: TrainingArguments,
-    history: list[dict[str, Any]],
-    sessions: list[dict[str, Any]],
-    epoch: int,
-    prefix: str = "",
-) -> None:
+def save_model(folder: Path, model: PreTrainedModel, trained: TrainedModel) -> None:
     """
     Everything a user needs to load a trained model, and to know it, in one folder.
 
     Args:
         folder: exists, and is empty.
         model: unwrapped.
-        recipe: what it was trained by.
-        history: rows of metrics.jsonl; the card states those of `epoch`.
-        sessions: of environment.json: what each start of the run ran on.
-        epoch: the epoch the weights come from.
-        prefix: of this model's columns in the metrics: `"average_"` for averaged weights.
+        trained: what its run has to say of it.
     """
+    recipe = trained.recipe
     processor = image_processor(
         recipe.eval_image_size or recipe.image_size,
         recipe.eval_crop_ratio,
@@ -158,11 +147,11 @@ def save_model(
         recipe.exif_orientation,
     )
     save_model_and_processor(folder, model, processor)
-    _save_card(folder, model, recipe, history, sessions, epoch, prefix)
+    _save_card(folder, model, trained)
 
 
 def renew_card(
-    folder: Path, model: PreTrainedModel, *records: Any, both_protocols: dict[str, Any] | None = None
+    folder: Path, model: PreTrainedModel, trained: TrainedModel, both_protocols: dict[str, Any] | None = None
 ) -> None:
     """
     Tell a saved model's card how the run went on.
@@ -170,7 +159,7 @@ def renew_card(
     Args:
         folder: a model that `save_model` wrote.
         model: of the same architecture, with any weights.
-        records: as `save_model`, from `recipe` on.
+        trained: what its run has to say of it now.
         both_protocols: what transformers' pixels change, to be told from now on: `dataset`, `images`, and the
             difference in `words`.
     """
@@ -178,30 +167,20 @@ def renew_card(
         shutil.copytree(folder, renewed, dirs_exist_ok=True)
         if both_protocols is not None:
             (renewed / _BOTH_PROTOCOLS_FILE).write_text(json.dumps(both_protocols) + "\n", encoding="utf-8")
-        _save_card(renewed, model, *records)
+        _save_card(renewed, model, trained)
 
 
-def _save_card(
-    folder: Path,
-    model: PreTrainedModel,
-    recipe: TrainingArguments,
-    history: list[dict[str, Any]],
-    sessions: list[dict[str, Any]],
-    epoch: int,
-    prefix: str = "",
-) -> None:
+def _save_card(folder: Path, model: PreTrainedModel, trained: TrainedModel) -> None:
     """The card, and beside it what it stands on: curves, metrics, recipe, results for leaderboards."""
     both = folder / _BOTH_PROTOCOLS_FILE
     both_protocols = json.loads(both.read_text(encoding="utf-8")) if both.is_file() else None
-    card = model_card(model, recipe, history, sessions, epoch, prefix, both_protocols)
-    card.save(folder / "README.md")
-    _, best_epoch, _ = recipe.best_of(history)
-    draw_training_curves(history, best_epoch, folder / CURVES_FILE)
-    (folder / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in history))
-    settings = yaml.safe_dump(recipe.public_dict(), sort_keys=False, allow_unicode=True, width=119)
+    model_card(model, trained, both_protocols).save(folder / "README.md")
+    _, best = trained.recipe.best_of(trained.history)
+    draw_training_curves(trained.history, best.epoch, folder / CURVES_FILE)
+    (folder / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in trained.history))
+    settings = yaml.safe_dump(trained.recipe.public_dict(), sort_keys=False, allow_unicode=True, width=119)
     (folder / RECIPE_FILE).write_text(settings, encoding="utf-8")
-    row = next(row for row in history if row["epoch"] == epoch)
-    for name, content in eval_results(recipe, row, prefix).items():
+    for name, content in eval_results(trained).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
 
@@ -255,7 +234,7 @@ def load_model(
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, StrictDataclassError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"cannot load the model {name_or_path}: {' '.join(str(error).split())}") from error
+        raise UserError(f"cannot load the model {name_or_path}: {in_one_line(error)}") from error
     num_channels = getattr(model.config, "num_channels", None)
     if num_channels is not None:
         require_statistics_of(num_channels, processor, name_or_path)

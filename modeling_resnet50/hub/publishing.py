@@ -19,6 +19,7 @@ from resnet50_recipe.training_arguments import TrainingArguments
 from ..files import give_usual_modes, put_in_place
 from ..training.checkpoint import WRITE_ERRORS
 from ..training.manifest import damage
+from ..training.progress import read_state
 from ..training.run_folder import RunFolder, checkpoint_position
 from . import upload
 from .upload import FAREWELL, Item, enqueue, explain_failures, files_of, in_a_process, state_of, waiting
@@ -273,7 +274,13 @@ def _fetch(repo_id: str, run: RunFolder, token: str | None) -> dict[str, str]:
     snapshot_download(repo_id, local_dir=fetched, allow_patterns=patterns, token=token)
     problem = damage(fetched / "checkpoints" / newest)
     if problem is not None:
+        shutil.rmtree(fetched)  # or the next repository's files would come to lie among these
         return {"failure": f"{newest} of {repo_id} is damaged: {problem}"}
+    try:
+        read_state(fetched / "checkpoints" / newest)  # before it stands where `latest` would take it
+    except UserError as error:
+        shutil.rmtree(fetched)
+        return {"refused": str(error)}
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     put_in_place(fetched / "checkpoints" / newest, place)
     if (fetched / "best").exists() and not run.best.exists():

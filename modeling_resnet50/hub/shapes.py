@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig
 from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 
 from ..configuration_resnet50 import ResNet50Config
 from ..modeling_resnet50 import ResNet50ForImageClassification
@@ -98,9 +98,7 @@ def _check_every_shape(config: dict[str, Any], shapes: Shapes, source: str) -> N
         with torch.device("meta"):
             model = ResNet50ForImageClassification(ResNet50Config.from_dict(config))
     except (StrictDataclassError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(
-            f"{source}: no model can be built of its config.json: {' '.join(str(error).split())}"
-        ) from error
+        raise UserError(f"{source}: no model can be built of its config.json: {in_one_line(error)}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name, shape in wanted.items():
         if name in shapes and shapes[name] != shape:

@@ -5,7 +5,7 @@ nothing of the package, and the Hub's client only while something is sent, so it
     queue/000001/item.json    where it goes, the fields of `Item`
     queue/000001/files/       what goes there
     published.jsonl           what has been sent, the oldest first
-    state.json                what is left, and what is in the way
+    upload.json               what is left, and what is in the way
     log.txt                   what the Hub's client says
 
 A branch is made equal to the item's files, by one commit and only if it differs. So a try that was cut off anywhere is
@@ -276,7 +276,7 @@ def files_of(folder: Path) -> dict[str, Path]:
 def state_of(folder: Path) -> dict[str, Any]:
     """What the uploader last said: what is `waiting`, the `trouble`, and whether it was `refused`."""
     try:
-        return json.loads((folder / "state.json").read_text())
+        return json.loads((folder / "upload.json").read_text())
     except (FileNotFoundError, ValueError):  # nothing said yet, or spoilt by a power failure: it is said again
         return {"waiting": [], "trouble": None, "refused": False}
 
@@ -495,9 +495,9 @@ class Uploader:
             "trouble": trouble,
             "refused": refused,
         }
-        unfinished = self.folder / ".state.json.unfinished"
+        unfinished = self.folder / ".upload.json.unfinished"
         unfinished.write_text(json.dumps(content) + "\n")
-        unfinished.replace(self.folder / "state.json")
+        unfinished.replace(self.folder / "upload.json")
 
 
 def in_a_process(arguments: list[str], time_limit: float, log: IO | None, environment: dict | None = None) -> dict:

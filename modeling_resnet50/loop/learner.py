@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.weights import Weights
 
 from ..data.pipeline import TrainingData
 from ..training.averaging import WeightAverage, freeze_batch_norm, recalibrate_batch_norm
@@ -59,13 +60,14 @@ class Learner:
     def judge(self) -> str | None:
         """What is wrong, on this process, with the step whose gradients are there; None if nothing is."""
         self.settle()  # the one before: the device has done it meanwhile
-        return self.guard.judge()
+        return self.guard.judge(self.lr_at(self.progress.step))
 
     def step(self) -> None:
         """Let the optimizer take the step whose gradients are there. fp16 may skip it."""
         set_learning_rate(self.optimizer, self.lr_at(self.progress.step))
         if self.recipe.max_grad_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+            self.guard.gradients_were_clipped(norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.guard.step_ended()
@@ -99,8 +101,14 @@ class Learner:
             steps = self.recipe.batch_norm_recalibration_steps
             recalibrate_batch_norm(self.average.module, data.train_loader, steps, self.accelerator)
 
-    @property
-    def candidates(self) -> dict[str, Any]:
-        """The model and, once there is one, its average, each by the prefix of its columns in the metrics."""
-        averaged = self.average is not None and self.average.has_begun
-        return {"": self.module} | ({"average_": self.average.module} if self.average and averaged else {})
+    def candidates(self, epoch: int) -> dict[Weights, Any]:
+        """
+        The model and, once there is one, its average.
+
+        Args:
+            epoch: after which, counted from 1.
+        """
+        found: dict[Weights, Any] = {Weights(epoch): self.module}
+        if self.average is not None and self.average.has_begun:
+            found[Weights(epoch, averaged=True)] = self.average.module
+        return found

@@ -109,13 +109,13 @@ class Run:
 
     def finish_epoch(self, learner: Learner, results: dict[str, float]) -> dict[str, Any]:
         """
-        Count an epoch that is trained and judged, and note it.
+        Count an epoch that is trained and judged.
 
         Args:
             results: what was measured in it.
 
         Returns:
-            Its row in metrics.jsonl; on the main process, with the `seconds` of the run.
+            Its row for metrics.jsonl; on the main process, with the `seconds` of the run.
         """
         progress = self.progress
         progress.epoch += 1
@@ -130,7 +130,6 @@ class Run:
         }
         if self.accelerator.is_main_process:
             row["seconds"] = self.folder.seconds() + learner.metrics.seconds_of_epoch()
-            self.folder.log(row)
         return row
 
     def tell(self, row: dict[str, Any], is_best: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from resnet50_recipe.errors import UserError
+from resnet50_recipe.weights import Weights
 
 from ..hub.model_folder import renew_card, save_model
 from ..training.checkpoint import CheckpointWriter, TrainingState
@@ -31,7 +32,7 @@ class Keeper:
         self.run, self.learner = run, learner
         self.state = TrainingState(run.accelerator, learner.model, learner.optimizer, learner.average, run.progress)
         self.checkpoints = CheckpointWriter(
-            run.folder, run.recipe, self.state, run.console.print, on_written=run.publisher.back_up
+            run.folder, run.recipe, self.state, run.console.print, run.publisher.back_up, learner.guard.recent
         )
         self.models = ModelWriter(run.folder, self._save, run.console.print)
         run.supervisor.at_the_end += [self.checkpoints.close, self.models.close]
@@ -47,9 +48,8 @@ class Keeper:
             say(f"now {', '.join(differences)}; images, steps and learning rates stay the same")
         self.run.accelerator.wait_for_everyone()
 
-    def _save(self, folder: Path, model: PreTrainedModel, epoch: int, prefix: str = "") -> None:
-        run = self.run
-        save_model(folder, model, run.recipe, run.folder.history(), run.folder.sessions(), epoch, prefix)
+    def _save(self, folder: Path, model: PreTrainedModel, weights: Weights) -> None:
+        save_model(folder, model, self.run.folder.trained_model(self.run.recipe, weights))
 
     # Within an epoch
 
@@ -93,26 +93,24 @@ class Keeper:
 
     # After one
 
-    def save_best(self, row: dict[str, Any]) -> bool:
+    def save_epoch(self, row: dict[str, Any]) -> bool:
         """
-        Keep the better one of model and average, if it is the best so far and all its weights are numbers.
-
-        Args:
-            row: of metrics.jsonl, where it already stands.
+        Write an epoch's row to metrics.jsonl, and keep the better one of model and average, if it is the best so far
+        and all its weights are numbers.
 
         Returns:
-            Whether it was kept, on the main process.
+            Whether it is the best, on the main process.
         """
         run = self.run
         if not run.accelerator.is_main_process:
             return False
-        candidates = self.learner.candidates
-        scores = {prefix: run.recipe.score(row, prefix) for prefix in candidates}
+        candidates = self.learner.candidates(run.progress.epoch)
+        scores = {weights: run.recipe.score(row, weights) for weights in candidates}
         better = max(scores, key=scores.__getitem__)
         is_best = scores[better] > self.models.best_score(run.recipe) and is_finite(candidates[better])
+        run.folder.log(row)  # before the card, which has it in it, and after all that it is compared with
         if is_best:
-            best, then = candidates[better], run.publisher.best_is_new
-            self.models.write(run.folder.best, best, run.progress.epoch, better, then=then)
+            self.models.write(run.folder.best, candidates[better], better, then=run.publisher.best_is_new)
         return is_best
 
     def after_epoch(self) -> None:
@@ -121,7 +119,7 @@ class Keeper:
         epoch = run.progress.epoch
         if epoch % run.recipe.checkpoint_every_epochs == 0 or epoch == run.recipe.num_train_epochs:
             # First what is published: whoever is killed in between does this epoch again, and nothing is missed.
-            run.publisher.checkpoint(epoch, partial(self._save, model=self.learner.module, epoch=epoch))
+            run.publisher.checkpoint(epoch, partial(self._save, model=self.learner.module, weights=Weights(epoch)))
             self.checkpoints.save()
         run.publisher.look()
 
@@ -137,17 +135,14 @@ class Keeper:
         if not run.accelerator.is_main_process:
             return
         self.checkpoints.wait()
-        places = {"": run.folder.final, "average_": run.folder.final_average}
-        for prefix, model in self.learner.candidates.items():
+        for weights, model in self.learner.candidates(run.progress.epoch).items():
+            path = run.folder.final_average if weights.averaged else run.folder.final
             if not is_finite(model):
-                raise UserError(
-                    f"{places[prefix]} was not written: some weights are not finite. best/ is from before that"
-                )
-            self.models.write(places[prefix], model, run.progress.epoch, prefix)
+                raise UserError(f"{path} was not written: some weights are not finite. best/ is from before that")
+            self.models.write(path, model, weights)
         self.models.finish()
-        _, epoch, prefix = run.folder.best_model(run.recipe)
-        if 0 < epoch < run.progress.epoch and run.folder.wrote(run.folder.best, until=epoch):
-            records = run.folder.history(), run.folder.sessions()
-            renew_card(run.folder.best, self.learner.module, run.recipe, *records, epoch, prefix)
+        _, best = run.folder.best_model(run.recipe)
+        if 0 < best.epoch < run.progress.epoch and run.folder.wrote(run.folder.best, until=best.epoch):
+            renew_card(run.folder.best, self.learner.module, run.folder.trained_model(run.recipe, best))
         run.publisher.final_is_there()
         run.console.finish(run.recipe, run.folder)

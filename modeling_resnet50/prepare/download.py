@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, InvalidHeader
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 
 from ..files import replaced_file
 from .archives import disk_full_named
@@ -194,9 +194,9 @@ class _Download:
                 total = self._accept(response, done)
                 self._write_body(response, total)
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            raise _AttemptError(_reason(error)) from error
+            raise _AttemptError(in_one_line(error)) from error
         except requests.RequestException as error:  # no such scheme, too many redirections, …
-            raise UserError(f"cannot fetch {self.url}: {_reason(error)}") from error
+            raise UserError(f"cannot fetch {self.url}: {in_one_line(error)}") from error
 
     def _check_status(self, response: requests.Response) -> None:
         status = response.status_code
@@ -245,7 +245,7 @@ class _Download:
                         view = view[file.write(view) :]
                     self.on_progress(file.tell(), total, "")
         except HTTPError as error:
-            raise _AttemptError(_reason(error)) from error
+            raise _AttemptError(in_one_line(error)) from error
         if total is None:  # chunked encoding, which says itself where it ends
             self.version.total = self._done()
         elif self._done() != total:
@@ -264,7 +264,3 @@ def _retry_after(response: requests.Response) -> float | None:
         return Retry().parse_retry_after(response.headers["Retry-After"])
     except (KeyError, InvalidHeader):
         return None
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

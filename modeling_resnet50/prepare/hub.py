@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 
 from .archives import raise_if_disk_full
 from .steps import Steps, require_space
@@ -64,7 +64,7 @@ def fetch_from_hub(repo_id: str, to: Path, steps: Steps, revision: str | None = 
     except (HTTPError, OSError, RuntimeError) as error:
         if isinstance(error, OSError):
             raise_if_disk_full(error, to)
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise UserError(f"cannot fetch {repo_id} ({reason}); give the same command again, it goes on") from error
 
 

@@ -4,7 +4,7 @@ The whole state of a run: taken in a moment, written by a thread while training 
     model.safetensors                 weights and buffers
     average.safetensors               those of the average, if the recipe has one
     optimizer.pt  random_states.pt    of torch.save, read with weights_only; the latter has one entry per process
-    state.json                        progress, loss scale, running metrics of each process
+    state.json                        format number, progress, loss scale, running metrics of each process
     recipe.yaml  metrics.jsonl        as they were
     manifest.json                     how long each file is, and its SHA-256
 """
@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,45 +28,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..files import put_in_place, sync
 from .averaging import WeightAverage
 from .manifest import seal
 from .metrics import TrainMetrics
+from .progress import FORMAT, SETUP, Progress, read_state
+from .recent_steps import RecentSteps
 from .run_folder import RunFolder
 
 
 RETRY_AFTER = 60  # seconds after a failed write
 _OF_THE_MACHINE = ("fused", "foreach", "capturable", "differentiable")  # settings of an optimizer, not of the run
 WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)  # torch.save and safetensors have their own for a full disk
-
-
-@dataclass
-class Progress:
-    """
-    Where training stands.
-
-    Attributes:
-        epoch: epochs completed.
-        images: of the epoch that runs, over all processes together; whole optimizer steps.
-        step: optimizer steps taken.
-        skipped_steps: not taken, because fp16 overflowed. The schedule does not count them.
-        left_out: `[epoch, images before it]` of each step that a rollback leaves out.
-        layout: of the sampler in the epoch that runs.
-    """
-
-    epoch: int = 0
-    images: int = 0
-    step: int = 0
-    skipped_steps: int = 0
-    left_out: list[list[int]] = field(default_factory=list)
-    layout: list[int] | None = None
-
-    def left_out_of(self, epoch: int) -> list[int]:
-        """Steps of an epoch that are left out, each by the images before it."""
-        return [images for left_out_epoch, images in self.left_out if left_out_epoch == epoch]
 
 
 class TrainingState:
@@ -121,21 +97,20 @@ class TrainingState:
             **copies,
             "random_states": [process["random"] for process in processes],
             "state": {
-                "progress": json.loads(json.dumps(vars(self.progress))),
+                "format": FORMAT,
+                "progress": asdict(self.progress),
                 "metrics": [process["metrics"] for process in processes],
                 "scaler": None if scaler is None else scaler.state_dict(),
-                "layout": self.layout,
+                "setup": self.setup,
             },
         }
 
     @property
-    def layout(self) -> dict[str, Any]:
-        """How the work is shared out, which may change from one start of a run to the next."""
-        return {
-            "processes": self.accelerator.num_processes,
-            "accumulation steps": self.accelerator.gradient_accumulation_steps,
-            "precision": str(self.accelerator.mixed_precision),
-        }
+    def setup(self) -> dict[str, Any]:
+        """How the work is done, which may change from one start of a run to the next."""
+        accelerator = self.accelerator
+        now = (accelerator.num_processes, accelerator.gradient_accumulation_steps, str(accelerator.mixed_precision))
+        return dict(zip(SETUP, now, strict=True))
 
     def load(self, checkpoint: Path, keep_optimizer_settings: bool = False) -> list[str]:
         """
@@ -146,8 +121,11 @@ class TrainingState:
 
         Returns:
             What is otherwise than when it was written, one sentence each.
+
+        Raises:
+            UserError: as `read_state`.
         """
-        state = json.loads((checkpoint / "state.json").read_text())
+        state = read_state(checkpoint)
         self.model.load_state_dict(load_file(checkpoint / "model.safetensors"))
         if self.average is not None and (checkpoint / "average.safetensors").exists():
             self.average.load_state_dict(load_file(checkpoint / "average.safetensors"))
@@ -171,8 +149,8 @@ class TrainingState:
             _set_random_states(random_states[self.accelerator.process_index], self.accelerator.device)
         else:
             set_seed(self.progress.step, device_specific=True)
-        before = state["layout"]
-        return [f"{now} {name} instead of {before[name]}" for name, now in self.layout.items() if now != before[name]]
+        before = state["setup"]
+        return [f"{now} {name} instead of {before[name]}" for name, now in self.setup.items() if now != before[name]]
 
     def _copy_to_host(self, value: Any, place: tuple = ()) -> Any:
         """The same structure, its tensors copied to memory that is allocated once, pinned if they are on a GPU."""
@@ -223,6 +201,7 @@ class CheckpointWriter:
         state: what they are of.
         report: is told what went wrong, a sentence.
         on_written: is told of each one that stands, by that thread.
+        recent: steps that the run folder gets at each checkpoint, and at the end.
     """
 
     def __init__(
@@ -232,8 +211,10 @@ class CheckpointWriter:
         state: TrainingState,
         report: Callable[[str], None],
         on_written: Callable[[Path], None] = lambda checkpoint: None,
+        recent: RecentSteps | None = None,
     ):
         self.run, self.recipe, self.state, self.report, self.on_written = run, recipe, state, report, on_written
+        self.recent = recent or RecentSteps()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[bool] | None = None
         self._begun_at = time.monotonic()
@@ -254,6 +235,7 @@ class CheckpointWriter:
         contents = self.state.take()
         if contents is None:
             return
+        self._write_recent_steps()
         progress = contents["state"]["progress"]
         batches = progress["images"] // self.recipe.total_train_batch_size
         name = f"epoch-{progress['epoch']:04d}" + (f"-batch-{batches:06d}" if batches else "")
@@ -266,6 +248,14 @@ class CheckpointWriter:
     def close(self) -> None:
         """When a run ends, however it ends: wait until nothing is written any more, well or not; end the thread."""
         self._thread.shutdown()
+        if self.state.accelerator.is_main_process:
+            self._write_recent_steps()
+
+    def _write_recent_steps(self) -> None:
+        try:
+            self.recent.write(self.run.recent_steps_file)
+        except OSError as error:  # a full disk must not end the run
+            self.report(f"could not write {self.run.recent_steps_file.name} ({in_one_line(error)})")
 
     def finish(self) -> None:
         """
@@ -321,7 +311,7 @@ class CheckpointWriter:
             self.run.forget_old(self.recipe)
         except WRITE_ERRORS as error:
             shutil.rmtree(unfinished, ignore_errors=True)
-            reason = " ".join(str(error).split())
+            reason = in_one_line(error)
             self.report(
                 f"could not write checkpoint {target.name} ({reason}): older ones are whole, and it is "
                 f"tried again after {RETRY_AFTER} s of training"

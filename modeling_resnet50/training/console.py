@@ -13,12 +13,15 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 from transformers import PreTrainedModel
 
+from resnet50_recipe.durations import clock, duration
 from resnet50_recipe.terminal import printable
 from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.weights import AVERAGE
 
 from .averaging import first_averaged_step
 from .metrics import TrainMetrics
 from .run_folder import RunFolder
+from .trackers import kind_of
 
 
 SECONDS_BETWEEN_LINES = 60  # within an epoch, when the output goes to a file
@@ -33,18 +36,12 @@ _COLUMNS = {
     "val_loss": ("val loss", "{:>8.4f}"),
     "val_top1": ("val top-1", "{:>8.2f}%"),
     "val_top5": ("val top-5", "{:>8.2f}%"),
-    "average_val_top1": ("average's", "{:>8.2f}%"),
+    f"{AVERAGE}val_top1": ("average's", "{:>8.2f}%"),
     "images_per_second": ("images/s", "{:>8.1f}"),
 }
 _LEAST_MISSED = ("val_top5", "images_per_second", "step")  # on a narrow terminal
 _SHORTEST_BAR = 6  # characters
 _BEST = "  best"
-# How to look at what trackers were told; wandb says so itself.
-_VIEWERS = {
-    "tensorboard": "tensorboard --logdir {logs}",
-    "trackio": "trackio show --project resnet50",
-    "mlflow": "mlflow ui",
-}
 
 
 class TrainingConsole:
@@ -85,7 +82,7 @@ class TrainingConsole:
         policy = "" if recipe.auto_augment == "none" else f", {recipe.auto_augment}"
         mixing = "".join(f", {name}" for name in ("mixup", "cutmix") if getattr(recipe, f"{name}_alpha"))
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        viewers = [_VIEWERS.get(name, name).format(logs=run.logs) for name in recipe.trackers]
+        viewers = [(kind_of(name).viewer or name).format(logs=run.logs) for name in recipe.trackers]
         all_processes = _counted(processes, "process", "es")
         total_steps = steps_per_epoch * recipe.num_train_epochs
         average = {}
@@ -118,19 +115,19 @@ class TrainingConsole:
     def finish(self, recipe: TrainingArguments, run: RunFolder) -> None:
         """How it ended, and what can be done with it."""
         history = run.history()
-        score, epoch, prefix = run.best_model(recipe)
-        averaged = ", averaged weights" if prefix else ""
-        best = f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {epoch}{averaged}: {run.best}"
-        model = run.best if epoch else run.final
+        score, weights = run.best_model(recipe)
+        averaged = ", averaged weights" if weights.averaged else ""
+        best = f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {weights.epoch}{averaged}: {run.best}"
+        model = run.best if weights.epoch else run.final
         publish = f"resnet50 publish {run.path}" + ("" if recipe.hub_model_id else " --to user/name")
         average = {}
-        if recipe.averages and "average_val_loss" not in history[-1]:
+        if recipe.averages and f"{AVERAGE}val_loss" not in history[-1]:
             average["average"] = "none: the run ended before its first update (ema_every_steps, ema_start_epoch)"
         self.print()
         self._lines(
             {
-                "finished": f"{len(history)} epochs, {history[-1]['step']:,} steps, {_duration(run.seconds())}",
-                **({"best": best} if epoch else {}),
+                "finished": f"{len(history)} epochs, {history[-1]['step']:,} steps, {duration(run.seconds())}",
+                **({"best": best} if weights.epoch else {}),
                 **average,
                 "curves": str(run.training_curves),
                 "evaluate": f"resnet50 evaluate {model} --dataset {recipe.dataset_name}",
@@ -193,7 +190,7 @@ class TrainingConsole:
             "learning_rate": f"lr {learning_rate:.1e}",
             "speed": f"{images_per_second:.0f} images/s",
             "wait": f"data wait {metrics.data_wait():.0%}" if metrics.data_wait() >= MUCH_WAITING else "",
-            "left": f" {_clock(epoch_left)} left, {_clock(run_left)} of the run",
+            "left": f" {clock(epoch_left)} left, {clock(run_left)} of the run",
         }
         place = f"epoch {self._epoch}/{self.num_epochs} ", f" {self._steps_done}/{self._num_steps} "
         if self._bar is None:
@@ -232,7 +229,7 @@ class TrainingConsole:
 
     def _columns(self) -> dict[str, tuple[str, str]]:
         """Those that there are, and that fit: a file takes any width."""
-        columns = {name: column for name, column in _COLUMNS.items() if name != "average_val_top1" or self.averages}
+        columns = {name: column for name, column in _COLUMNS.items() if not name.startswith(AVERAGE) or self.averages}
         for name in _LEAST_MISSED:
             width = len(_join(columns.values(), [title for title, _ in columns.values()]) + _BEST)
             if self.console.is_terminal and width > self.console.width:
@@ -243,19 +240,6 @@ class TrainingConsole:
 def _join(columns: Iterable[tuple[str, str]], cells: list[str]) -> str:
     """Cells as wide as their titles and their numbers need."""
     return "  ".join(cell.rjust(max(len(title), len(form.format(0)))) for (title, form), cell in zip(columns, cells))
-
-
-def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds: 1:02:03, or 2:03 where there are no hours."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _counted(number: int, noun: str, plural: str = "s") -> str:

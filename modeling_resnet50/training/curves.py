@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from resnet50_recipe.weights import AVERAGE, Weights
+
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 _TRAINING, _VALIDATION, _AVERAGE, _ALONE = "#0072B2", "#D55E00", "#009E73", "#555555"
@@ -25,13 +27,11 @@ class Course(NamedTuple):
 
     Attributes:
         history: rows of metrics.jsonl.
-        best_epoch: is marked; counted from 1.
-        prefix: of the best weights' columns: `"average_"` for averaged weights.
+        best: weights, whose columns are drawn and whose epoch is marked.
     """
 
     history: list[dict[str, Any]]
-    best_epoch: int
-    prefix: str = ""
+    best: Weights
 
 
 def draw_training_curves(history: list[dict[str, Any]], best_epoch: int, path: Path) -> None:
@@ -50,8 +50,8 @@ def draw_training_curves(history: list[dict[str, Any]], best_epoch: int, path: P
 def _training_curves(history_as_json: str, best_epoch: int) -> bytes:
     history = json.loads(history_as_json)
     figure, (loss, top1, learning_rate, speed) = _four_axes()
-    _lines(loss, history, {"train_loss": "training", "val_loss": "validation", "average_val_loss": "average"})
-    _lines(top1, history, {"train_top1": "training", "val_top1": "validation", "average_val_top1": "average"})
+    _lines(loss, history, {"train_loss": "training", "val_loss": "validation", f"{AVERAGE}val_loss": "average"})
+    _lines(top1, history, {"train_top1": "training", "val_top1": "validation", f"{AVERAGE}val_top1": "average"})
     _lines(learning_rate, history, {"learning_rate": None})
     _lines(speed, history, {"images_per_second": None})
     for axes in (loss, top1, learning_rate, speed):
@@ -78,9 +78,10 @@ def draw_comparison(courses: dict[str, Course], path: Path) -> None:
     for course, colour in zip(courses.values(), colours):
         for axes, name in ((loss, "loss"), (top1, "top1")):
             _line(axes, course.history, f"train_{name}", color=colour, linestyle=":", linewidth=1)
-            _line(axes, course.history, f"{course.prefix}val_{name}", color=colour)
-            best = next(row for row in course.history if row["epoch"] == course.best_epoch)
-            axes.plot(course.best_epoch, best[f"{course.prefix}val_{name}"], "*", color=colour, markersize=11)
+            column, row = course.best.column(f"val_{name}"), course.best.row(course.history)
+            _line(axes, course.history, column, color=colour)
+            if row is not None:
+                axes.plot(course.best.epoch, row[column], "*", color=colour, markersize=11)
         handles.append(_line(learning_rate, course.history, "learning_rate", color=colour))
         _line(speed, course.history, "images_per_second", color=colour)
     loss.set_title("loss: training dotted, validation solid, ★ best epoch")

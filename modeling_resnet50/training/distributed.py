@@ -16,7 +16,7 @@ from accelerate.utils import (
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.run_options import RunOptions
 from resnet50_recipe.terminal import say
@@ -185,7 +185,7 @@ def check_images_fit(model: PreTrainedModel, recipe: Recipe, local_batch_size: i
                 "or --freeze_batch_norm true"
             ) from error
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
+            reason = in_one_line(error)
             raise UserError(
                 f"images of {size} pixels are too small for this network: a larger --image_size or --eval_image_size "
                 f"({reason})"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 
 _SUMS = ("loss", "images_with_loss", "correct")
+STATE_OF_METRICS = (*_SUMS, "images", "bad_images", "seconds")  # what a checkpoint keeps of them
 _MAX_UNREAD = 1000  # batches
 
 
@@ -102,9 +103,8 @@ class TrainMetrics:
 
     def state_dict(self) -> dict[str, float]:
         """This process's sums so far, as exact as they are."""
-        sums = dict(zip(_SUMS, self._read_sums()))
-        seconds = self.seconds_of_epoch()
-        return {**sums, "images": self.images, "bad_images": self.bad_images, "seconds": seconds}
+        values = (*self._read_sums(), self.images, self.bad_images, self.seconds_of_epoch())
+        return dict(zip(STATE_OF_METRICS, values, strict=True))
 
     def load_state_dict(self, states: list[dict[str, float]]) -> None:
         """

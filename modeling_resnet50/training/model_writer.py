@@ -9,8 +9,9 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.weights import Weights
 
 from .checkpoint import RETRY_AFTER, WRITE_ERRORS
 from .run_folder import RunFolder
@@ -23,8 +24,7 @@ TRIES_AT_THE_END = 10
 class _Model:
     path: Path
     model: PreTrainedModel
-    epoch: int
-    prefix: str
+    weights: Weights
     then: Callable[[], None]
 
 
@@ -34,14 +34,14 @@ class ModelWriter:
 
     Args:
         run: whose `best`, `final` and `final_average` they are.
-        save: writes a model into an empty folder, by its epoch and the prefix of its columns in the metrics.
+        save: writes a model into an empty folder.
         report: is told what went wrong, a sentence.
     """
 
     def __init__(
         self,
         run: RunFolder,
-        save: Callable[[Path, PreTrainedModel, int, str], None],
+        save: Callable[[Path, PreTrainedModel, Weights], None],
         report: Callable[[str], None],
     ):
         self.run, self.save, self.report = run, save, report
@@ -54,8 +54,7 @@ class ModelWriter:
         self,
         path: Path,
         model: PreTrainedModel,
-        epoch: int,
-        prefix: str = "",
+        weights: Weights,
         then: Callable[[], None] = lambda: None,
     ) -> None:
         """
@@ -64,15 +63,14 @@ class ModelWriter:
         Args:
             path: one of the run's three.
             model: unwrapped. If it has to wait, a copy does.
-            epoch: the epoch the weights come from, counted from 1.
-            prefix: of their columns in the metrics.
+            weights: which ones it has.
             then: called when it stands.
         """
         with self._lock:
-            wanted = _Model(path, model, epoch, prefix, then)
+            wanted = _Model(path, model, weights, then)
             self._waiting.pop(path, None)
             if not self._write(wanted):
-                self._waiting[path] = _Model(path, copy.deepcopy(model).cpu(), epoch, prefix, then)
+                self._waiting[path] = _Model(path, copy.deepcopy(model).cpu(), weights, then)
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._try_now_and_then, name="models", daemon=True)
                     self._thread.start()
@@ -83,8 +81,8 @@ class ModelWriter:
             waiting = self._waiting.get(self.run.best)
             if waiting is None:
                 return self.run.best_model(recipe)[0]
-            rows = [row for row in self.run.history() if row["epoch"] == waiting.epoch]
-            return recipe.score(rows[0], waiting.prefix) if rows else -math.inf
+            row = waiting.weights.row(self.run.history())
+            return -math.inf if row is None else recipe.score(row, waiting.weights)
 
     def finish(self) -> None:
         """
@@ -110,7 +108,7 @@ class ModelWriter:
             self._thread.join()
         self._try_again()
         for waiting in self._waiting.values():
-            self.report(f"{waiting.path.name}/ of epoch {waiting.epoch} is lost: it could not be written")
+            self.report(f"{waiting.path.name}/ of epoch {waiting.weights.epoch} is lost: it could not be written")
         self._waiting.clear()
 
     def _try_now_and_then(self) -> None:
@@ -127,12 +125,12 @@ class ModelWriter:
 
     def _write(self, wanted: _Model) -> bool:
         try:
-            with self.run.replaced_model(wanted.path, wanted.epoch, wanted.prefix) as folder:
-                self.save(folder, wanted.model, wanted.epoch, wanted.prefix)
+            with self.run.replaced_model(wanted.path, wanted.weights) as folder:
+                self.save(folder, wanted.model, wanted.weights)
         except WRITE_ERRORS as error:
             if wanted.path not in self._waiting:
                 self.report(
-                    f"could not write {wanted.path.name}/ ({' '.join(str(error).split())}): what was there before "
+                    f"could not write {wanted.path.name}/ ({in_one_line(error)}): what was there before "
                     f"stays, and it is tried again every {RETRY_AFTER} s"
                 )
             return False

@@ -18,8 +18,9 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.training_arguments import TrainingArguments
 
 from .checkpoint import Progress, non_finite_tensors
+from .recent_steps import RecentSteps, as_json
 from .run_folder import RunFolder
-from .tensor_lists import by_dtype, copy_all, copy_all_if
+from .tensor_lists import by_dtype, copy_all, copy_all_if, gradient_norm
 
 
 MAX_ROLLBACKS = 10
@@ -45,6 +46,7 @@ class NumericsGuard:
         run: where the diagnosis goes.
 
     Attributes:
+        recent: the last steps, wherever their loss is asked for.
         outcome_is_late: asking whether a step was taken, as soon as it has ended, would wait for the device.
     """
 
@@ -62,6 +64,7 @@ class NumericsGuard:
         self.recipe, self.run, self.progress = recipe, run, progress
         self.guessing = math.log(2 if recipe.loss == "bce" else num_labels)
         self.rollbacks = 0
+        self.recent = RecentSteps()
         self._buffers = by_dtype(model.buffers())
         self._buffers_before: list[list[Tensor]] = []
         # A fused optimizer skips within its kernel, of which accelerate does not know.
@@ -116,13 +119,14 @@ class NumericsGuard:
         self._losses.append(_OnItsWay(loss.detach()))
         self._images += images
 
-    def judge(self) -> str | None:
+    def judge(self, learning_rate: float) -> str | None:
         """What is wrong with the step that is about to be taken, on this process; None if nothing is."""
         factor = self.recipe.loss_spike_factor
         scaled = self.accelerator.scaler is not None
         if scaled and factor is None and len(self._skipped) < self.recipe.max_skipped_steps:
             return None  # the scaler looks at the gradients
         loss = sum(value.arrived() for value in self._losses) / len(self._losses)
+        self.recent.add(self.progress.step + 1, loss, learning_rate)
         if scaled:
             if len(self._skipped) >= self.recipe.max_skipped_steps:
                 return f"fp16 skipped {len(self._skipped)} steps in a row, and the loss is {loss:g}"
@@ -131,7 +135,7 @@ class NumericsGuard:
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         if factor is not None:
-            usual = max(self.guessing, median(self._recent) if self._recent else 0.0)
+            usual = max(self.guessing, self._median() or 0.0)
             if loss > factor * usual:
                 return (
                     f"the loss leapt to {loss:g}, more than {factor:g} (loss_spike_factor) times "
@@ -139,6 +143,19 @@ class NumericsGuard:
                 )
         self._recent.append(loss)
         return None
+
+    def _median(self) -> float | None:
+        """Of the losses that a leap is measured by; None if there are none yet."""
+        return median(self._recent) if self._recent else None
+
+    def gradients_were_clipped(self, norm: Tensor) -> None:
+        """
+        May be called before each step of the optimizer.
+
+        Args:
+            norm: of the gradient before that, a scalar. It travels to the host while other work goes on.
+        """
+        self.recent.gradient_norm(_OnItsWay(norm.detach()).arrived)
 
     def step_ended(self) -> None:
         """
@@ -167,6 +184,7 @@ class NumericsGuard:
             return True
         self._skipped.append(place)
         self.progress.skipped_steps += 1
+        self.recent.skipped()
         return False
 
     def _scale(self) -> Tensor:
@@ -185,6 +203,9 @@ class NumericsGuard:
         """
         gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
         scaler = self.accelerator.scaler
+        loss_scale = None if scaler is None else scaler.get_scale()
+        norm = gradient_norm(self.model, loss_scale or 1.0).item()
+        self.recent.gradient_norm(lambda: norm)
         found = {
             "rank": self.accelerator.process_index,
             "epoch": self.progress.epoch + 1,
@@ -192,7 +213,12 @@ class NumericsGuard:
             "step": self.progress.step,
             "trouble": trouble,
             "learning_rate": learning_rate,
-            "loss_scale": None if scaler is None else scaler.get_scale(),
+            "loss_scale": loss_scale,
+            "losses": [as_json(value.arrived()) for value in self._losses],  # of this step, one for each forward pass
+            "gradient_norm": as_json(norm),
+            "guessing": self.guessing,
+            "median": self._median(),
+            "losses_before": list(self._recent),  # that have this median
             # In the order of the network: the first one is where it began, or near it.
             "weights": non_finite_tensors(self.model.state_dict()),
             "gradients": non_finite_tensors(gradients),
@@ -202,6 +228,7 @@ class NumericsGuard:
         if self.accelerator.is_main_process:
             with self.run.nonfinite_file.open("a") as file:
                 file.writelines(json.dumps(record) + "\n" for record in records)
+            self.recent.write(self.run.recent_steps_file)
         first = records[0]
         rank = f" on rank {first['rank']}" if self.accelerator.num_processes > 1 else ""
         scale = "" if first["loss_scale"] is None else f", loss scale {first['loss_scale']:g}"

@@ -39,7 +39,7 @@ class ProfiledSteps:
         options: `profile_steps`.
         run: gets `profile/`: `trace.json`, for https://ui.perfetto.dev, and `summary.json`.
         progress: of the run.
-        say: shows a line to the user.
+        report: shows a line to the user.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class ProfiledSteps:
         run: RunFolder,
         accelerator: Accelerator,
         progress: Progress,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
     ):
         self.wanted = options.profiled_steps if accelerator.is_main_process else None
-        self.run, self.accelerator, self.progress, self.say = run, accelerator, progress, say
+        self.run, self.accelerator, self.progress, self.report = run, accelerator, progress, report
         self._profiler: profile | None = None
         self._step: record_function | None = None
 
@@ -62,7 +62,7 @@ class ProfiledSteps:
         if self._profiler is not None:
             self._finish()
         if self.wanted is not None and kind is None:
-            self.say(
+            self.report(
                 f"profile_steps {self.wanted[0]}-{self.wanted[-1]} was never reached: this start of the run went from "
                 f"step {self._first} to {self.progress.step}"
             )
@@ -112,11 +112,11 @@ class ProfiledSteps:
         try:
             words = self._write(profiler)
         except OSError as error:  # a full disk must not end the run
-            self.say(f"the profile was not written: {error}")
+            self.report(f"the profile was not written: {error}")
             return
         cut_short = "" if self.progress.step >= last else f", cut short after step {self.progress.step}"
-        self.say(words)
-        self.say(f"profile{cut_short}: {self.run.profile}, whose trace.json https://ui.perfetto.dev shows")
+        self.report(words)
+        self.report(f"profile{cut_short}: {self.run.profile}, whose trace.json https://ui.perfetto.dev shows")
 
     def _write(self, profiler: profile) -> str:
         """Trace and summary; returns that in words."""

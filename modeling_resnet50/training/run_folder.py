@@ -4,7 +4,8 @@ The folder of a run, and getting back into it.
     recipe.yaml  metrics.jsonl
     environment.json           for each start of the run: machine, versions, commit
     status.json                running, stopped, failed or finished; since when, at which step, and why
-    nonfinite.jsonl            if numbers went wrong: when, where, with which images
+    nonfinite.jsonl            if numbers went wrong: when, where, with which images and losses
+    recent_steps.jsonl         loss, learning rate and norm of the gradient of the last 1,000 steps
     first_batch.png            the first training batch, as the network sees it
     training_curves.png        loss, top-1, learning rate and images per second, after each epoch
     best/  final/              a model each, for `from_pretrained`
@@ -36,17 +37,19 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.run_options import RunOptions
 from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.weights import Weights
 
 from ..files import path_of, put_back, replaced_file, replaced_folder, require_writable, sync
 from .manifest import damage, listed_files, sha256
+from .progress import read_state
 from .run_lock import RunLock, is_alive
+from .trackers import kind_of
+from .trained_model import TrainedModel
 
 
-PROJECT = "resnet50"  # what trackers call it
 _WEIGHTS = "model.safetensors"
-# In logs/, by tracker; MLflow's are under the name of its run.
-_LOGS = {"tensorboard": PROJECT, "wandb": "wandb", "aim": ".aim"}
-_OF_HUB = ("queue", "published.jsonl", "state.json", "log.txt", ".model", ".lock")
+# state.json: what upload.json was called at first.
+_OF_HUB = ("queue", "published.jsonl", "upload.json", "state.json", "log.txt", ".model", ".lock")
 
 
 class RunFolder:
@@ -71,6 +74,7 @@ class RunFolder:
         self.environment_file = self.path / "environment.json"
         self.status_file = self.path / "status.json"
         self.nonfinite_file = self.path / "nonfinite.jsonl"
+        self.recent_steps_file = self.path / "recent_steps.jsonl"
         self.first_batch = self.path / "first_batch.png"
         self.training_curves = self.path / "training_curves.png"
         self.best = self.path / "best"
@@ -91,7 +95,14 @@ class RunFolder:
     @property
     def _files(self) -> list[Path]:
         files = [self.recipe_file, self.metrics_file, self.environment_file, self.status_file, self.nonfinite_file]
-        return [*files, self.first_batch, self.training_curves, self.contents_file, self.reserve]
+        return [
+            *files,
+            self.recent_steps_file,
+            self.first_batch,
+            self.training_curves,
+            self.contents_file,
+            self.reserve,
+        ]
 
     @property
     def _models(self) -> list[Path]:
@@ -101,7 +112,7 @@ class RunFolder:
     def _beside(self) -> list[Path]:
         """What else is the run's, of folders in which others may have theirs."""
         trackers = readable(self.logs / "trackers.json", dict) or {}
-        logs = [_LOGS.get(name, str(known)) for name, known in trackers.items()]
+        logs = [kind_of(name).logs or str(known) for name, known in trackers.items()]
         logs += ["trackers.json"] if trackers else []
         profile = _inside(self.profile, ["trace.json", "summary.json"])
         return [*_inside(self.logs, logs), *profile, *self.stacks.glob("rank-*.txt"), *_inside(self.hub, _OF_HUB)]
@@ -150,7 +161,8 @@ class RunFolder:
         say about it: newer ones that are damaged, and how the recipe has changed.
 
         Raises:
-            UserError: there is no such checkpoint, it is damaged, or the recipe is another one now.
+            UserError: there is no such checkpoint, it is damaged or of a version that is not read, or the recipe is
+                another one now.
         """
         wanted = recipe.resume_from_checkpoint
         if self.restarted and self._saved():
@@ -167,6 +179,7 @@ class RunFolder:
                     "with --overwrite_output_dir, or choose another --output_dir"
                 )
             return None, []
+        read_state(checkpoint)
         changes = recipe.changes_since(yaml.safe_load((checkpoint / "recipe.yaml").read_text()))
         if changes and not recipe.allow_recipe_change:
             raise UserError(
@@ -306,37 +319,39 @@ class RunFolder:
             contents["checkpoint"] = checkpoint.name
 
     @contextmanager
-    def replaced_model(self, path: Path, epoch: int, prefix: str = "") -> Iterator[Path]:
+    def replaced_model(self, path: Path, weights: Weights) -> Iterator[Path]:
         """
         Gives a folder to write a model to; on leaving, it takes the place of `best`, `final` or `final_average`. One
         in which others have put something is set aside.
 
         Args:
             path: of these three.
-            epoch: the epoch the weights come from, counted from 1.
-            prefix: of their columns in the metrics: `"average_"` for averaged weights.
         """
         with replaced_folder(path) as folder:
             yield folder
-            record = {"epoch": epoch, "prefix": prefix, "sha256": sha256(folder / _WEIGHTS), "files": files_in(folder)}
+            # By the prefix of their columns in the metrics it is told whether they are averaged.
+            record = {"epoch": weights.epoch, "prefix": weights.column(""), "sha256": sha256(folder / _WEIGHTS)}
+            record["files"] = files_in(folder)
             known = self._contents().get("models", {}).get(path.name, {}).get("files", [])
             if path.exists() and set(files_in(path)) - set(known):
                 self._set_aside([path], "with files of others")
         with self._changed_contents() as contents:
             contents.setdefault("models", {})[path.name] = record
 
-    def best_model(self, recipe: Recipe) -> tuple[float, int, str]:
-        """
-        Of the weights in `best`: their `recipe.score`, their epoch, and the prefix of their columns; -inf and epoch 0
-        if there are none.
-        """
+    def best_model(self, recipe: Recipe) -> tuple[float, Weights]:
+        """The weights in `best`, and their `recipe.score`; -inf and epoch 0 if there are none."""
         if not self.best.exists():
-            return -math.inf, 0, ""
+            return -math.inf, Weights(0)
         record = self._contents().get("models", {}).get(self.best.name)
         if record is None:  # of a run before there were records
             return recipe.best_of(self.history())
-        row = next((row for row in self.history() if row["epoch"] == record["epoch"]), None)
-        return -math.inf if row is None else recipe.score(row, record["prefix"]), record["epoch"], record["prefix"]
+        weights = Weights(record["epoch"], averaged=record["prefix"] != "")
+        row = weights.row(self.history())
+        return -math.inf if row is None else recipe.score(row, weights), weights
+
+    def trained_model(self, recipe: TrainingArguments, weights: Weights) -> TrainedModel:
+        """What the run has to say of a model with these weights."""
+        return TrainedModel(recipe, self.history(), self.sessions(), weights)
 
     # Records
 

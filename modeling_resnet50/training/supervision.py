@@ -27,7 +27,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line, with_its_class
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.run_options import RunOptions
 from resnet50_recipe.terminal import printable
@@ -147,13 +147,13 @@ class Supervisor:
             others = [rank for rank in range(self.num_processes) if rank != self.rank]
             who = self._name(others) if len(others) == 1 else f"one of the {len(others)} others"
             reason = (
-                f"the connection to {who} broke: it, its machine or the network has failed ({_in_one_line(error)})"
+                f"the connection to {who} broke: it, its machine or the network has failed ({_what_was_wrong(error)})"
             )
             self._fail(reason)
             print(f"[rank {self.rank}] error: {reason}", file=sys.stderr, flush=True)
             raise SystemExit(1) from error
         elif error is not None:
-            self._fail(_in_one_line(error))
+            self._fail(_what_was_wrong(error))
         elif self.rank == 0:
             self._write_status("finished")
 
@@ -345,9 +345,8 @@ def _connection_broke(error: BaseException | None) -> bool:
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
-def _in_one_line(error: BaseException) -> str:
-    text = printable(" ".join(str(error).split()))
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+def _what_was_wrong(error: BaseException) -> str:
+    return printable(in_one_line(error) if isinstance(error, UserError) else with_its_class(error))
 
 
 def _now() -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def by_dtype(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
@@ -34,3 +34,13 @@ def copy_all_if(condition: Tensor, targets: list[list[Tensor]], sources: list[li
         here, there = (torch.cat([tensor.reshape(-1) for tensor in tensors]) for tensors in (target, source))
         pieces = torch.where(condition, there, here).split([tensor.numel() for tensor in target])
         torch._foreach_copy_(target, [piece.view_as(tensor) for piece, tensor in zip(pieces, target)])
+
+
+def gradient_norm(model: nn.Module, scale: float = 1.0) -> Tensor:
+    """
+    The L2 norm of all gradients together, a scalar on their device.
+
+    Args:
+        scale: the loss was multiplied by, for fp16.
+    """
+    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]) / scale

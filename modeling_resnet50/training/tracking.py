@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, get_available_trackers
 from accelerate.utils import LoggerType
-from PIL import Image
 from torch import nn
 
-from resnet50_recipe.errors import UserError, did_you_mean
+from resnet50_recipe.errors import UserError, did_you_mean, with_its_class
 from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..files import replaced_file
@@ -23,10 +21,11 @@ from .batch_picture import picture_of
 from .checkpoint import Progress
 from .curves import draw_training_curves
 from .metrics import TrainMetrics
-from .run_folder import PROJECT, RunFolder
+from .run_folder import RunFolder
+from .tensor_lists import gradient_norm
+from .trackers import PROJECT, Start, kind_of
 
 
-_EXTRAS = ("mlflow", "tensorboard", "trackio", "wandb")  # of this package
 _FIRST_BATCH = "train/first_batch"
 DRAWING_SHARE = 0.05  # of the time, at most: where epochs take seconds, some are not drawn
 
@@ -46,7 +45,7 @@ def check_trackers(names: list[str]) -> None:
                 f"report_to {name}: no such tracker{did_you_mean(name, known)} There are: none, {', '.join(known)}"
             )
         if name not in installed:
-            package = f"'modeling-resnet50[{name}]'" if name in _EXTRAS else name
+            package = f"'modeling-resnet50[{name}]'" if kind_of(name).is_extra else name
             raise UserError(
                 f"report_to {name}: it is not installed: pip install {package}. Installed are: "
                 + ", ".join(["none", *sorted(installed)])
@@ -111,14 +110,11 @@ class Tracker:
             return
         file = self.run.logs / "trackers.json"
         known = json.loads(file.read_text()) if resumed and file.exists() else {}
-        name = self.run.path.name
+        name, step = self.run.path.name, self.progress.step
         ids = {tracker: f"{name}-{secrets.token_hex(3)}" for tracker in self.recipe.trackers} | known
         arguments = {
-            # Whatever an earlier start told after the checkpoint happens again.
-            "tensorboard": {"purge_step": self.progress.step + 1} if "tensorboard" in known else {},
-            "trackio": {"name": ids.get("trackio"), "resume": "allow"},
-            "wandb": {"id": ids.get("wandb"), "name": name, "resume": "allow", "dir": str(self.run.logs)},
-            "mlflow": {"run_id": known.get("mlflow"), "run_name": name},
+            tracker: kind_of(tracker).init(Start(name, self.run.logs, ids[tracker], tracker in known, step))
+            for tracker in self.recipe.trackers
         }
         try:
             self.run.logs.mkdir(parents=True, exist_ok=True)
@@ -126,11 +122,12 @@ class Tracker:
             for tracker in self.accelerator.trackers:
                 if tracker.name not in known:
                     tracker.store_init_configuration(self.recipe.flat_dict())
-                if tracker.name == "mlflow":
-                    ids["mlflow"] = tracker.tracker.info.run_id  # it gives ids of its own
+                own_id = kind_of(tracker.name).own_id
+                if own_id is not None:
+                    ids[tracker.name] = own_id(tracker)
         except Exception as error:  # each library has its own
             names = ", ".join(self.recipe.trackers)
-            raise UserError(f"report_to {names}: it does not start: {_in_one_line(error)}") from error
+            raise UserError(f"report_to {names}: it does not start: {with_its_class(error)}") from error
         with replaced_file(file) as unfinished:
             unfinished.write_text(json.dumps(ids, indent=1) + "\n")
 
@@ -154,8 +151,7 @@ class Tracker:
             return
         scaler = self.accelerator.scaler
         scale = 1.0 if scaler is None else scaler.get_scale()
-        norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-        self._values = {"grad_norm": norm / scale} | ({} if scaler is None else {"loss_scale": scale})
+        self._values = {"grad_norm": gradient_norm(model, scale)} | ({} if scaler is None else {"loss_scale": scale})
 
     def step(self, metrics: TrainMetrics, learning_rate: float) -> None:
         """To be called by all processes after each optimizer step that was taken."""
@@ -181,8 +177,8 @@ class Tracker:
         begun_at = time.perf_counter()
         if begun_at >= self._draw_again_at or row["epoch"] == self.recipe.num_train_epochs:
             history = self.run.history()
-            _, best_epoch, _ = self.recipe.best_of(history)
-            self._draw(self.run.training_curves, lambda path: draw_training_curves(history, best_epoch, path))
+            _, best = self.recipe.best_of(history)
+            self._draw(self.run.training_curves, lambda path: draw_training_curves(history, best.epoch, path))
             now = time.perf_counter()
             self._draw_again_at = now + (now - begun_at) / DRAWING_SHARE
         values = {name: value for name, value in row.items() if name != "step"}  # trackers have a word for it
@@ -195,16 +191,16 @@ class Tracker:
     def _show(self, batch: dict[str, Any]) -> None:
         if not self.accelerator.is_main_process:
             return
-        picture = picture_of(batch, self.recipe.image_mean, self.recipe.image_std, self._label_names)
+        picture = picture_of(batch, self.recipe, self._label_names)
         self._draw(self.run.first_batch, lambda path: picture.save(path, "png"))
-        self._tell(lambda tracker: _log_image(tracker, picture, self.progress.step))
+        self._tell(lambda tracker: kind_of(tracker.name).log_image(tracker, _FIRST_BATCH, picture, self.progress.step))
 
     def _draw(self, path: Path, draw: Callable[[Path], None]) -> None:
         try:
             with replaced_file(path) as unfinished:
                 draw(unfinished)
         except OSError as error:  # a full disk must not end the run
-            self.report(f"could not write {path} ({_in_one_line(error)})")
+            self.report(f"could not write {path} ({with_its_class(error)})")
 
     def _tell(self, tell: Callable[[GeneralTracker], None]) -> None:
         for tracker in list(self.accelerator.trackers):
@@ -212,25 +208,4 @@ class Tracker:
                 tell(tracker)
             except Exception as error:  # of whatever library: a run is worth more than its curves
                 self.accelerator.trackers.remove(tracker)
-                self.report(f"{tracker.name} failed and is told no more ({_in_one_line(error)}); training goes on")
-
-
-def _log_image(tracker: GeneralTracker, image: Image.Image, step: int) -> None:
-    """Accelerate has no common way to do it."""
-    match tracker.name:
-        case "tensorboard":
-            tracker.log_images({_FIRST_BATCH: np.asarray(image)[None]}, step, dataformats="NHWC")
-        case "trackio":
-            import trackio
-
-            tracker.log({_FIRST_BATCH: trackio.Image(image)}, step)
-        case "mlflow":
-            import mlflow
-
-            mlflow.log_image(image, key=_FIRST_BATCH, step=step)
-        case _ if hasattr(tracker, "log_images"):
-            tracker.log_images({_FIRST_BATCH: [image]}, step)
-
-
-def _in_one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+                self.report(f"{tracker.name} failed and is told no more ({with_its_class(error)}); training goes on")

@@ -8,6 +8,7 @@ else those on the Hub that README.md names; its examples are the pictures in exa
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -107,68 +108,89 @@ def build_page(
         examples: files to choose from.
     """
 
-    @torch.inference_mode()
-    def classify(classifier: Classifier, picture: Image.Image) -> dict[str, float]:
-        return dict(zip(classifier.label_names, classifier.scores(classifier.pixel_values(picture))))
-
-    def explain(classifier: Classifier, picture: Image.Image, label_name: str) -> dict[str, Any]:
-        pixel_values = classifier.pixel_values(picture)
-        label = torch.tensor([classifier.label_names.index(label_name)], device=classifier.device)
-        heat = grad_cam(classifier.model, pixel_values, label, least_side=4)[0].cpu().numpy()
-        sees = classifier.picture(pixel_values)
-        enlarged = sees.resize((448, round(448 * sees.height / sees.width)), Image.Resampling.NEAREST)
-        return gr.update(value=overlay(enlarged, heat), label=f"Where {classifier.name} sees: {label_name}")
-
-    def answer(picture: Image.Image | None) -> list[Any]:
-        """For each model its probabilities, and the heat map of the likeliest class."""
-        if picture is None:
-            return [None] * len(outputs)
-        answers = []
-        for classifier in classifiers:
-            probabilities = classify(classifier, picture)
-            answers.append(probabilities)
-            if classifier.has_maps:
-                answers.append(explain(classifier, picture, max(probabilities, key=probabilities.__getitem__)))
-        return answers
-
     names = " and ".join(classifier.name for classifier in classifiers)
     hint = " Choose a class in the answer to see where the model looked for it." if classifiers[0].has_maps else ""
+    explain = partial(_explain, grad_cam, overlay)
     outputs: list[gr.components.Component] = []
     with gr.Blocks(title=names, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{escape(names)}</h1>Drop a picture, take one, or choose an example.{hint}")
         with gr.Row():
             with gr.Column():
-                picture = gr.Image(
-                    type="pil",
-                    image_mode=None,  # as it comes: each model has it converted
-                    sources=["upload", "webcam", "clipboard"],
-                    label="Picture",
-                    height=320,
-                    elem_id="picture",
-                    buttons=["fullscreen"],
-                    webcam_options=gr.WebcamOptions(mirror=False),  # a mirrored 2 is no 2
-                )
-                if examples:
-                    gr.Examples([[str(path)] for path in examples], picture, examples_per_page=12)
+                picture = _picture_field(examples)
             for classifier in classifiers:
                 with gr.Column():
-                    label = gr.Label(num_top_classes=NUM_CLASSES_SHOWN, label=classifier.name)
-                    outputs.append(label)
-                    if classifier.has_maps:
-                        heat = gr.Image(
-                            label=f"Where {classifier.name} looks",
-                            interactive=False,
-                            format="png",
-                            buttons=["download", "fullscreen"],
-                        )
-                        outputs.append(heat)
+                    outputs += _answer_fields(classifier, picture, explain)
 
-                        def explain_chosen(picture, chosen: gr.SelectData, classifier=classifier):
-                            return explain(classifier, picture, chosen.value)
+        def answer(picture: Image.Image | None) -> list[Any]:
+            """For each model its probabilities, and the heat map of the likeliest class."""
+            if picture is None:
+                return [None] * len(outputs)
+            return [value for classifier in classifiers for value in _answers(classifier, picture, explain)]
 
-                        label.select(explain_chosen, picture, heat, api_visibility="private")
         picture.change(answer, picture, outputs, api_name="classify")
     return page
+
+
+def _picture_field(examples: Sequence[Path]) -> gr.Image:
+    picture = gr.Image(
+        type="pil",
+        image_mode=None,  # as it comes: each model has it converted
+        sources=["upload", "webcam", "clipboard"],
+        label="Picture",
+        height=320,
+        elem_id="picture",
+        buttons=["fullscreen"],
+        webcam_options=gr.WebcamOptions(mirror=False),  # a mirrored 2 is no 2
+    )
+    if examples:
+        gr.Examples([[str(path)] for path in examples], picture, examples_per_page=12)
+    return picture
+
+
+def _answer_fields(
+    classifier: Classifier, picture: gr.Image, explain: Callable[..., dict[str, Any]]
+) -> list[gr.components.Component]:
+    """Of one model: its probabilities, and its heat map if it has one."""
+    label = gr.Label(num_top_classes=NUM_CLASSES_SHOWN, label=classifier.name)
+    if not classifier.has_maps:
+        return [label]
+    heat = gr.Image(
+        label=f"Where {classifier.name} looks",
+        interactive=False,
+        format="png",
+        buttons=["download", "fullscreen"],
+    )
+
+    def explain_chosen(picture, chosen: gr.SelectData):
+        return explain(classifier, picture, chosen.value)
+
+    label.select(explain_chosen, picture, heat, api_visibility="private")
+    return [label, heat]
+
+
+def _answers(classifier: Classifier, picture: Image.Image, explain: Callable[..., dict[str, Any]]) -> list[Any]:
+    with torch.inference_mode():
+        scores = classifier.scores(classifier.pixel_values(picture))
+    probabilities = dict(zip(classifier.label_names, scores))
+    if not classifier.has_maps:
+        return [probabilities]
+    return [probabilities, explain(classifier, picture, max(probabilities, key=probabilities.__getitem__))]
+
+
+def _explain(
+    grad_cam: Callable[..., Tensor],
+    overlay: Callable[[Image.Image, np.ndarray], Image.Image],
+    classifier: Classifier,
+    picture: Image.Image,
+    label_name: str,
+) -> dict[str, Any]:
+    """The heat map of a class, over what the model sees."""
+    pixel_values = classifier.pixel_values(picture)
+    label = torch.tensor([classifier.label_names.index(label_name)], device=classifier.device)
+    heat = grad_cam(classifier.model, pixel_values, label, least_side=4)[0].cpu().numpy()
+    sees = classifier.picture(pixel_values)
+    enlarged = sees.resize((448, round(448 * sees.height / sees.width)), Image.Resampling.NEAREST)
+    return gr.update(value=overlay(enlarged, heat), label=f"Where {classifier.name} sees: {label_name}")
 
 
 def launch(page: gr.Blocks, **options: Any) -> None:
