@@ -20,6 +20,7 @@ from .modeling_resnet50 import ResNet50ForImageClassification
 from .training.averaging import first_averaged_step
 from .training.distributed import check_images_fit
 from .training.optimization import create_optimizer, learning_rate_schedule
+from .training.stages import freeze_for_good
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,15 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
 
     model = _model_on_paper(recipe, data.labels)
     check_images_fit(model, recipe, local_batch_size=2)
+    freeze_for_good(model, recipe)
     parameters = sum(p.numel() for p in model.parameters())
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     numbers = parameters + sum(b.numel() for b in model.buffers())
     eval_size = recipe.eval_image_size or recipe.image_size
     flops = {size: forward_flops(model, size) for size in {*image_sizes, recipe.image_size, eval_size}}
     images_per_epoch = steps_per_epoch * recipe.total_train_batch_size
-    train_flops = sum(3 * flops[size] * images_per_epoch for size in image_sizes)
+    passes = 3 if learning == parameters else training_passes(model, recipe.image_size)
+    train_flops = int(sum(passes * flops[size] * images_per_epoch for size in image_sizes))
     looks = (2 if recipe.eval_flip else 1) * (2 if recipe.averages else 1)
     eval_flops = recipe.num_train_epochs * looks * data.validation_images * flops[eval_size]
     reference = forward_flops(_model_on_paper(Recipe(), 1000), 224)
@@ -133,10 +137,10 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
     states = _optimizer_states(recipe)
     averages = 1 if recipe.averages else 0
     buckets = 1 if num_processes > 1 else 0  # DDP copies gradients into buckets
-    model_memory = 4 * (numbers * (1 + averages) + parameters * (1 + states + buckets))
+    model_memory = 4 * (numbers * (1 + averages) + learning * (1 + states + buckets))
     activation_memory = local_batch_size * activation_bytes(model, max(image_sizes), recipe.mixed_precision)
     model_size = 4 * numbers
-    checkpoint_size = int(4 * (numbers * (1 + averages) + parameters * states))
+    checkpoint_size = int(4 * (numbers * (1 + averages) + learning * states))
     checkpoints = len(kept_checkpoints(recipe))
     return Plan(
         recipe=recipe,
@@ -252,7 +256,7 @@ def _optimization_complaints(plan: Plan) -> list[str]:
 
 def _machine_complaints(plan: Plan) -> list[str]:
     recipe, found = plan.recipe, []
-    if plan.local_batch_size < 16 and not (recipe.sync_batch_norm or recipe.freeze_batch_norm):
+    if plan.local_batch_size < 16 and not (recipe.sync_batch_norm or recipe.keeps_batch_norm):
         found.append(
             f"BatchNorm sees {plan.local_batch_size} images at a time, which is few: use fewer devices or "
             "accumulation steps, or sync_batch_norm: true"
@@ -277,6 +281,17 @@ def forward_flops(model: ResNet50ForImageClassification, image_size: int) -> int
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()(torch.empty(1, model.config.num_channels, image_size, image_size, device="meta"))
     return counter.get_total_flops()
+
+
+def training_passes(model: ResNet50ForImageClassification, image_size: int) -> float:
+    """
+    How many forward passes a training step of a model on the meta device is worth: 3, and less where the first stages
+    are frozen, which nothing goes back through.
+    """
+    batch = torch.empty(2, model.config.num_channels, image_size, image_size, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        model.train()(batch).logits.sum().backward()
+    return counter.get_total_flops() / (2 * forward_flops(model, image_size))
 
 
 def activation_bytes(model: ResNet50ForImageClassification, image_size: int, precision: str | None) -> int:

@@ -15,6 +15,7 @@ from PIL import Image
 from timm.data import ImageNetInfo, RealLabelsImagenet
 from torch.utils.data import Dataset as TorchDataset
 
+from ..data.class_counts import counts_in_words
 from ..data.class_names import imagenet_words
 from ..data.folders import standard_split_name
 from ..data.notes import say_note
@@ -350,6 +351,8 @@ def _split_notes(table: SplitTable) -> list[str]:
     repeated = len(readable) - len(np.unique(readable))
     if repeated:
         notes.append(f"{table.name}: {repeated:,} images are, byte for byte, there more than once")
+    if table.per_class.any():
+        notes.append(f"{table.name}: {counts_in_words(table.per_class, table.class_names)}")
     sides = np.minimum(table.widths, table.heights)[table.widths > 0]
     if len(sides):
         notes.append(
