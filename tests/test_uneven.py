@@ -16,6 +16,7 @@ from modeling_resnet50.data.class_counts import counts_in_words
 from modeling_resnet50.data.mixing import Mixing
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.data.sampling import TrainSampler, balanced_order
+from modeling_resnet50.prepare.check import check_folder
 from modeling_resnet50.training.losses import Criterion
 from modeling_resnet50.training.uneven import class_weights
 from resnet50_recipe.errors import UserError
@@ -230,6 +231,12 @@ def test_counts_in_words_say_when_it_matters():
     assert counts_in_words(np.array([5, 50, 7]), NAMES) == "5 (ant) to 50 (bee) images in a class, median 7"
     assert "That is uneven, 13 : 1" in counts_in_words(COUNTS, NAMES)
     assert "some have none" in counts_in_words(np.array([0, 3]), NAMES)
+
+
+def test_check_shows_the_class_counts_and_says_when_it_matters(uneven_folder):
+    notes = check_folder(uneven_folder).notes
+    assert any(note.startswith("train: 2 (cat) to 22 (ant) images in a class, median 6. That is") for note in notes)
+    assert "val: 2 images in each class" in notes
 
 
 @pytest.fixture(scope="module")

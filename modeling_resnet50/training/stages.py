@@ -1,6 +1,6 @@
 """Which parts of the network learn, from when on, and how fast against the others."""
 
-from timm.models import group_with_matcher
+from timm.models import group_parameters
 from torch import nn
 
 from resnet50_recipe.errors import UserError
@@ -9,7 +9,7 @@ from resnet50_recipe.recipe import Recipe
 
 _CLASSIFIER = "fc."
 # One layer for the stem, one for each block, and one for what is left, the classifier: as timm's ResNet has them.
-_LAYERS = {"stem": r"^(conv1|bn1)\.", "blocks": r"^layer(\d+)\.(\d+)\."}
+_LAYERS = {"stem": r"^(?:conv1|bn1)\.", "blocks": r"^layer(\d+)\.(\d+)\."}
 
 
 def frozen_parts(model: nn.Module, recipe: Recipe, epoch: int) -> list[nn.Module]:
@@ -68,7 +68,7 @@ def learning_rate_scales(model: nn.Module, recipe: Recipe) -> dict[str, float]:
     """
     if recipe.layer_decay is None and recipe.head_learning_rate_factor == 1:
         return {}
-    layers = group_with_matcher(model.named_parameters(), _LAYERS, reverse=True)
+    layers = group_parameters(model, _LAYERS, reverse=True)
     last, decay = max(layers.values()), 1.0 if recipe.layer_decay is None else recipe.layer_decay
     return {
         name: decay ** (last - layer) * (recipe.head_learning_rate_factor if name.startswith(_CLASSIFIER) else 1.0)
