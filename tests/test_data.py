@@ -316,8 +316,8 @@ def test_three_augment_is_deits_by_pillow():
 
     assert difference(to_grey(pixels), grey) <= 1
     assert difference(solarise(pixels), solarised) == 0
-    assert blur.sigma == (0.1, 2.0)
-    assert difference(v2.functional.gaussian_blur(pixels, blur.kernel_size, 1.2), blurred) <= 12
+    assert tuple(blur.sigma) == (0.1, 2.0)
+    assert difference(v2.functional.gaussian_blur(pixels, blur.kernel_size, 1.2), blurred) <= 5
     assert policy.p == pytest.approx([1 / 3] * 3)
     assert three_augment(1, 5)(pixels[:1, :5, :5]).shape == (1, 5, 5)
     steps = TrainingTransform(TrainingArguments(auto_augment="three_augment", color_jitter=0.3)).steps(224)
