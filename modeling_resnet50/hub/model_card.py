@@ -58,11 +58,11 @@ def model_card(
         trained: what its run has to say of it.
         both_protocols: as for `renew_card`.
     """
-    assert model.config.num_labels is not None
-    accuracies = _accuracies(trained, model.config.num_labels)
+    config: Any = model.config  # what transformers annotates as if it could be missing
+    accuracies = _accuracies(trained, config.num_labels)
     footprint = estimate_footprint(trained.history, trained.sessions)
     return ModelCard.from_template(
-        _metadata(trained, model.config, accuracies, footprint),
+        _metadata(trained, config, accuracies, footprint),
         template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
         recipe=trained.recipe,
         session=_session_of(trained),
@@ -86,7 +86,7 @@ def _session_of(trained: TrainedModel) -> dict[str, Any]:
 
 
 def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, Any]:
-    config: Any = model.config  # whose class names transformers annotates as if they could be missing
+    config: Any = model.config
     settings, repository = recipe.public_dict(), recipe.hub_model_id
     class_names = [config.id2label[index] for index in range(config.num_labels)]
     image_mode = IMAGE_MODES[recipe.num_channels]
