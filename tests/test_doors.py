@@ -203,7 +203,7 @@ assert pipeline("image-classification", model=folder, **trust).model.config.num_
 assert "modeling_resnet50" not in sys.modules
 print("opened")
 """
-    result = run_python(["-P", "-c", program], HF_HOME=str(tmp_path / "hf"), PYTHONPATH=os.devnull)
+    result = run_python(["-P", "-c", program], fresh=True, HF_HOME=str(tmp_path / "hf"), PYTHONPATH=os.devnull)
     assert result.stdout.strip() == "opened", result.stderr
 
 
@@ -235,7 +235,7 @@ print("opened")
     with HubServer() as hub:
         hub.add_folder("someone/resnet50", folder)
         environment = {**hub.environment(tmp_path / "hf"), "PYTHONPATH": os.devnull}
-        online = run_python(["-P", "-c", program], **environment)
+        online = run_python(["-P", "-c", program], fresh=True, **environment)
     assert online.stdout.strip() == "opened", online.stderr
-    offline = run_python(["-P", "-c", program], **{**environment, "HF_HUB_OFFLINE": "1"})
+    offline = run_python(["-P", "-c", program], fresh=True, **{**environment, "HF_HUB_OFFLINE": "1"})
     assert offline.stdout.strip() == "opened", offline.stderr
