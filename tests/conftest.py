@@ -25,7 +25,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from datasets.table import embed_table_storage
-from fork_server import ForkedPython
+from fork_server import start_python
 from PIL import Image
 from transformers import dynamic_module_utils
 
@@ -179,7 +179,7 @@ def run_python(arguments: list[str], fresh: bool = False, **environment: str) ->
     if fresh:
         command = [sys.executable, *arguments]
         return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
-    return ended([ForkedPython(arguments, environment, PROJECT)])
+    return ended([start_python(arguments, environment, PROJECT)])
 
 
 def run_ranks(arguments: list[str], number: int = 2, **environment: str) -> subprocess.CompletedProcess:
@@ -189,7 +189,7 @@ def run_ranks(arguments: list[str], number: int = 2, **environment: str) -> subp
         "WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number),
     }  # fmt: skip
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
-    return ended([ForkedPython(arguments, {**os.environ, **environment, **rank}, PROJECT) for rank in ranks])
+    return ended([start_python(arguments, {**os.environ, **environment, **rank}, PROJECT) for rank in ranks])
 
 
 def free_port() -> int:
@@ -198,7 +198,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def ended(processes: list[ForkedPython]) -> subprocess.CompletedProcess:
+def ended(processes: list) -> subprocess.CompletedProcess:
     """All of them; the code is that of the first that failed."""
     try:
         said = [process.communicate(timeout=300) for process in processes]

@@ -25,8 +25,9 @@ from pathlib import Path
 
 
 LIBRARIES = (
-    "matplotlib.pyplot", "pandas", "pyarrow.parquet", "scipy.io", "scipy.optimize", "scipy.stats", "sklearn.datasets",
-    "torch", "torch._dynamo", "torch.distributed.tensor", "torch.utils.tensorboard", "torchvision", "rich.console",
+    "matplotlib.backends.backend_agg", "matplotlib.figure", "pandas", "pyarrow.parquet", "rich.console", "scipy.io",
+    "scipy.optimize", "scipy.stats", "sklearn.datasets", "torch", "torch._dynamo", "torch.distributed.tensor",
+    "torchvision",
 )  # fmt: skip
 PACKAGE = (
     "accelerate", "datasets", "evaluate", "timm", "transformers", "transformers.models.auto.modeling_auto",
@@ -40,13 +41,21 @@ READ_LATE = ("ACCELERATE_", "GLOO_", "LOCAL_", "MASTER_", "OMP_NUM_THREADS", "PY
 _MOST = 1 << 20  # bytes of a request
 
 
-class ForkedPython:
+def start_python(arguments: list[str], environment: dict[str, str], cwd: Path) -> "ForkedPython | subprocess.Popen":
     """
-    What `python *arguments` would be, shown as `subprocess.Popen` does.
+    `python *arguments`, with pipes for what it says. Where processes are not Linux's, a fresh one.
 
     Args:
         arguments: [`-P`] and a script, `-c` with a program, or `-m` with a module; then theirs.
     """
+    if sys.platform == "linux":
+        return ForkedPython(arguments, environment, cwd)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, *arguments], env=environment, cwd=cwd, **pipes)
+
+
+class ForkedPython:
+    """Shown as `subprocess.Popen` does."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str], cwd: Path):
         self.args, self.returncode = arguments, None

@@ -235,7 +235,7 @@ print("opened")
     with HubServer() as hub:
         hub.add_folder("someone/resnet50", folder)
         environment = {**hub.environment(tmp_path / "hf"), "PYTHONPATH": os.devnull}
-        online = run_python(["-P", "-c", program], fresh=True, **environment)
+        online = run_python(["-P", "-c", program], **environment)
     assert online.stdout.strip() == "opened", online.stderr
-    offline = run_python(["-P", "-c", program], fresh=True, **{**environment, "HF_HUB_OFFLINE": "1"})
+    offline = run_python(["-P", "-c", program], **{**environment, "HF_HUB_OFFLINE": "1"})
     assert offline.stdout.strip() == "opened", offline.stderr

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from conftest import PROJECT, run_python
-from fork_server import ForkedPython
+from fork_server import start_python
 
 
 BEGINNING = "import atexit, os, sys, threading, time; "
@@ -53,7 +53,7 @@ def test_it_computes_with_the_threads_it_is_given():
 
 
 def test_it_hears_signals_and_is_waited_for():
-    process = ForkedPython(["-c", "import signal; signal.pause()"], {**os.environ}, PROJECT)
+    process = start_python(["-c", "import signal; signal.pause()"], {**os.environ}, PROJECT)
     assert process.poll() is None
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from accelerate import Accelerator
 from conftest import PROJECT, tiny_arguments
-from fork_server import ForkedPython
+from fork_server import start_python
 from processes import run_in_a_fork
 from test_resuming import outcome
 from test_training import run_two_ranks
@@ -208,7 +208,7 @@ def test_ctrl_c_under_accelerate_launch_is_said_to_be_that(image_folder, tmp_pat
 
 def test_status_of_the_living_and_the_dead(image_folder, tmp_path, capsys, train):
     run = tmp_path / "run"
-    process = ForkedPython(["train.py", *tiny_arguments(image_folder, run, **LONG)], {**os.environ}, PROJECT)
+    process = start_python(["train.py", *tiny_arguments(image_folder, run, **LONG)], {**os.environ}, PROJECT)
     wait_until(lambda: is_training(run))
     main(["status", str(run)])
     assert f"{run}: running, epoch " in capsys.readouterr().out

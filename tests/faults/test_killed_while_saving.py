@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT, tiny_arguments
-from fork_server import ForkedPython
+from fork_server import start_python
 from test_resuming import outcome
 
 from modeling_resnet50.training.run_folder import RunFolder
@@ -20,8 +20,8 @@ SETTINGS = {"total_train_batch_size": 4, "checkpoint_every_steps": 1, "checkpoin
             "ema_decay": 0.5, "mixup_alpha": 0.2}  # fmt: skip
 
 
-def start(arguments: list[str]) -> ForkedPython:
-    return ForkedPython(["train.py", *arguments], {**os.environ}, PROJECT)
+def start(arguments: list[str]):
+    return start_python(["train.py", *arguments], {**os.environ}, PROJECT)
 
 
 def newest_step(run: Path) -> int:
@@ -33,7 +33,7 @@ def saving(run: Path) -> list[Path]:
     return list(run.glob("checkpoints/.epoch-*.unfinished"))
 
 
-def kill_while_saving(process: ForkedPython, run: Path, rng: random.Random) -> bool:
+def kill_while_saving(process, run: Path, rng: random.Random) -> bool:
     """Whether the kill landed while one of the next checkpoints was being written."""
     for _ in range(rng.randint(1, 4)):
         while not saving(run) and process.poll() is None:
