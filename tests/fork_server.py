@@ -70,6 +70,7 @@ class ForkedPython:
     def poll(self) -> int | None:
         if self.returncode is None and select.select([self._report], [], [], 0)[0]:
             self.returncode = int(self._report.recv(_MOST))
+            self._report.close()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:

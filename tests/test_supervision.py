@@ -279,9 +279,10 @@ LAUNCHERS = {
         pytest.param("accelerate, two ranks", signal.SIGUSR1, marks=pytest.mark.long),
         pytest.param("accelerate", signal.SIGTERM, marks=pytest.mark.long),
         pytest.param("accelerate", signal.SIGUSR1),
-        pytest.param("torchrun, two ranks", signal.SIGTERM),
+        pytest.param("torchrun, two ranks", signal.SIGTERM, marks=pytest.mark.long),
         pytest.param("torchrun, two ranks", signal.SIGUSR1, marks=pytest.mark.long),
     ],
+    ids=lambda value: getattr(value, "name", value),
 )
 def test_when_a_launcher_is_stopped_its_processes_checkpoint_and_end(launcher, number, image_folder, tmp_path):
     run = tmp_path / "run"
