@@ -76,7 +76,7 @@ def test_help_version_completion_and_mistakes_import_nothing_heavy():
         "    try:\n        main(line)\n    except SystemExit as exit:\n        print(exit.code)\n"
         "print(sorted({'torch', 'transformers', 'numpy', 'modeling_resnet50'} & set(sys.modules)))\n"
     )
-    done = run_python(["-c", program])
+    done = run_python(["-c", program], fresh=True)
     assert done.stdout.endswith("2\n[]\n"), done.stderr
     assert f"resnet50 {__version__}\n0\n" in done.stdout
 

@@ -203,7 +203,7 @@ assert pipeline("image-classification", model=folder, **trust).model.config.num_
 assert "modeling_resnet50" not in sys.modules
 print("opened")
 """
-    result = run_python(["-P", "-c", program], HF_HOME=str(tmp_path / "hf"), PYTHONPATH=os.devnull)
+    result = run_python(["-P", "-c", program], fresh=True, HF_HOME=str(tmp_path / "hf"), PYTHONPATH=os.devnull)
     assert result.stdout.strip() == "opened", result.stderr
 
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from conftest import TINY, as_if_trained, run_python, write_shards
+from conftest import TINY, as_if_trained, run_ranks, write_shards
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.utils import validate_repo_id
 
@@ -200,8 +200,7 @@ def test_two_ranks_count_every_image_once(model_folder, image_folder, shards, tm
         main([*arguments, str(tmp_path / "1 rank" / name)])
     (tmp_path / "script.py").write_text(TWO_RANKS)
     commands = [[*arguments, str(tmp_path / "2 ranks" / name)] for *arguments, name in commands]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    two = run_python([*launcher, str(tmp_path / "script.py"), json.dumps(commands)], ACCELERATE_USE_CPU="true")
+    two = run_ranks([str(tmp_path / "script.py"), json.dumps(commands)])
     assert two.returncode == 0, two.stderr
     for name, images in (("15", 15), ("1", 1), ("streamed", 15)):
         one, two = (json.loads((tmp_path / ranks / name / "results.json").read_text()) for ranks in RANKS)

@@ -42,6 +42,7 @@ def test_exported_program_gives_the_same_logits_at_any_batch_and_size(tmp_path, 
             torch.testing.assert_close(program(pixel_values), model(pixel_values).logits, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.long
 def test_program_compiles_ahead_of_time(tmp_path):
     model = variant("plain")
     save_model_and_processor(tmp_path / "model", model, image_processor(64, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import TINY, as_if_trained, run_python, tiny_arguments
+from conftest import TINY, as_if_trained, run_python
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
@@ -70,10 +70,9 @@ def test_what_transformers_own_resnet_lacks_is_named(tmp_path, capsys, fields):
 
 
 @pytest.fixture
-def finished_run(image_folder, tmp_path, train):
+def finished_run(trained):
     """Two epochs, with a checkpoint after each."""
-    train(tiny_arguments(image_folder, tmp_path / "run", checkpoint_every_epochs=1))
-    return tmp_path / "run"
+    return trained(checkpoint_every_epochs=1)
 
 
 CHECKPOINT_KEYS = [

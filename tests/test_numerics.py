@@ -74,10 +74,9 @@ def train_scaled(train, monkeypatch):
     return run
 
 
-def test_a_loss_scaler_that_has_no_reason_to_skip_changes_nothing(image_folder, tmp_path, train, train_scaled):
-    train(tiny_arguments(image_folder, tmp_path / "plain", **SETTINGS))
+def test_a_loss_scaler_that_has_no_reason_to_skip_changes_nothing(image_folder, tmp_path, trained, train_scaled):
     train_scaled(tiny_arguments(image_folder, tmp_path / "scaled", **SETTINGS), init_scale=2.0**10)
-    plain, scaled = (load_file(tmp_path / run / "final" / "model.safetensors") for run in ("plain", "scaled"))
+    plain, scaled = (load_file(run / "final/model.safetensors") for run in (trained(**SETTINGS), tmp_path / "scaled"))
     assert all(torch.equal(plain[name], scaled[name]) for name in plain)  # a power of two is exact
 
 

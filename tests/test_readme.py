@@ -5,7 +5,7 @@ import re
 import datasets
 import pytest
 import torch
-from conftest import PROJECT, as_if_trained
+from conftest import PROJECT, TINY, as_if_trained
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
@@ -30,10 +30,18 @@ EXPORTS = rows("### Export")
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("readme") / "best")
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("readme") / "tiny", **TINY)
+
+
+def save(folder, **fields):
     names = [str(digit) for digit in range(10)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
-    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**labels)))
-    folder = tmp_path_factory.mktemp("readme") / "best"
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**labels, **fields)))
     processor = image_processor(64, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     save_model_and_processor(folder, model, processor)
     return folder
@@ -63,10 +71,10 @@ def test_three_lines_open_the_folder(library, model_folder, names):
 
 
 @pytest.mark.parametrize("kind", EXPORTS)
-def test_three_lines_open_the_export(kind, model_folder, names, tmp_path):
+def test_three_lines_open_the_export(kind, tiny_folder, names, tmp_path):
     name = re.match(r"`(\w+)`", kind)[1]
     out = tmp_path / "out.pt2" if name == "pt2" else tmp_path / "out"
-    main(["export", str(model_folder), str(out), "--format", name])
+    main(["export", str(tiny_folder), str(out), "--format", name])
     exec(EXPORTS[kind].replace('"OUT', f'"{out}'), names)
 
 

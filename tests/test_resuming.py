@@ -54,12 +54,13 @@ def stopped_at(checkpoint: Path, to: Path) -> Path:
 @pytest.mark.parametrize(
     ("fields", "points"),
     [
-        ({}, 8),
-        ({"dataloader_num_workers": 2}, 4),
-        ({"mixed_precision": "bf16"}, 4),
-        ({"ema_decay": None, "swa_start_epoch": 2, "batch_norm_recalibration_steps": 2}, 4),
+        ({}, 4),
+        ({"dataloader_num_workers": 2}, 2),
+        ({"mixed_precision": "bf16"}, 2),
+        ({"ema_decay": None, "swa_start_epoch": 2, "batch_norm_recalibration_steps": 2}, 2),
+        pytest.param({}, 17, marks=pytest.mark.long),
     ],
-    ids=["everything", "two workers", "bf16", "swa"],
+    ids=["everything", "two workers", "bf16", "swa", "everywhere"],
 )
 def test_stopped_at_random_steps_and_resumed(fields, points, image_folder, tmp_path, train):
     settings = {name: value for name, value in {**EVERYTHING, **fields}.items() if value is not None}

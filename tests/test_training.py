@@ -14,7 +14,8 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from conftest import PROJECT, TINY, run_python, tiny_arguments, write_image, write_shards
+from conftest import PROJECT, TINY, run_python, run_ranks, tiny_arguments, write_image, write_shards
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -102,10 +103,14 @@ def test_other_schedules(kind, half, end):
 
 
 @pytest.fixture
-def finished_run(image_folder, tmp_path, train):
-    output = tmp_path / "run"
-    train(tiny_arguments(image_folder, output, total_train_batch_size=12, checkpoint_every_epochs=1))
-    return output
+def finished_run(trained):
+    """To be read."""
+    return trained(total_train_batch_size=12, checkpoint_every_epochs=1)
+
+
+@pytest.fixture
+def copied_run(finished_run, tmp_path):
+    return shutil.copytree(finished_run, tmp_path / "run")
 
 
 def test_a_run_leaves_all_it_promises(finished_run):
@@ -200,11 +205,11 @@ def test_resuming_at_an_epoch_boundary_is_bit_identical(image_folder, tmp_path, 
     assert rows[0] == rows[1]
 
 
-def test_resume_latest_takes_the_newest_and_a_finished_run_stays_as_it_is(finished_run, image_folder, train, capsys):
-    before = weights_of(finished_run / "final")
-    train(tiny_arguments(image_folder, finished_run, total_train_batch_size=12, resume_from_checkpoint="latest"))
+def test_resume_latest_takes_the_newest_and_a_finished_run_stays_as_it_is(copied_run, image_folder, train, capsys):
+    before = weights_of(copied_run / "final")
+    train(tiny_arguments(image_folder, copied_run, total_train_batch_size=12, resume_from_checkpoint="latest"))
     assert "epoch-0002: 2 epochs, 4 steps done" in capsys.readouterr().out
-    assert_same_weights(weights_of(finished_run / "final"), before)
+    assert_same_weights(weights_of(copied_run / "final"), before)
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
@@ -229,6 +234,7 @@ def test_output_is_a_readable_table_when_piped(image_folder, tmp_path):
     assert "\x1b" not in result.stdout
     assert "\r" not in result.stdout + result.stderr
     folder = tmp_path / "run" / "best"
+    assert Image.open(folder / "training_curves.png").size == (1200, 750)
     assert lines[-3:] == [
         "import modeling_resnet50",
         "from transformers import AutoModelForImageClassification",
@@ -247,8 +253,7 @@ def tensorboard_of(run: Path):
 
 
 def run_two_ranks(arguments: list[str]):
-    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
-    result = run_python([*launcher, "train.py", *arguments], ACCELERATE_USE_CPU="true")
+    result = run_ranks(["train.py", *arguments])
     assert result.returncode == 0, result.stderr[-3000:]
     assert "2 processes on cpu" in result.stdout
     assert result.stdout.count("run folder") == 1  # only rank 0 prints
@@ -566,15 +571,15 @@ def test_one_image_of_one_pixel_is_refused_where_batch_norm_would_measure_it(fie
         check_images_fit(model, recipe, 1, num_processes)
 
 
-def test_a_finished_run_is_not_overwritten_unless_told_to(finished_run, image_folder, train):
-    before = (finished_run / "metrics.jsonl").read_text()
+def test_a_finished_run_is_not_overwritten_unless_told_to(copied_run, image_folder, train):
+    before = (copied_run / "metrics.jsonl").read_text()
     with pytest.raises(UserError, match="already holds a run: continue it with --resume_from_checkpoint auto"):
-        train(tiny_arguments(image_folder, finished_run))
+        train(tiny_arguments(image_folder, copied_run))
     with pytest.raises(UserError):
-        train(tiny_arguments("./nowhere", finished_run, overwrite_output_dir=True))
-    assert (finished_run / "metrics.jsonl").read_text() == before
-    train(tiny_arguments(image_folder, finished_run, overwrite_output_dir=True, num_train_epochs=1))
-    assert len((finished_run / "metrics.jsonl").read_text().splitlines()) == 1
+        train(tiny_arguments("./nowhere", copied_run, overwrite_output_dir=True))
+    assert (copied_run / "metrics.jsonl").read_text() == before
+    train(tiny_arguments(image_folder, copied_run, overwrite_output_dir=True, num_train_epochs=1))
+    assert len((copied_run / "metrics.jsonl").read_text().splitlines()) == 1
 
 
 def test_error_is_one_line_and_exit_code_2(tmp_path, image_folder):
