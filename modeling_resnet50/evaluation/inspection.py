@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -26,8 +25,7 @@ from ..data.transforms import normalize
 from ..files import replaced_file
 from ..web_page import data_address, thumbnail, write_page
 from .grad_cam import grad_cam, overlay
-from .predictions import class_scores
-from .report import share_in_words
+from .predictions import class_scores, share_in_words
 from .results import versions
 
 
@@ -231,6 +229,8 @@ def short_name(label_name: str) -> str:
 
 def save_sheet(pictures: list[Picture], path: Path, columns: int) -> None:
     """All pictures with their captions, as one PNG."""
+    from matplotlib.figure import Figure  # half a second, when the numbers are on the terminal already
+
     wide = max(len(picture.images) for picture in pictures)
     rows = -(-len(pictures) // columns)
     side, gap, caption = 1.5, 0.2, 0.6  # inches

@@ -21,7 +21,6 @@ from resnet50_recipe.recipe import Recipe
 from ..files import replaced_file
 from .batch_picture import picture_of
 from .checkpoint import Progress
-from .curves import draw_training_curves
 from .metrics import TrainMetrics
 from .run_folder import PROJECT, RunFolder
 
