@@ -3,9 +3,9 @@ How long until something happens: CPU seconds from the shell to each program's f
 
     python -m benchmarks startup [--against CHECKOUT] [--rounds 5] [--only NAME …] [--dry_run]
 
-Each command is started as a user starts it, in this checkout and in the other one in turns, and ended when a line of its
-own appears, or a file. What counts is user and system time of the process, its threads and its children: seconds on the
-clock say as much about what else the machine does. The table has the least of all rounds, as whatever disturbs only
+Each command is started as a user starts it, in this checkout and in the other one in turns, and ended when a line of
+its own appears, or a file. What counts is user and system time of the process, its threads and its children: seconds
+on a clock say as much about what else the machine does. The table has the least of all rounds, since what disturbs
 adds. `--dry_run` shows the commands, and runs none.
 """
 

@@ -15,7 +15,8 @@ _SAID = "loading PyTorch and transformers …"
 def importing() -> Iterator[None]:
     """
     Around imports that take seconds. A terminal that watches is told at once, in a line that goes again; of several
-    processes, by the first. Garbage is not looked for meanwhile: there is none, and the search takes a tenth of the time.
+    processes, by the first. Garbage is not collected meanwhile: there is next to none, and the search takes a tenth of
+    the time.
     """
     shown = sys.stderr.isatty() and _is_first()
     if shown:
