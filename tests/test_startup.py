@@ -103,7 +103,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_that_waits_for_imports_is_told_so_in_a_line_that_goes(monkeypatch):
+@pytest.fixture
+def not_yet_imported(monkeypatch):
+    """As in a process that has just begun. What is kept from the collector is given back to it."""
+    monkeypatch.delitem(sys.modules, "torch")
+    yield
+    gc.unfreeze()
+
+
+def test_a_terminal_that_waits_for_imports_is_told_so_in_a_line_that_goes(not_yet_imported, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with importing():
         said = sys.stderr.getvalue()
@@ -113,7 +121,7 @@ def test_a_terminal_that_waits_for_imports_is_told_so_in_a_line_that_goes(monkey
     assert sys.stderr.getvalue() == said + " " * (len(said) - 1) + "\r"
 
 
-def test_nothing_is_said_to_a_file_nor_by_further_processes(monkeypatch, capsys):
+def test_nothing_is_said_to_a_file_nor_by_further_processes(not_yet_imported, monkeypatch, capsys):
     with importing():
         pass
     assert capsys.readouterr().err == ""
@@ -124,10 +132,19 @@ def test_nothing_is_said_to_a_file_nor_by_further_processes(monkeypatch, capsys)
     assert sys.stderr.getvalue() == ""
 
 
-def test_imports_that_fail_leave_the_collector_as_it_was(monkeypatch):
+def test_imports_that_fail_leave_the_collector_at_work(not_yet_imported):
     with pytest.raises(ImportError), importing():
         raise ImportError
     assert gc.isenabled()
+
+
+def test_a_program_that_has_imported_all_is_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    kept = gc.get_freeze_count()
+    with importing():
+        assert gc.isenabled()
+    assert gc.get_freeze_count() == kept
+    assert sys.stderr.getvalue() == ""
 
 
 def test_the_first_command_of_the_readme_prints_our_words_alone(tmp_path):
