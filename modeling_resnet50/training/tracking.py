@@ -13,10 +13,10 @@ from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, get_available_trackers
 from accelerate.utils import LoggerType
 from PIL import Image
-from resnet50_recipe.training_arguments import TrainingArguments
 from torch import nn
 
 from resnet50_recipe.errors import UserError, did_you_mean
+from resnet50_recipe.recipe import Recipe
 
 from ..files import replaced_file
 from .batch_picture import picture_of
@@ -76,7 +76,7 @@ class Tracker:
     def __init__(
         self,
         accelerator: Accelerator,
-        recipe: TrainingArguments,
+        recipe: Recipe,
         run: RunFolder,
         progress: Progress,
         report: Callable[[str], None],
