@@ -153,7 +153,7 @@ def test_the_first_command_of_the_readme_prints_our_words_alone(tmp_path):
     assert len(set(commands)) == 1
     tiny = {
         "config_overrides": json.dumps(TINY), "image_size": 16, "num_train_epochs": 1, "warmup_epochs": 0,
-        "output_dir": tmp_path / "run",
+        "total_train_batch_size": 512, "output_dir": tmp_path / "run",
     }  # fmt: skip
     fields = [text for name, value in tiny.items() for text in (f"--{name}", str(value))]
     result = subprocess.run(
