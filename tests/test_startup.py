@@ -166,7 +166,7 @@ def test_the_first_command_of_the_readme_prints_our_words_alone(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
-    assert result.stdout.splitlines()[0].startswith("digits")
+    assert result.stdout.splitlines()[0].startswith("recipe ")
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment[0]["num_processes"] == 1
 
