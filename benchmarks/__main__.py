@@ -20,6 +20,7 @@ BENCHMARKS = {
     "gpu": "all that only a GPU can show, in one command",
     "cifar10": "does it learn as a plain loop does",
     "same_weights": "do two checkouts train the same weights",
+    "startup": "CPU seconds from the shell to the first own line, or the first step",
     "soak": "memory, descriptors, threads and processes over a long run",
 }
 

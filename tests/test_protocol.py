@@ -19,7 +19,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from transformers import ConvNextImageProcessor, ViTImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.commands.evaluation_data import make_loader, protocol, set_protocol
+from modeling_resnet50.commands.evaluation_data import make_loader
+from modeling_resnet50.commands.preparation import protocol, set_protocol
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.transforms import EncodedImage, decode_image, evaluation_transform

@@ -29,22 +29,14 @@ from ..evaluation.metric_modules import compute_metric, load_metric
 from ..evaluation.predictions import Predictions
 from ..evaluation.results import to_json, versions, write_results
 from ..evaluation.statistics import compare, summarize
-from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_classes, score_parts
 from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
 from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
 from ..hub.exporting import trained_model_in
 from ..hub.model_folder import exif_orientation_of, load_model, renew_card
 from ..training.precision import precision_here, remark_on
 from ..training.run_folder import is_run
-from .evaluation_data import (
-    class_map_of,
-    load_split,
-    make_loader,
-    open_stream,
-    protocol,
-    set_protocol,
-)
-from .evaluation_report import write_html_report
+from .evaluation_data import class_map_of, load_split, make_loader, open_stream
+from .preparation import protocol, set_protocol
 
 
 _SHOWN = 5  # of the worst classes and confusions
@@ -136,6 +128,8 @@ def _judge_by_dataset(
             {"first": first, "second": other, **compare(named[first], named[other])} for other in others
         ]
         if options.output is not None and isinstance(dataset, datasets.Dataset):
+            from .evaluation_report import write_html_report  # with matplotlib, for those who want the page
+
             write_html_report(named, classifiers[first], dataset, results, options.output / "report.html")
 
 
@@ -209,6 +203,8 @@ def _judge_by_suites(
     accelerator: Accelerator,
     results: dict[str, Any],
 ) -> None:
+    from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_classes  # with timm's labels
+
     for classifier in classifiers.values():  # its own names: predictions have the data's where they differ
         require_imagenet_classes(classifier.label_names)
     names = tuple(SUITES) if options.suite == "robustness" else (options.suite,)
@@ -359,6 +355,8 @@ def _show_suites(console: Console, results: dict[str, Any]) -> None:
 
 
 def _suite_lines(suites: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    from ..evaluation.suites import score_parts
+
     for suite, scores in suites.items():
         for title, numbers in score_parts(suite, scores):
             for key, name in (("mce", "mCE"), ("top1", "top-1"), ("error", "error")):

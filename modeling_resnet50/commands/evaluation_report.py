@@ -17,7 +17,7 @@ from ..evaluation.report import write_report
 from ..hub.classifiers import Classifier
 from ..hub.model_folder import exif_orientation_of
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from .evaluation_data import protocol
+from .preparation import protocol
 
 
 def write_html_report(

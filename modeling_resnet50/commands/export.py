@@ -9,7 +9,6 @@ import torch
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.terminal import say
 
-from ..data.sampling import EvaluationSampler, TrainSampler
 from ..evaluation.results import to_json
 from ..files import replaced_file, replaced_folder, require_free
 from ..hub.exported_program import export_program
@@ -18,7 +17,6 @@ from ..hub.fold import fold_batch_norm
 from ..hub.model_folder import load_model, save_model_and_processor
 from ..hub.onnx import add_metadata, evaluate_onnx, export_onnx, quantize_onnx
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from .evaluation_data import class_map_of, load_split, make_loader
 
 
 CALIBRATION_IMAGES = 512  # for int8: enough for the ranges of activations to settle
@@ -72,6 +70,9 @@ def _export_onnx(model, processor, folder: Path, options: argparse.Namespace) ->
     export_onnx(model, processor, folder, fp16=options.fp16)
     if not options.int8:
         return None
+    from ..data.sampling import EvaluationSampler, TrainSampler  # with `datasets`, for int8 only
+    from .evaluation_data import class_map_of, load_split, make_loader
+
     cpu = torch.device("cpu")
     train, validation = load_split(options, "train"), load_split(options, options.split)
     some = TrainSampler(len(train), min(len(train), CALIBRATION_IMAGES), seed=0)

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 import torch
 from accelerate import PartialState
@@ -23,8 +23,6 @@ from resnet50_recipe.recipe_file import parse_recipe
 from resnet50_recipe.terminal import in_table, say
 from resnet50_recipe.training_arguments import TrainingArguments
 
-from ..data.pipeline import TrainingData, load_training_data
-from ..data.streaming import StreamedImageBatches
 from ..data.transforms import UNREADABLE, decode_image, encoded_bytes, evaluation_transform
 from ..evaluation.inspection import (
     PER_BATCH,
@@ -42,8 +40,11 @@ from ..evaluation.results import to_json
 from ..hub.classifiers import Classifier, open_classifier
 from ..hub.model_folder import exif_orientation_of
 from ..picture_sheet import Picture
-from .evaluation_data import class_map_of, protocol, set_protocol
+from .preparation import protocol, set_protocol
 
+
+if TYPE_CHECKING:
+    from ..data.pipeline import TrainingData
 
 _SAMPLES = 24
 _EXPLAINED = 8
@@ -64,12 +65,12 @@ def run(options: argparse.Namespace) -> None:
     set_protocol(classifier.processor, options)
     decode = _decoder_of(classifier.processor)
     given = [(Path(path).name, _read(path, decode)) for path in options.images or []]
-    if not sys.stderr.isatty():
-        datasets.disable_progress_bars()
     data = _load(recipe) if recipe is not None and (samples or not given) else None
 
     classifier.model.to(PartialState().device).to(memory_format=torch.channels_last)
     stages, explanation = _measure(classifier, options.batch_size)
+    if not options.json:
+        _show(stages, explanation)
     shown, title = [], ""
     if samples and recipe is not None and data is not None:
         smoothing, batches = recipe.label_smoothing_factor, len(data.train_loader)
@@ -86,7 +87,8 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         say(_as_json(options, classifier, stages, files))
     else:
-        _show(stages, explanation, files)
+        say()
+        say(f"wrote {', '.join(map(str, files))}")
 
 
 def _source_and_recipe(options: argparse.Namespace) -> tuple[str, TrainingArguments | None]:
@@ -128,11 +130,17 @@ def _read(path: str, decode: Callable[[bytes], Tensor]) -> Tensor:
         raise UserError(f"unreadable image: {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _load(recipe: TrainingArguments) -> TrainingData:
+def _load(recipe: TrainingArguments) -> "TrainingData":
     """
     The data of training, for the first of several processes where batches are large: what it gets, and how that is
     mixed, does not depend on their number.
     """
+    import datasets  # a second, for inspections with a recipe only
+
+    from ..data.pipeline import load_training_data
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
     batch_size = recipe.total_train_batch_size // recipe.gradient_accumulation_steps
     num_processes = 1
     if not recipe.streaming:  # whose order does depend on it
@@ -165,7 +173,7 @@ def _measure(classifier: Classifier, batch_size: int) -> tuple[list[Stage], str]
     )
 
 
-def _explain(classifier: Classifier, given: list[tuple[str, Tensor]], data: TrainingData | None) -> list[Picture]:
+def _explain(classifier: Classifier, given: list[tuple[str, Tensor]], data: "TrainingData | None") -> list[Picture]:
     """Files that were given, or some validation images, the same ones each time."""
     processor = classifier.processor
     transform = evaluation_transform(*protocol(processor))
@@ -180,8 +188,10 @@ def _explain(classifier: Classifier, given: list[tuple[str, Tensor]], data: Trai
     ]
 
 
-def _true_classes(classifier: Classifier, data: TrainingData) -> list[int | None]:
+def _true_classes(classifier: Classifier, data: "TrainingData") -> list[int | None]:
     """The model's class for each of the data's; unknown if they are others."""
+    from .evaluation_data import class_map_of
+
     try:
         return class_map_of(classifier.label_names, data.label_names, classifier.codes)[0].tolist()
     except UserError as error:
@@ -189,7 +199,9 @@ def _true_classes(classifier: Classifier, data: TrainingData) -> list[int | None
         return [None] * len(data.label_names)
 
 
-def _validation_images(data: TrainingData, classifier: Classifier) -> list[tuple[Tensor, int]]:
+def _validation_images(data: "TrainingData", classifier: Classifier) -> list[tuple[Tensor, int]]:
+    from ..data.streaming import StreamedImageBatches
+
     batches, decode = data.validation_loader.batches, _decoder_of(classifier.processor)
     rows = np.random.default_rng(0).choice(len(batches), min(_EXPLAINED, len(batches)), replace=False)
     if isinstance(batches, StreamedImageBatches):
@@ -213,7 +225,7 @@ def _as_json(options: argparse.Namespace, classifier: Classifier, stages: list[S
     return to_json(result)
 
 
-def _show(stages: list[Stage], explanation: str, files: list[Path]) -> None:
+def _show(stages: list[Stage], explanation: str) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     titles, rows = table_of(stages)
     table = Table(box=None, pad_edge=False)
@@ -224,4 +236,3 @@ def _show(stages: list[Stage], explanation: str, files: list[Path]) -> None:
         table.add_row(*map(in_table, row), style="bold" if row is rows[-1] else None)
     console.print(table)
     console.print(f"\n{explanation}", style="dim")
-    console.print(f"\nwrote {', '.join(in_table(str(file)) for file in files)}")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from resnet50_recipe.durations import duration
@@ -16,7 +15,6 @@ from resnet50_recipe.recipe_file import parse_recipe
 from resnet50_recipe.terminal import in_table, printable, say
 
 from ..data.notes import say_note
-from ..data.sources import open_train_and_validation
 from ..evaluation.results import to_json
 from ..files import replaced_file
 from ..plan import (
@@ -78,18 +76,21 @@ def run(options: argparse.Namespace) -> None:
     else:
         plan = make_plan(recipe, data, num_processes)
         picture = options.picture or Path(f"plan-{name}.png")
+        if not options.json:
+            show(plan, options.images_per_second)
         with replaced_file(picture) as unfinished:
             draw(plan, name, unfinished)
         if options.json:
             say(to_json({**as_numbers(plan, options.images_per_second), "picture": str(picture)}))
             return
-        show(plan, options.images_per_second)
     say()
     say(f"curves: {picture}")
 
 
 def _counted(recipe: Recipe) -> DataSize:
     """Of data on this disk: what training would see."""
+    from ..data.sources import open_train_and_validation  # with `datasets`, for data that nobody knows
+
     train, validation = open_train_and_validation(recipe)
     return DataSize(len(train), len(validation), len(train.features["label"].names))
 
@@ -162,6 +163,8 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
 
 def draw(plan: Plan, name: str, path: Path) -> None:
     """Learning rate, momentum and image size over the epochs, as a PNG."""
+    from matplotlib.figure import Figure  # half a second, when the numbers are on the terminal already
+
     recipe, epochs = plan.recipe, plan.recipe.num_train_epochs
     steps = _steps(plan, _POINTS)
     figure = Figure(figsize=(8, 7), layout="constrained")

@@ -21,7 +21,7 @@ from ..evaluation.predictions import class_scores, ranked
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
 from ..hub.model_folder import exif_orientation_of
-from .evaluation_data import Preparation, set_protocol
+from .preparation import Preparation, set_protocol
 
 
 @torch.inference_mode()

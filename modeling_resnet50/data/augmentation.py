@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.data.auto_augment import rand_augment_transform
-from timm.data.transforms import str_to_pil_interp
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2.functional import pil_to_tensor, resize_image, to_pil_image
@@ -147,6 +145,10 @@ class RandAugment(nn.Module):
     """
 
     def __init__(self, recipe: Recipe, image_size: int):
+        # What other policies, and evaluation, need not wait for.
+        from timm.data.auto_augment import rand_augment_transform
+        from timm.data.transforms import str_to_pil_interp
+
         super().__init__()
         settings: dict[str, Any] = {
             "translate_const": int(image_size * 0.45),

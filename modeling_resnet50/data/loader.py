@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
-from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
@@ -26,6 +25,9 @@ from .mixing import Mixing
 from .sampling import EpochSampler, sample_seed
 from .transforms import EncodedImage, ExifOrientation, normalize, stored_path
 
+
+if TYPE_CHECKING:  # a second of imports: not everything that is fed has a data set
+    from datasets import Dataset
 
 MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
 PREFETCH_FACTOR = 2  # batches that each worker may be ahead: PyTorch's default
@@ -49,7 +51,7 @@ class ImageBatches(torch.utils.data.Dataset):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: "Dataset",
         transform: nn.Module,
         seed: int = 0,
         on_bad_image: Literal["error", "skip"] = "error",

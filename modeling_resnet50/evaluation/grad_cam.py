@@ -7,7 +7,6 @@ This file is copied into Spaces, beside their app.py, and so imports nothing of 
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from PIL import Image
@@ -69,6 +68,8 @@ def _run(model: nn.Module, pixel_values: Tensor, layer: nn.Module | None) -> tup
 
 def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     """A picture, coloured where it is hot; `heat` is float `(height, width)`, 0 to 1, and resized to it."""
+    import matplotlib  # half a second, which commands that colour nothing need not wait for
+
     heat = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(picture.size, Image.Resampling.BILINEAR))
     heat = heat.clip(0, 1)[:, :, None]
     colours = matplotlib.colormaps["turbo"](heat[:, :, 0])[:, :, :3] * 255

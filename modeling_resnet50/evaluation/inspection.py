@@ -25,8 +25,7 @@ from ..files import replaced_file
 from ..picture_sheet import Picture, classes_in, draw_sheet, short_name
 from ..web_page import data_address, thumbnail, write_page
 from .grad_cam import grad_cam, overlay
-from .predictions import class_scores
-from .report import share_in_words
+from .predictions import class_scores, share_in_words
 from .results import versions
 
 

@@ -20,7 +20,7 @@ from resnet50_recipe.errors import UserError
 from ..web_page import data_address, thumbnail, write_page
 from .grad_cam import overlay
 from .metrics.expected_calibration_error.expected_calibration_error import reliability_bins
-from .predictions import Predictions
+from .predictions import Predictions, share_in_words
 from .statistics import class_accuracies, confusions, log_probabilities, top_classes
 from .suites import score_parts
 
@@ -164,11 +164,6 @@ def _caption(model: _Judged, row: int) -> dict[str, Any]:
         "confidence": share_in_words(model.confidence[row]),
         "likelihood": share_in_words(math.exp(model.log_likelihood[row])),
     }
-
-
-def share_in_words(value: float) -> str:
-    """A probability, as precisely as anybody cares."""
-    return "<0.1%" if value < 0.001 else f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
 
 
 def _headline(named: dict[str, Predictions], models: dict[str, dict[str, Any]]) -> dict[str, Any]:

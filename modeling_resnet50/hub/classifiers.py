@@ -6,14 +6,13 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
-from timm.data import ImageNetInfo
 from torch import Tensor, nn
 from transformers import BitImageProcessor, PreTrainedModel
 
 from resnet50_recipe.errors import UserError
 
 from ..configuration_resnet50 import ResNet50Config
-from ..data.class_names import imagenet_words
+from ..data.class_names import imagenet_wnids, imagenet_words
 from ..data.transforms import require_known_channels
 from .importing import as_bit_processor, import_model, open_timm, timm_classes, timm_name, timm_processor
 from .model_folder import load_model
@@ -86,7 +85,7 @@ def _open(source: str, trust_remote_code: bool, dtype: Literal["float32", "auto"
         _take_float32(imported.model)
         label_names = _names(imported.model)
         if label_names[0] == "LABEL_0" and len(label_names) == 1000:  # the file has no names; these classes are known
-            label_names = imagenet_words(ImageNetInfo().label_names())
+            label_names = imagenet_words(imagenet_wnids())
         return Classifier(imported.model, label_names, imported.processor)
     model, processor = load_model(source, trust_remote_code, dtype)
     _take_float32(model)

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
-from timm.data.loader import adapt_to_chs
-from timm.layers import BlurPool2d
 from torch import nn
 from transformers import AutoImageProcessor, BitImageProcessor, PreTrainedConfig, ResNetForImageClassification
 from transformers.utils import SAFE_WEIGHTS_NAME
@@ -170,6 +166,8 @@ def _build(
 
 def _usual_processor(num_channels: int) -> BitImageProcessor:
     """ImageNet's."""
+    from timm.data.loader import adapt_to_chs
+
     cfg: dict[str, Any] = DEFAULT_PRETRAINED_CFG
     mean, std = (list(adapt_to_chs(cfg[name], num_channels)) for name in ("mean", "std"))
     return image_processor(cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], mean, std, "ignore")
@@ -265,6 +263,8 @@ def open_timm(name: str, source: str) -> Any:
     Raises:
         UserError: timm cannot open it.
     """
+    import timm  # here and below: models of this library and of transformers are opened without it
+
     folder = Path(name.removeprefix("local-dir:"))
     if name.startswith("local-dir:") and (folder / SAFE_WEIGHTS_NAME).is_file():
         check_numbers(_config(folder), read_shapes(folder / SAFE_WEIGHTS_NAME), source)
@@ -300,9 +300,12 @@ def _from_this_library(source: str) -> Source:
 
 
 def _from_timm(name: str, source: str) -> Source:
+    from timm.layers import BlurPool2d
+    from timm.models.resnet import ResNet
+
     model = open_timm(name, source)
     state = model.state_dict()
-    if not isinstance(model, timm.models.resnet.ResNet):
+    if not isinstance(model, ResNet):
         raise UserError(f"{source} is a {type(model).__name__}, not a ResNet")
     activation = type(model.act1).__name__.lower()
     fields: dict[str, Any] = {
@@ -330,6 +333,8 @@ def timm_processor(model: nn.Module, source: str) -> BitImageProcessor:
     Raises:
         UserError: in another way than by resizing the short side and cropping the centre.
     """
+    from timm.data import resolve_model_data_config
+
     data = resolve_model_data_config(model, use_test_size=True)
     if data["crop_mode"] != "center" or data["interpolation"] not in ("bilinear", "bicubic"):
         raise UserError(f"{source} prepares its images by {data['crop_mode']} crop and {data['interpolation']}")
@@ -339,6 +344,9 @@ def timm_processor(model: nn.Module, source: str) -> BitImageProcessor:
 
 def timm_mean_std(model: nn.Module) -> tuple[list[float], list[float]]:
     """By which its images are normalised: of other channels than the stated ones, their average, as timm has it."""
+    from timm.data import resolve_model_data_config
+    from timm.data.loader import adapt_to_chs
+
     data = resolve_model_data_config(model)
     num_channels = next(module for module in model.modules() if isinstance(module, nn.Conv2d)).in_channels
     return list(adapt_to_chs(data["mean"], num_channels)), list(adapt_to_chs(data["std"], num_channels))
@@ -352,6 +360,8 @@ def timm_classes(model: Any, source: str) -> tuple[list[str], list[str] | None] 
     Raises:
         UserError: there are names for other classes than it has.
     """
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
     cfg = model.pretrained_cfg
     stated, descriptions = cfg.get("label_names"), cfg.get("label_descriptions") or {}
     if not stated:

@@ -12,16 +12,13 @@ from importlib.resources import files
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from scipy.stats import binomtest
-from timm.data import ImageNetInfo
-from timm.models import get_pretrained_cfg
 from transformers import PreTrainedModel
 
 from resnet50_recipe.durations import duration
 from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..configuration_resnet50 import ResNet50Config
-from ..data.class_names import imagenet_words
+from ..data.class_names import imagenet_wnids, imagenet_words
 from ..data.transforms import IMAGE_MODES, evaluation_resize_size
 from ..training.trained_model import TrainedModel
 from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml, says_something
@@ -104,7 +101,7 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
         "class_names": [code(class_name) for class_name in class_names[:_MOST_CLASSES]],
         "is_timms": "architecture" in config.to_dict(),
         "is_resnet50": not _differences(config),
-        "is_imagenet": set(class_names) <= set(imagenet_words(ImageNetInfo().label_names())),
+        "is_imagenet": set(class_names) <= set(imagenet_words(imagenet_wnids())),
         "base_model": _hub_model(recipe.model_name_or_path),
         "image_mode": image_mode,
         "opened": 'Image.open("image.jpg")' + ("" if image_mode == "RGB" else f'.convert("{image_mode}")'),
@@ -215,6 +212,8 @@ def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
     The 95 % confidence interval of a share that was counted, after Wilson (1927): what another draw of so many images
     could have given. It knows nothing of other seeds, nor of a choice among several models.
     """
+    from scipy.stats import binomtest  # half a second, for who writes a card
+
     interval = binomtest(round(accuracy * num_images), num_images).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -239,6 +238,8 @@ def _hub_model(name_or_path: str | None) -> str | None:
     if name_or_path is None:
         return None
     if name_or_path.startswith("timm:"):
+        from timm.models import get_pretrained_cfg
+
         known = get_pretrained_cfg(name_or_path.removeprefix("timm:"))
         return None if known is None else known.hf_hub_id
     return name_or_path if "/" in name_or_path and is_on_hub(name_or_path) else None

@@ -22,8 +22,6 @@ from transformers import BitImageProcessor
 from resnet50_recipe.errors import UserError
 
 from .. import __version__
-from ..evaluation import TopKAccuracy
-from ..evaluation.metric_modules import in_memory
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .exporting import as_resnet_config
 from .fold import fold_batch_norm
@@ -132,6 +130,9 @@ def evaluate_onnx(path: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]]) 
     Returns:
         `{"top1": share, "top5": share}`.
     """
+    from ..evaluation import TopKAccuracy  # `evaluate`, two seconds of imports, for int8 only
+    from ..evaluation.metric_modules import in_memory
+
     session = _session(path)
     accuracy = in_memory(TopKAccuracy)
     for pixel_values, labels in batches:
