@@ -93,5 +93,5 @@ def main(arguments: list[str] | None = None) -> None:
                 command = import_module(f"modeling_resnet50.commands.{options.module}")
             command.run(options)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print("stopped at once", file=sys.stderr)
         sys.exit(ExitCode.INTERRUPTED)

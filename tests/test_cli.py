@@ -210,7 +210,7 @@ def test_ctrl_c_is_one_word_and_130(monkeypatch, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["predict", "model", "image"])
     assert exit_.value.code == 130
-    assert capsys.readouterr().err == "stopped\n"
+    assert capsys.readouterr().err == "stopped at once\n"
 
 
 def test_the_package_ends_with_no_other_code():

@@ -88,7 +88,7 @@ def imported(tmp_path_factory):
     as_text = {name: list(map(str, arguments)) for name, arguments in commands.items()}
     # Threads that work in the parent do not survive a fork.
     one = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])}
-    result = run_python(["-c", PROGRAM, json.dumps(sorted(HEAVY)), json.dumps(as_text)], **one)
+    result = run_python(["-c", PROGRAM, json.dumps(sorted(HEAVY)), json.dumps(as_text)], fresh=True, **one)
     assert result.returncode == 0, result.stderr
     return dict(map(json.loads, result.stdout.splitlines()))
 
