@@ -81,6 +81,7 @@ def cpu_seconds(start: Start, checkout: Path, scratch: Path) -> float:
         out = Path(folder) / "out"
         environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment["OMP_WAIT_POLICY"] = "passive"  # threads that wait by spinning would count
         with (Path(folder) / "said").open("w+") as said:
             process = psutil.Popen(
                 command_of(start, checkout, scratch, out), cwd=folder, env=environment, stdout=said,
