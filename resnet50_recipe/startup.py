@@ -28,7 +28,6 @@ def importing() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()  # modules stay: no later search goes through them either
         gc.enable()
         if shown:
             print(" " * len(_SAID), end="\r", file=sys.stderr, flush=True)
