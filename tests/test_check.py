@@ -116,6 +116,15 @@ def test_splits_with_different_classes_and_missing_splits_are_found(folder):
     assert the_problem(folder) == "there is no validation split"
 
 
+def test_one_class_is_a_problem_and_no_validation_split_is_said(folder, capsys):
+    shutil.rmtree(folder / "val")
+    check_folder(folder)
+    assert "no validation split: train, and evaluate, with --train_val_split 0.1" in capsys.readouterr().err
+    for name in WNIDS[1:]:
+        shutil.rmtree(folder / "train" / name)
+    assert the_problem(folder, Expected("a data set")).startswith(f"there is one class only, '{WNIDS[0]}'")
+
+
 def test_odd_files_copies_and_leaks_are_noted(folder):
     first = folder / "train" / "n01440764" / "n01440764_100.JPEG"
     PILImage.open(first).save(first, "PNG")

@@ -256,9 +256,7 @@ def test_command_prints_the_numbers_and_the_protocol(model_folder, image_folder,
     main(["evaluate", str(model_folder), "--dataset", str(image_folder), "--num_workers", "0"])
     shown = capsys.readouterr().out
     first = shown.splitlines()[0]
-    assert re.fullmatch(
-        r"top-1 [\d.]+%   top-5 100\.000%   loss [\d.]+   \(15 images, 18 → 16 pixels, bilinear, as timm\)", first
-    )
+    assert re.fullmatch(r"top-1 \d+%   loss [\d.]+   \(15 images, 18 → 16 pixels, bilinear, as timm\)", first)
     for words in ("95 % intervals: top-1 ", "calibration error ", "images/s", "worst classes", "most often mistaken"):
         assert words in shown
 

@@ -36,6 +36,7 @@ from ..training.run_folder import RunFolder, is_run, open_run
 from .spaces import write_space
 
 
+_SECONDS_TO_ANSWER = 10.0
 _MARKS = {"added": "+", "changed": "~", "deleted": "-", "same": "="}
 
 
@@ -127,7 +128,10 @@ def _show(item: Item, files: dict[str, Path], ours: set[str], as_json: bool) -> 
 
 def _remote(item: Item) -> dict[str, str] | None:
     """None if the repository or the branch is not there yet."""
+    api = HfApi()
     try:
-        return remote_files(HfApi(), item.repo_id, item.revision, item.repo_type)
+        # One question that is asked once: without a network, the client would ask for the files again for a minute.
+        api.repo_info(item.repo_id, revision=item.revision, repo_type=item.repo_type, timeout=_SECONDS_TO_ANSWER)
+        return remote_files(api, item.repo_id, item.revision, item.repo_type)
     except (RepositoryNotFoundError, RevisionNotFoundError):
         return None

@@ -18,11 +18,13 @@ from timm.models import get_pretrained_cfg
 from transformers import PreTrainedModel
 
 from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.words import says_something
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_words
 from ..data.transforms import IMAGE_MODES, evaluation_resize_size
-from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml, says_something
+from ..evaluation.statistics import allowed_digits
+from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
 from .markdown import code, one_line
 
@@ -109,10 +111,7 @@ def model_card(
         image_mode=image_mode,
         opened='Image.open("image.jpg")' + ("" if image_mode == "RGB" else f'.convert("{image_mode}")'),
         # How well it does
-        accuracies=[
-            (title, value, *accuracy_interval(value, session["num_validation_images"]))
-            for title, value in accuracies.items()
-        ],
+        accuracies=[_with_interval(*shown, session["num_validation_images"]) for shown in accuracies.items()],
         loss=row[f"{prefix}val_loss"],
         split=None if recipe.validation_split_name is None else code(recipe.validation_split_name),
         eval_size=eval_size,
@@ -204,6 +203,12 @@ def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
     """
     interval = binomtest(round(accuracy * num_images), num_images).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def _with_interval(title: str, accuracy: float, num_images: int) -> tuple[str, float, float, float, int]:
+    """A row of the card: the last number is how many digits of the per cents to show."""
+    low, high = accuracy_interval(accuracy, num_images)
+    return title, accuracy, low, high, allowed_digits({"low": low, "high": high}, num_images)
 
 
 def _accuracies(row: dict[str, Any], prefix: str, num_labels: int) -> dict[str, float]:

@@ -15,8 +15,10 @@ from PIL import Image
 from timm.data import ImageNetInfo, RealLabelsImagenet
 from torch.utils.data import Dataset as TorchDataset
 
+from resnet50_recipe.words import counted
+
 from ..data.class_names import imagenet_words
-from ..data.folders import standard_split_name
+from ..data.folders import VALIDATION_NAMES, standard_split_name
 from ..data.notes import say_note
 from ..data.sources import images_and_labels, load_splits
 from ..data.transforms import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
@@ -159,11 +161,13 @@ def check_folder(
     for name, split in splits.items():
         tables.append(inspect(name, split, num_proc, count))
     expected = expected or _guess(tables)
+    if not {*VALIDATION_NAMES, *expected.images} & {*splits}:
+        note("there is no validation split: train, and evaluate, with --train_val_split 0.1")
     problems, notes = judge(tables, expected)
     images = " + ".join(f"{len(table.labels):,} {table.name}" for table in tables)
-    summary = f"{len(tables[0].class_names):,} classes, {images} images"
+    summary = f"{counted(len(tables[0].class_names), 'class')}, {images} images"
     if problems:
-        verdict = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}: {summary}."
+        verdict = f"{counted(len(problems), 'problem')}: {summary}."
     else:
         verdict = f"{expected.name[0].upper()}{expected.name[1:]}, whole and right: {summary}, every one decoded."
     return CheckResult(splits, tables, problems, said + notes, verdict)
@@ -241,6 +245,11 @@ def judge(tables: list[SplitTable], expected: Expected) -> tuple[list[str], list
     problems = [problem for table in tables for problem in _split_problems(table, expected)]
     by_name = {standard_split_name(table.name): table for table in tables}
     problems += [f"there is no {name} split" for name in expected.images if name not in by_name]
+    if len(tables[0].class_names) == 1:
+        problems.append(
+            f"there is one class only, {tables[0].class_names[0]!r}: put the images of each class into a folder of "
+            "its own"
+        )
     if len({tuple(table.class_names) for table in tables}) > 1:
         problems.append("the splits do not have the same classes in the same order")
     notes = [note for table in tables for note in _split_notes(table)]

@@ -114,7 +114,7 @@ def build_page(
     def explain(classifier: Classifier, picture: Image.Image, label_name: str) -> dict[str, Any]:
         pixel_values = classifier.pixel_values(picture)
         label = torch.tensor([classifier.label_names.index(label_name)], device=classifier.device)
-        heat = grad_cam(classifier.model, pixel_values, label, least_side=4)[0].cpu().numpy()
+        heat = grad_cam(classifier.model, pixel_values, label)[0].cpu().numpy()
         sees = classifier.picture(pixel_values)
         enlarged = sees.resize((448, round(448 * sees.height / sees.width)), Image.Resampling.NEAREST)
         return gr.update(value=overlay(enlarged, heat), label=f"Where {classifier.name} sees: {label_name}")
@@ -135,7 +135,8 @@ def build_page(
     hint = " Choose a class in the answer to see where the model looked for it." if classifiers[0].has_maps else ""
     outputs: list[gr.components.Component] = []
     with gr.Blocks(title=names, analytics_enabled=False) as page:
-        gr.HTML(f"<h1>{escape(names)}</h1>Drop a picture, take one, or choose an example.{hint}")
+        ways = "Drop a picture, take one, or choose an example." if examples else "Drop a picture, or take one."
+        gr.HTML(f"<h1>{escape(names)}</h1>{ways}{hint}")
         with gr.Row():
             with gr.Column():
                 picture = gr.Image(
