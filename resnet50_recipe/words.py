@@ -1,14 +1,21 @@
 """Words that what is printed is made of: numbers with their nouns, and commands to paste."""
 
 import shlex
+from numbers import Integral
 
 
-def counted(number: float, noun: str) -> str:
-    """`1 class`, `1,000 classes`, `0.5 epochs`."""
-    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+def counted(number: float | Integral, one: str, several: str | None = None) -> str:
+    """
+    `1 class`, `1,000 classes`, `0.5 epochs`, `1 image has`.
+
+    Args:
+        one: what follows 1.
+        several: what follows any other number; the noun's usual plural unless given.
+    """
+    shown = f"{number:,}" if isinstance(number, Integral) else f"{number:g}"
     if number == 1:
-        return f"{shown} {noun}"
-    return f"{shown} {noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+        return f"{shown} {one}"
+    return f"{shown} {several or one + ('es' if one.endswith(('s', 'x', 'ch', 'sh')) else 's')}"
 
 
 def says_something(k: int, num_labels: int) -> bool:

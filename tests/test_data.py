@@ -109,7 +109,7 @@ def test_missing_folder_is_named():
 
 def test_class_folders_without_images_are_named(tmp_path):
     (tmp_path / "train" / "ant").mkdir(parents=True)
-    with pytest.raises(UserError, match="1 class folders but no images"):
+    with pytest.raises(UserError, match="1 class folder but no images"):
         load_train_and_validation(recipe_for(tmp_path))
 
 

@@ -447,7 +447,7 @@ def bad_parquet(path, labels, names=("ant", "bee", "cat")):
         (["--dataset", "./nowhere"], "dataset_name ./nowhere: no such folder"),
         (["--dataset", "range.parquet"], "row 1 has label 7, but there are 3 classes, counted from 0"),
         (["--dataset", "unlabelled.parquet"], "2 images have no label"),
-        (["--dataset", "nulls.parquet"], "1 images have no label"),
+        (["--dataset", "nulls.parquet"], "1 image has no label"),
         (["--dataset", "empty.parquet"], "a parquet file without rows"),
         (["--dataset", "images.parquet"], "0 label columns among image: name one with --label_column_name"),
         (["--dataset", "digits", "--split", "tset"], "digits has no split 'tset'; it has: train, validation"),

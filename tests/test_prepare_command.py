@@ -194,7 +194,7 @@ def test_a_wrong_data_set_ends_with_exit_code_1_and_is_not_packed(imagenet, prep
     image = next(Path("kaggle").glob(f"ILSVRC/Data/CLS-LOC/train/{WNIDS[0]}/*"))
     image.write_bytes(image.read_bytes()[:-100])
     output = prepare("check", "kaggle", "--report", "reports/1.html", exit_code=1)
-    assert re.search(r"check    WRONG: train: 1 unreadable images, first .*JPEG", output)
+    assert re.search(r"check    WRONG: train: 1 unreadable image, first .*JPEG", output)
     assert "1 problem: " in output
     assert Path("reports/1.html").is_file()
     output = prepare("folder", "kaggle", "--to", "out", "--pack", exit_code=2)

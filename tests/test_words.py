@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 
+import numpy as np
 import pytest
 from conftest import PROJECT
 
@@ -21,10 +22,16 @@ from resnet50_recipe.words import command, counted, says_something
         (0.5, "warm-up epoch", "0.5 warm-up epochs"),
         (2, "process", "2 processes"),
         (2, "image", "2 images"),
+        (np.int64(1), "image", "1 image"),
+        (np.int64(1_281_167), "image", "1,281,167 images"),
     ],
 )
 def test_a_number_agrees_with_its_noun(number, noun, expected):
     assert counted(number, noun) == expected
+
+
+def test_so_does_its_verb():
+    assert [counted(n, "image has", "images have") for n in (1, 2)] == ["1 image has", "2 images have"]
 
 
 @pytest.mark.parametrize(
