@@ -191,7 +191,7 @@ def _arithmetic_complaints(plan: Plan) -> list[str]:
     if left_out > 0.05 * plan.data.train_images:
         found.append(
             f"{left_out:,} of {plan.data.train_images:,} images are left out of each epoch, which has whole batches "
-            "only: choose a smaller total_train_batch_size"
+            f"only: --total_train_batch_size {recipe.total_train_batch_size // 2}, or less, leaves out fewer"
         )
     for name in ("image_size", "image_size_start", "eval_image_size"):
         size = getattr(recipe, name)

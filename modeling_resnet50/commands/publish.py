@@ -15,6 +15,7 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.terminal import say
+from resnet50_recipe.words import counted
 
 from ..evaluation.results import to_json
 from ..hub.model_folder import load_model, renew_card
@@ -95,7 +96,7 @@ def _send(folder: Path, seconds: float, as_json: bool) -> None:
         if as_json:
             say(to_json(record))
             continue
-        changes = f"{record['changes']} files changed" if record["changes"] else "was there already"
+        changes = f"{counted(record['changes'], 'file')} changed" if record["changes"] else "was there already"
         say(f"{record['message']} → {record['url']} ({changes})")
     if code == EXIT_REFUSED:
         raise UserError(state_of(folder)["trouble"])

@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor, BitImageProcessor, PreTrainedConfig
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from resnet50_recipe.errors import UserError
+from resnet50_recipe.words import counted
 
 from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
 from ..data.class_names import imagenet_words, is_wnid, names_in_words, told_apart
@@ -105,19 +106,21 @@ def import_model(
                 f"{source} predicts numbers (problem_type regression), and not classes: give it a new classifier "
                 "with --classifier new --num_labels N, or import the features with --classifier drop"
             )
-        notes.append(f"classifier kept: {classes} classes")
+        notes.append(f"classifier kept: {counted(classes, 'class')}")
     else:
         found.state = {name: value for name, value in found.state.items() if not name.startswith("fc.")}
         for name in _OF_CLASSES:
             fields.pop(name, None)
-        dropped = "there was none" if classes is None else f"the old one's {classes} classes are gone"
+        dropped = "there was none" if classes is None else f"the old one, of {counted(classes, 'class')}, is gone"
         if classifier == "drop":
             notes.append(f"classifier dropped ({dropped}): this model gives features, open it with AutoModel")
         elif num_labels is None:
             raise UserError("--classifier new needs --num_labels")
         else:
             fields["num_labels"] = num_labels
-            notes.append(f"classifier new, random, for {num_labels} classes ({dropped}): train it before use")
+            notes.append(
+                f"classifier new, random, for {counted(num_labels, 'class')} ({dropped}): train it before use"
+            )
     if "id2label" not in fields and "num_labels" not in fields and classes is not None:
         fields["num_labels"] = classes
 
