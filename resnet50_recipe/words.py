@@ -15,7 +15,7 @@ def counted(number: float | Integral, one: str, several: str | None = None) -> s
     shown = f"{number:,}" if isinstance(number, Integral) else f"{number:g}"
     if number == 1:
         return f"{shown} {one}"
-    return f"{shown} {several or one + ('es' if one.endswith(('s', 'x', 'ch', 'sh')) else 's')}"
+    return f"{shown} {several or one + ('es' if one.endswith(('s', 'x', 'sh', 'tch')) else 's')}"
 
 
 def says_something(k: int, num_labels: int) -> bool:
