@@ -207,7 +207,7 @@ def test_a_run_that_is_not_published_yet_comes_along_with_its_space(model, tmp_p
     assert capsys.readouterr().out == "wrote ./my page: cd 'my page' && python app.py\n"
     assert (tmp_path / "my page" / "models" / "a run-best" / "model.safetensors").is_file()
     card = SpaceCard.load(tmp_path / "my page" / "README.md").data.to_dict()
-    assert card["title"] == "my page"
+    assert card["title"] == "Ask a run"
     assert "models" not in card
     (run / "hub").mkdir()
     sent = {"repo_id": "ann/net", "files": ["model.safetensors"]}

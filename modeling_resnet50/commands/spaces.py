@@ -34,7 +34,7 @@ def write_space(options: argparse.Namespace, scratch: Path) -> tuple[Item, dict[
         target = Path(place).expanduser()
         require_free(target, overwrite=False)
         with replaced_folder(target) as folder:
-            _write(options, target.resolve().name, folder)
+            _write(options, _title(options.folder), folder)
         how = "python app.py" if options.space else "python -m http.server"
         say(f"wrote {place}: {command('cd', target)} && {how}")
         return None
@@ -65,6 +65,12 @@ def is_folder(place: str) -> bool:
 def model_of(name: str) -> str:
     """A model, as it is named, or of a run its best."""
     return str(Path(name).expanduser() / "best") if is_run(Path(name).expanduser()) else name
+
+
+def _title(source: Path) -> str:
+    """Of a page that has no name on the Hub yet: `Ask photos`, of runs/photos or its best/."""
+    path = source.expanduser().absolute()
+    return f"Ask {path.parent.name if path.name in ('best', 'final', 'final_average') else path.name}"
 
 
 def _write(options: argparse.Namespace, title: str, folder: Path) -> None:
