@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from rich.console import Console
 
 from modeling_resnet50 import ResNet50ForImageClassification
@@ -189,7 +190,9 @@ def test_memory_is_estimated_beforehand(image_size, there, told, shown, tiny_con
     one = {"num_processes": 1, "device_type": "cpu", "devices": {"Intel Xeon": 1}, "mixed_precision": "no"}
     recipe = Recipe(output_dir=str(tmp_path), dataset_name="digits", image_size=image_size, total_train_batch_size=4)
     model = ResNet50ForImageClassification(tiny_config)
+    drawn = torch.get_rng_state()
     shown.console.start(recipe, RunFolder(recipe), {**ENVIRONMENT, **one}, model, steps_per_epoch=44)
+    assert torch.equal(torch.get_rng_state(), drawn)  # or a resumed run would be another one
     (line,) = [line for line in plain(shown.text()).splitlines() if line.startswith("memory")]
     assert re.match(r"memory      about [\d.]+ GB a process", line)
     assert ("AND IT HAS 1.0 GB: give a smaller --image_size" in line) is told

@@ -30,8 +30,9 @@ def model_bytes(model: PreTrainedModel, recipe: Recipe, num_processes: int) -> f
 
 
 def optimizer_states(recipe: Recipe) -> float:
-    """Numbers that the optimizer keeps for each parameter."""
-    layer = nn.Linear(8, 8, bias=False)
+    """Numbers that the optimizer keeps for each parameter. Draws nothing that training would have drawn."""
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Linear(8, 8, bias=False)
     optimizer = create_optimizer(layer, recipe)
     layer.weight.grad = torch.ones_like(layer.weight)
     optimizer.step()
