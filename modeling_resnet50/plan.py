@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 import torch
-from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnet50_recipe.errors import UserError
@@ -19,7 +18,8 @@ from .data.transforms import evaluation_resize_size
 from .modeling_resnet50 import ResNet50ForImageClassification
 from .training.averaging import first_averaged_step
 from .training.distributed import check_images_fit
-from .training.optimization import create_optimizer, learning_rate_schedule
+from .training.memory import activation_bytes, model_bytes, optimizer_states, runtime_bytes
+from .training.optimization import learning_rate_schedule
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ KNOWN_DATA = {
 IMAGES_PER_SECOND = {"A100": 2470.0, "H100": 2470.0 * 3.35 / 2.04, "H200": 2470.0 * 4.8 / 2.04}
 DEVICE_MEMORY = {"A100": 80e9, "H100": 80e9, "H200": 141e9}  # bytes
 SCALING = 0.84  # of several devices, in the same table: 16,621 images/s on 8
-RUNTIME_MEMORY = 2e9  # bytes: CUDA's context, cuDNN's workspace, fragments
+RUNTIME_MEMORY = runtime_bytes("cuda")
 
 # From Goyal et al. (2017): 0.1 at 256 images, in proportion to them.
 _RULE = 0.1 / 256
@@ -130,10 +130,8 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
     eval_flops = recipe.num_train_epochs * looks * data.validation_images * flops[eval_size]
     reference = forward_flops(_model_on_paper(Recipe(), 1000), 224)
 
-    states = _optimizer_states(recipe)
+    states = optimizer_states(recipe)
     averages = 1 if recipe.averages else 0
-    buckets = 1 if num_processes > 1 else 0  # DDP copies gradients into buckets
-    model_memory = 4 * (numbers * (1 + averages) + parameters * (1 + states + buckets))
     activation_memory = local_batch_size * activation_bytes(model, max(image_sizes), recipe.mixed_precision)
     model_size = 4 * numbers
     checkpoint_size = int(4 * (numbers * (1 + averages) + parameters * states))
@@ -152,7 +150,7 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
         forward_flops=flops[recipe.image_size],
         total_flops=train_flops,
         reference_images=(train_flops + eval_flops) / (3 * reference),
-        model_memory=int(model_memory),
+        model_memory=int(model_bytes(model, recipe, num_processes)),
         activation_memory=activation_memory,
         checkpoint_size=checkpoint_size,
         model_size=model_size,
@@ -187,7 +185,7 @@ def _arithmetic_complaints(plan: Plan) -> list[str]:
     if left_out > 0.05 * plan.data.train_images:
         found.append(
             f"{left_out:,} of {plan.data.train_images:,} images are left out of each epoch, which has whole batches "
-            "only: choose a smaller total_train_batch_size"
+            f"only: --total_train_batch_size {recipe.total_train_batch_size // 2}, or less, leaves out fewer"
         )
     for name in ("image_size", "image_size_start", "eval_image_size"):
         size = getattr(recipe, name)
@@ -279,43 +277,7 @@ def forward_flops(model: ResNet50ForImageClassification, image_size: int) -> int
     return counter.get_total_flops()
 
 
-def activation_bytes(model: ResNet50ForImageClassification, image_size: int, precision: str | None) -> int:
-    """
-    What the backward pass needs of one image's forward pass, beyond the weights.
-
-    Args:
-        model: on the meta device, in float32.
-        precision: fp16, bf16, or None for one of them: 2 bytes a number. "no": 4.
-    """
-    seen: dict[int, Tensor] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        seen[tensor.untyped_storage()._cdata] = tensor
-        return tensor
-
-    batch = 2  # BatchNorm wants more than one value
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        logits = model.train()(
-            torch.empty(batch, model.config.num_channels, image_size, image_size, device="meta")
-        ).logits
-        logits.sum()
-    weights = {p.untyped_storage()._cdata for p in (*model.parameters(), *model.buffers())}
-    width = 4 if precision == "no" else 2
-    kept = [tensor for storage, tensor in seen.items() if storage not in weights]
-    return sum(t.numel() * (width if t.is_floating_point() else t.element_size()) for t in kept) // batch
-
-
 def _model_on_paper(recipe: Recipe, labels: int) -> ResNet50ForImageClassification:
     """Shapes without numbers."""
     with torch.device("meta"):
         return ResNet50ForImageClassification(model_config(recipe, [str(label) for label in range(labels)]))
-
-
-def _optimizer_states(recipe: Recipe) -> float:
-    """Numbers that the optimizer keeps for each parameter."""
-    layer = nn.Linear(8, 8, bias=False)
-    optimizer = create_optimizer(layer, recipe)
-    layer.weight.grad = torch.ones_like(layer.weight)
-    optimizer.step()
-    state = optimizer.state[layer.weight].values()
-    return sum(value.numel() for value in state if isinstance(value, Tensor) and value.dim()) / layer.weight.numel()

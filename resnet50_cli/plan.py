@@ -21,12 +21,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.usage = "resnet50 plan RECIPE [options] [--FIELD VALUE …]"
     command.allow_abbrev = False  # what is not an option here is a field of the recipe
     command.add_argument("recipe", metavar="RECIPE", help="a recipe's YAML file")
-    command.add_argument("--num_processes", type=int, metavar="N", help="devices (default 8)")
+    command.add_argument("--num_processes", type=int, metavar="N", help="devices (default 1; 8 for a million images)")
     command.add_argument("--num_train_images", type=int, metavar="N", help="known or counted, mostly")
     command.add_argument("--num_validation_images", type=int, metavar="N", help="the same, or a tenth of that")
     command.add_argument("--num_labels", type=int, metavar="N", help="known or counted, mostly")
     command.add_argument("--images_per_second", type=float, metavar="N", help="measured on one device, at 224 pixels")
-    command.add_argument("--picture", type=Path, metavar="FILE", help="PNG of the curves (default plan-NAME.png)")
+    command.add_argument("--picture", type=Path, metavar="FILE", help="of the curves (default reports/plan-NAME.png)")
     nodes = command.add_argument_group("how it scales, up to 1024 GPUs")
     nodes.add_argument("--nodes", type=int, metavar="N", help="machines: this is shown instead")
     nodes.add_argument("--gpus_per_node", type=int, default=8, metavar="N", help="default 8")

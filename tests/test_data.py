@@ -4,6 +4,7 @@ import http.server
 import io
 import os
 import random
+import shutil
 import threading
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_missing_folder_is_named():
 
 def test_class_folders_without_images_are_named(tmp_path):
     (tmp_path / "train" / "ant").mkdir(parents=True)
-    with pytest.raises(UserError, match="1 class folders but no images"):
+    with pytest.raises(UserError, match="1 class folder but no images"):
         load_train_and_validation(recipe_for(tmp_path))
 
 
@@ -125,6 +126,14 @@ def test_class_missing_from_one_split_is_named(image_folder, split, where):
     write_image(image_folder / split / "dog" / "0.jpg", seed=1)
     with pytest.raises(UserError, match=f"1 missing from {where}, first 'dog'"):
         load_train_and_validation(recipe_for(image_folder))
+
+
+@pytest.mark.parametrize("fields", [{}, {"train_val_split": 0.5}])
+def test_one_class_is_refused(image_folder, fields):
+    for path in (*image_folder.glob("*/bee"), *image_folder.glob("*/cat")):
+        shutil.rmtree(path)
+    with pytest.raises(UserError, match="there is one class only, 'ant', which would be the answer to everything"):
+        load_train_and_validation(recipe_for(image_folder, **fields))
 
 
 def test_missing_validation_split_says_what_to_do(image_folder):

@@ -255,9 +255,7 @@ def test_command_prints_the_numbers_and_the_protocol(model_folder, image_folder,
     main(["evaluate", str(model_folder), "--dataset", str(image_folder), "--num_workers", "0"])
     shown = capsys.readouterr().out
     first = shown.splitlines()[0]
-    assert re.fullmatch(
-        r"top-1 [\d.]+%   top-5 100\.000%   loss [\d.]+   \(15 images, 18 → 16 pixels, bilinear, as timm\)", first
-    )
+    assert re.fullmatch(r"top-1 \d+%   loss [\d.]+   \(15 images, 18 → 16 pixels, bilinear, as timm\)", first)
     for words in ("95 % intervals: top-1 ", "calibration error ", "images/s", "worst classes", "most often mistaken"):
         assert words in shown
 
@@ -448,7 +446,7 @@ def bad_parquet(path, labels, names=("ant", "bee", "cat")):
         (["--dataset", "./nowhere"], "dataset_name ./nowhere: no such folder"),
         (["--dataset", "range.parquet"], "row 1 has label 7, but there are 3 classes, counted from 0"),
         (["--dataset", "unlabelled.parquet"], "2 images have no label"),
-        (["--dataset", "nulls.parquet"], "1 images have no label"),
+        (["--dataset", "nulls.parquet"], "1 image has no label"),
         (["--dataset", "empty.parquet"], "a parquet file without rows"),
         (["--dataset", "images.parquet"], "0 label columns among image: name one with --label_column_name"),
         (["--dataset", "digits", "--split", "tset"], "digits has no split 'tset'; it has: train, validation"),

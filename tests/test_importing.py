@@ -325,7 +325,7 @@ def test_classifier_of_another_size_is_not_silently_replaced(six_classes):
     new = import_model(str(source), classifier="new", num_labels=37)
     assert new.model.fc.out_features == 37
     assert torch.equal(new.model.conv1.weight, model.conv1.weight)
-    assert any("new, random, for 37 classes (the old one's 6 classes are gone)" in note for note in new.notes)
+    assert any("new, random, for 37 classes (the old one, of 6 classes, is gone)" in note for note in new.notes)
     with pytest.raises(UserError, match="needs --num_labels"):
         import_model(str(source), classifier="new")
 

@@ -106,8 +106,8 @@ def test_the_values_are_the_classes(kind, train, validation, names, folder_of, t
     ("kind", "labels", "message"),
     [
         (pa.int64(), [3, 4, None, 5, None], "column 'label': 2 images have no label, first row 2"),
-        (pa.string(), ["a", "b", "b", " "], "column 'label': 1 images have no label, first row 3"),
-        (pa.int64(), [0, 1, 2, 3, -1], "1 images have no label, first row 4"),
+        (pa.string(), ["a", "b", "b", " "], "column 'label': 1 image has no label, first row 3"),
+        (pa.int64(), [0, 1, 2, 3, -1], "1 image has no label, first row 4"),
         (pa.int64(), [-1, -1], "2 images have no label, first row 0"),
         (pa.float64(), [1.0, 2.0], "column 'label' must hold class numbers or names, not double"),
         (pa.list_(pa.int64()), [[1], [2]], "column 'label' must hold class numbers or names, not list"),
@@ -126,9 +126,9 @@ def test_a_row_without_a_class_is_named_where_classes_are_named_too(folder_of):
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["ant", "bee"])})
     table = table.replace_schema_metadata(features.arrow_schema.metadata)
     pq.write_table(table, folder / "train.parquet", row_group_size=2)
-    with pytest.raises(UserError, match="train: 1 images have no label, first row 2"):
+    with pytest.raises(UserError, match="train: 1 image has no label, first row 2"):
         load_evaluation_split(str(folder))
-    assert "train: 1 images have no label" in check_folder(folder).problems
+    assert "train: 1 image has no label" in check_folder(folder).problems
     recipe = Recipe(dataset_name=str(folder), validation_split_name="train", total_train_batch_size=1)
     split, _ = open_streamed_train_and_validation(recipe)
     batches = StreamedImageBatches(split, torch.nn.Identity())

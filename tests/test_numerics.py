@@ -1,9 +1,11 @@
 """Numbers that go wrong: noticed before the optimizer steps, explained, left out on request, and never published."""
 
+import errno
 import json
 import math
 import statistics
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -193,6 +195,20 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_know(factor, image_fo
     for model in ("best", "checkpoints/epoch-0001"):
         assert not non_finite_tensors(load_file(run / model / "model.safetensors"))
     assert not (run / "final").exists()
+
+
+def test_a_disk_that_does_not_take_the_diagnosis_does_not_hide_it(image_folder, tmp_path, train, spoil, monkeypatch):
+    spoil(epoch=1, number=3, factor=math.nan)
+    original = Path.open
+
+    def full(self, *arguments, **options):
+        if self.name == "nonfinite.jsonl":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(UserError, match=r"the loss is nan, .*nonfinite.jsonl could not be written: No space left"):
+        train(tiny_arguments(image_folder, tmp_path / "run", **SETTINGS))
 
 
 def test_rolled_back_it_goes_on_without_those_images(image_folder, tmp_path, train, spoil, capsys):

@@ -16,11 +16,11 @@ from modeling_resnet50.plan import (
     KNOWN_DATA,
     SCALING,
     DataSize,
-    activation_bytes,
     complaints,
     forward_flops,
     make_plan,
 )
+from modeling_resnet50.training.memory import activation_bytes
 from resnet50_cli import main
 from resnet50_recipe.recipe_file import parse_recipe
 from resnet50_recipe.training_arguments import TrainingArguments
@@ -161,13 +161,13 @@ def test_the_command_shows_it_on_a_screen_and_in_a_picture(tmp_path, monkeypatch
     recipe = str(PROJECT / "recipes" / "fast_16.yaml")
     main(["plan", recipe, "--num_processes", "4", "--learning_rate", "1.6"])
     output = capsys.readouterr().out
-    assert re.search(r"batch +4,096 = 4 devices × 1 accumulation steps × 1024", output)
+    assert re.search(r"batch +4,096 = 4 devices × 1 accumulation step × 1024", output)
     assert re.search(r"learning rate +0\.\d+ → 1\.6 \(epoch 2\.0\)", output)
     assert re.search(r"images +160 → 192 pixels in training, 256 in validation", output)
     assert f"A100 {IMAGES_PER_SECOND['A100']:,.0f}" in output
     assert "upper bound" in output
     assert "Nothing looks wrong" in output
-    with Image.open(tmp_path / "plan-fast_16.png") as picture:
+    with Image.open(tmp_path / "reports" / "plan-fast_16.png") as picture:
         assert picture.format == "PNG"
         assert picture.size == (960, 840)
     main(["plan", recipe, "--images_per_second", "1000", "--picture", "here.png"])
@@ -190,7 +190,10 @@ def test_images_on_this_disk_are_counted_as_training_sees_them(image_folder, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["finetune.yaml"], "how large data/my-images is, is not known here: --num_train_images N --num_labels K"),
+        (
+            ["finetune.yaml"],
+            "data/my-images is not here to be counted: --dataset_name FOLDER, or --num_train",
+        ),
         (["digits.yaml", "--num_train_images", "20"], "20 training images are fewer than one batch of 32: --total_t"),
         (["digits.yaml", "--learning_rat", "1"], "unknown argument '--learning_rat'; did you mean '--learning_rate'?"),
         (["digits.yaml", "--num_processes", "0"], "--num_processes must be at least 1"),
@@ -210,11 +213,21 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, mon
 def test_a_batch_that_fits_few_images_is_planned_with_and_said(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     recipe = str(PROJECT / "recipes" / "finetune.yaml")
-    main(["plan", recipe, "--num_train_images", "45", "--num_labels", "3", "--num_processes", "1"])
+    main(["plan", recipe, "--num_train_images", "45", "--num_labels", "3"])
     captured = capsys.readouterr()
     assert "--total_train_batch_size 8 for 45 images" in captured.err
-    assert "8 = 1 devices × 1 accumulation steps × 8" in captured.out
+    assert "8 = 1 device × 1 accumulation step × 8" in captured.out
     assert "→ 0.00125 (epoch" in captured.out
+
+
+def test_a_folder_that_is_here_is_counted_whatever_its_name(image_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-imagenet").symlink_to(image_folder)
+    recipe = str(PROJECT / "recipes" / "tiny_imagenet.yaml")
+    main(["plan", recipe, "--dataset_name", "tiny-imagenet", "--total_train_batch_size", "8", "--json"])
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["data"] == {"train_images": 24, "validation_images": 15, "labels": 3}
+    assert plan["num_processes"] == 1  # eight are for ImageNet
 
 
 def test_other_commands_refuse_arguments_they_do_not_know(capsys):

@@ -330,7 +330,9 @@ def test_without_a_network_it_is_said_in_one_line(trained):
     program = """
 import sys
 import huggingface_hub.utils._http as http
-http.time.sleep = lambda seconds: None  # between the client's own tries
+def sleep(seconds):
+    raise SystemExit("tried again")
+http.time.sleep = sleep  # between the client's own tries
 from resnet50_cli import main
 main(sys.argv[1:])
 """
@@ -340,6 +342,7 @@ main(sys.argv[1:])
     assert result.returncode == 2
     assert "error: the Hub cannot be reached (" in result.stderr
     assert "Traceback" not in result.stderr
+    assert "Retrying" not in result.stderr
 
 
 def test_a_pickle_is_not_published(hub, trained, tmp_path, capsys):

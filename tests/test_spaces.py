@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.spaces.examples import folder_examples, own_examples, save_examples
 from modeling_resnet50.hub.spaces.writing import GRADIO_VERSION, TRANSFORMERS_JS_VERSION
 from resnet50_cli import main
+from resnet50_recipe.recipe import Recipe
 
 
 PAGES = PROJECT / "modeling_resnet50" / "hub" / "spaces"
@@ -189,8 +191,30 @@ def test_a_space_arrives_whole_and_again_without_what_is_gone(hub, model, pictur
     assert re.search(r"- examples/00.jpg", capsys.readouterr().out)
     main([*publish, "--to", "ann/net"])
     assert set(space.files) == page
-    card = SpaceCard(space.files["README.md"].decode()).data.to_dict()
+    readme = space.files["README.md"].decode()
+    card = SpaceCard(readme).data.to_dict()
     assert card["models"] == card["preload_from_hub"] == ["ann/net"]
+    assert "&id" not in readme  # an anchor of YAML, which the Hub's own reader need not know
+
+
+def test_a_run_that_is_not_published_yet_comes_along_with_its_space(model, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "a run"
+    shutil.copytree(model, run / "best")
+    recipe = Recipe(output_dir=str(run), dataset_name="digits", hub_model_id="ann/net", image_size=32)
+    recipe.save(run / "recipe.yaml")
+    monkeypatch.chdir(tmp_path)
+    main(["publish", "a run", "--space", "./my page"])
+    assert capsys.readouterr().out == "wrote ./my page: cd 'my page' && python app.py\n"
+    assert (tmp_path / "my page" / "models" / "a run-best" / "model.safetensors").is_file()
+    card = SpaceCard.load(tmp_path / "my page" / "README.md").data.to_dict()
+    assert card["title"] == "Ask a run"
+    assert "models" not in card
+    (run / "hub").mkdir()
+    sent = {"repo_id": "ann/net", "files": ["model.safetensors"]}
+    (run / "hub" / "published.jsonl").write_text(json.dumps(sent) + "\n")
+    main(["publish", "a run", "--space", "./other"])
+    assert SpaceCard.load(tmp_path / "other" / "README.md").data.to_dict()["models"] == ["ann/net"]
+    assert not (tmp_path / "other" / "models").exists()
 
 
 def test_a_static_space_arrives_and_takes_transformers_js_by_its_exact_version(hub, model):

@@ -597,7 +597,7 @@ def test_skipped_images_are_counted_in_metrics_and_model_card_and_shown(tmp_path
     train(tiny_arguments(image_folder, tmp_path, on_bad_image="skip", total_train_batch_size=24, num_train_epochs=2))
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["bad_images"] for row in rows] == [1, 1]
-    assert "1 unreadable images replaced" in capsys.readouterr().out
+    assert "1 unreadable image replaced" in capsys.readouterr().out
     assert "up to 1 unreadable images were replaced by others" in (tmp_path / "final" / "README.md").read_text()
 
 

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.terminal import in_table, say
+from resnet50_recipe.words import counted, says_something
 
 from ..data.sampling import EvaluationSampler
 from ..data.sources import HELD_OUT_OF_A_STREAM
@@ -28,7 +29,7 @@ from ..evaluation.evaluate import predict
 from ..evaluation.metric_modules import compute_metric, load_metric
 from ..evaluation.predictions import Predictions
 from ..evaluation.results import to_json, versions, write_results
-from ..evaluation.statistics import compare, summarize
+from ..evaluation.statistics import allowed_digits, compare, summarize
 from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
 from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
 from ..hub.exporting import trained_model_in
@@ -40,6 +41,7 @@ from .preparation import protocol, set_protocol
 
 
 _SHOWN = 5  # of the worst classes and confusions
+_SHARES = {"top-1": "top1", "top-5": "top5"}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -275,16 +277,15 @@ def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show_one(console: Console, result: dict[str, Any]) -> None:
-    top1, top5, loss = (result[name]["value"] for name in ("top1", "top5", "loss"))
+    images = result["images"]
+    shares = {title: key for title, key in _SHARES.items() if _is_shown(key, result)}
+    values = "".join(f"{title} {_percent(result[key], images)}   " for title, key in shares.items())
     console.print(
-        f"top-1 {top1:.3%}   top-5 {top5:.3%}   loss {loss:.4f}   "
-        f"({result['images']:,} images, {protocol_in_words(result)})"
+        f"{values}loss {result['loss']['value']:.4f}   ({counted(images, 'image')}, {protocol_in_words(result)})"
     )
-    if result["images"] > 1:
-        console.print(
-            f"95 % intervals: top-1 {_percents(result['top1'])}, top-5 {_percents(result['top5'])}, "
-            f"loss {result['loss']['low']:.4f} to {result['loss']['high']:.4f}"
-        )
+    if images > 1:
+        intervals = "".join(f"{title} {_percents(result[key], images)}, " for title, key in shares.items())
+        console.print(f"95 % intervals: {intervals}loss {result['loss']['low']:.4f} to {result['loss']['high']:.4f}")
     console.print(
         f"calibration error {result['ece']:.2%}; {result['ece_at_temperature']:.2%} with the logits divided by "
         f"{result['temperature']:.3f}, and a loss of {result['loss_at_temperature']:.4f}"
@@ -313,13 +314,15 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
 
 def _show_several(console: Console, results: dict[str, Any]) -> None:
     table = Table("model", box=None, pad_edge=False)
-    for name in ("top-1, 95 %", "top-5, 95 %", "loss", "ECE", "images/s", "protocol"):
+    models = results["models"].values()
+    shares = {title: key for title, key in _SHARES.items() if any(_is_shown(key, result) for result in models)}
+    for name in (*(f"{title}, 95 %" for title in shares), "loss", "ECE", "images/s", "protocol"):
         table.add_column(name, justify="left" if name == "protocol" else "right", no_wrap=name != "protocol")
     for name, result in results["models"].items():
+        images = result["images"]
         table.add_row(
             in_table(name),
-            f"{result['top1']['value']:.2%} ({_percents(result['top1'], 1, '–')})",
-            f"{result['top5']['value']:.2%} ({_percents(result['top5'], 1, '–')})",
+            *(f"{_percent(result[key], images)} ({_percents(result[key], images, '–')})" for key in shares.values()),
             f"{result['loss']['value']:.4f}",
             f"{result['ece']:.2%}",
             f"{result['images_per_second']:,.1f}",
@@ -364,7 +367,16 @@ def _suite_lines(suites: dict[str, Any]) -> Iterator[tuple[str, str]]:
                     yield f"{title}, {name}", f"{numbers[key]:.2%}"
 
 
-def _percents(interval: dict[str, float], digits: int = 2, to: str = "% to ") -> str:
+def _is_shown(key: str, result: dict[str, Any]) -> bool:
+    return key == "top1" or says_something(5, result["num_labels"])
+
+
+def _percent(interval: dict[str, float], images: int) -> str:
+    return f"{interval['value']:.{allowed_digits(interval, images)}%}"
+
+
+def _percents(interval: dict[str, float], images: int, to: str = "% to ") -> str:
+    digits = allowed_digits(interval, images)
     return f"{100 * interval['low']:.{digits}f}{to}{100 * interval['high']:.{digits}f}%"
 
 

@@ -40,6 +40,7 @@ from ..evaluation.results import to_json
 from ..hub.classifiers import Classifier, open_classifier
 from ..hub.model_folder import exif_orientation_of
 from ..picture_sheet import Picture
+from .places import place_for
 from .preparation import protocol, set_protocol
 
 
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
         title = f"The first images of the first {-(-samples // per_batch)} batches of epoch {options.epoch}"
     explained = _explain(classifier, given, data)
     name = Path(options.model).resolve().name if Path(options.model).exists() else options.model
-    folder = options.output or Path("inspection-" + re.sub(r"[^\w.-]+", "-", name))
+    folder = place_for("inspection-" + re.sub(r"[^\w.-]+", "-", name), options.output, "output")
     files = write_inspection(
         folder, name, stages, explanation, first_filters(classifier.model), shown, title, explained
     )

@@ -2,18 +2,17 @@
 
 import argparse
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.terminal import say
+from resnet50_recipe.words import command
 
 from ..data.notes import say_note
 from ..data.sources import load_splits
 from ..evaluation.results import to_json
-from ..files import require_writable
 from ..hub.upload import Item, explain_failures, send
 from ..prepare.check import EXPECTATIONS, CheckResult, check_folder
 from ..prepare.check_report import write_report
@@ -25,6 +24,7 @@ from ..prepare.pack import pack, packed_files
 from ..prepare.steps import Steps, require_space
 from ..prepare.tiny_imagenet import extract_tiny_imagenet
 from ..prepare.torrent import TorrentProgress, TorrentSettings, download_torrent, identify
+from .places import place_for
 
 
 def run(options: argparse.Namespace) -> None:
@@ -72,7 +72,7 @@ def _folder(options: argparse.Namespace) -> None:
 
 def _check_alone(options: argparse.Namespace) -> None:
     _require(options.source)
-    report = _report_place(options.source.resolve(), options.report)
+    report = place_for(f"check-{options.source.resolve().name}.html", options.report, "report")
     result = _check(options.source, options, report, Steps(sys.stderr if options.json else sys.stdout))
     if options.json:
         counts = {table.name: len(table.labels) for table in result.tables}
@@ -81,19 +81,6 @@ def _check_alone(options: argparse.Namespace) -> None:
         say(to_json({"source": str(options.source), **found, "report": str(report)}))
     if result.problems:
         sys.exit(ExitCode.FAILED)
-
-
-def _report_place(source: Path, wanted: Path | None) -> Path:
-    """As told; else beside the data; else, where that cannot be written to, with the temporary files."""
-    if wanted is not None:
-        require_writable(wanted.parent, "report")
-        return wanted
-    place = source.parent
-    try:
-        require_writable(place, "report")
-    except UserError:
-        place = Path(tempfile.mkdtemp(prefix="resnet50-"))
-    return place / f"check-{source.name}.html"
 
 
 def _require(source: Path) -> None:
@@ -133,9 +120,9 @@ def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps) -> 
                 num_proc=options.num_proc,
                 on_progress=on_progress,
             )
-        steps.say("ready", f"train with --dataset_name {packed}")
+        steps.say("ready", f"train with {command('--dataset_name', packed)}")
     else:
-        steps.say("ready", f"train with --dataset_name {source}")
+        steps.say("ready", f"train with {command('--dataset_name', source)}")
 
 
 def _check(source: Path, options: argparse.Namespace, report: Path, steps: Steps) -> CheckResult:

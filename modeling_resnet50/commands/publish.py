@@ -15,6 +15,7 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.terminal import say
 from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.words import counted
 
 from ..evaluation.results import to_json
 from ..hub.model_folder import load_model, renew_card
@@ -36,6 +37,7 @@ from ..training.run_folder import RunFolder, is_run, open_run
 from .spaces import write_space
 
 
+_SECONDS_TO_ANSWER = 10.0
 _MARKS = {"added": "+", "changed": "~", "deleted": "-", "same": "="}
 
 
@@ -94,7 +96,7 @@ def _send(folder: Path, seconds: float, as_json: bool) -> None:
         if as_json:
             say(to_json(record))
             continue
-        changes = f"{record['changes']} files changed" if record["changes"] else "was there already"
+        changes = f"{counted(record['changes'], 'file')} changed" if record["changes"] else "was there already"
         say(f"{record['message']} → {record['url']} ({changes})")
     if code == EXIT_REFUSED:
         raise UserError(state_of(folder)["trouble"])
@@ -127,7 +129,10 @@ def _show(item: Item, files: dict[str, Path], ours: set[str], as_json: bool) -> 
 
 def _remote(item: Item) -> dict[str, str] | None:
     """None if the repository or the branch is not there yet."""
+    api = HfApi()
     try:
-        return remote_files(HfApi(), item.repo_id, item.revision, item.repo_type)
+        # One question that is asked once: without a network, the client would ask for the files again for a minute.
+        api.repo_info(item.repo_id, revision=item.revision, repo_type=item.repo_type, timeout=_SECONDS_TO_ANSWER)
+        return remote_files(api, item.repo_id, item.revision, item.repo_type)
     except (RepositoryNotFoundError, RevisionNotFoundError):
         return None

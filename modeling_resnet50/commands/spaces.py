@@ -8,12 +8,13 @@ from huggingface_hub.utils import validate_repo_id
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.terminal import say
+from resnet50_recipe.words import command
 
 from ..files import replaced_folder, require_free
 from ..hub.model_folder import load_model
 from ..hub.spaces.examples import folder_examples, own_examples
 from ..hub.spaces.writing import write_gradio_space, write_static_space
-from ..hub.upload import Item
+from ..hub.upload import Item, published
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..training.run_folder import is_run, open_run
 
@@ -33,9 +34,9 @@ def write_space(options: argparse.Namespace, scratch: Path) -> tuple[Item, dict[
         target = Path(place).expanduser()
         require_free(target, overwrite=False)
         with replaced_folder(target) as folder:
-            _write(options, target.name, folder)
+            _write(options, _title(options.folder), folder)
         how = "python app.py" if options.space else "python -m http.server"
-        say(f"wrote {place}: cd {place} && {how}")
+        say(f"wrote {place}: {command('cd', target)} && {how}")
         return None
     folder = scratch / "space"
     folder.mkdir()
@@ -66,10 +67,19 @@ def model_of(name: str) -> str:
     return str(Path(name).expanduser() / "best") if is_run(Path(name).expanduser()) else name
 
 
+def _title(source: Path) -> str:
+    """Of a page that has no name on the Hub yet: `Ask photos`, of runs/photos or its best/."""
+    path = source.expanduser().absolute()
+    return f"Ask {path.parent.name if path.name in ('best', 'final', 'final_average') else path.name}"
+
+
 def _write(options: argparse.Namespace, title: str, folder: Path) -> None:
     model, repo_id = model_of(str(options.folder)), options.to
     if repo_id is None and model != str(options.folder):
-        repo_id = open_run(options.folder)[1].hub_model_id
+        run, recipe = open_run(options.folder)
+        # What was to be published and is not there yet, nobody could open: then the Space carries it along.
+        if recipe.hub_model_id is not None and published(run.hub, recipe.hub_model_id):
+            repo_id = recipe.hub_model_id
     if repo_id is None and not Path(model).exists():
         repo_id = model
     examples = folder_examples(options.examples) if options.examples else own_examples(model, public=True)

@@ -10,6 +10,8 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from resnet50_recipe.words import says_something
+
 from ..files import replaced_file
 from .markdown import one_line
 
@@ -57,11 +59,6 @@ def write_eval_results(folder: Path, model_name: str, dataset: dict[str, Any], r
             text = leaderboard_yaml(dataset["name"], dataset["config"], result["top1"]["value"], notes)
             file.write_text(text, encoding="utf-8")
     return files
-
-
-def says_something(k: int, num_labels: int) -> bool:
-    """Whether the share of images whose class is among the first k can be anything but 1."""
-    return num_labels > k
 
 
 def is_on_hub(dataset_name: str) -> bool:

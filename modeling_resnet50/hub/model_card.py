@@ -16,12 +16,14 @@ from transformers import PreTrainedModel
 
 from resnet50_recipe.durations import duration
 from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.words import says_something
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_wnids, imagenet_words
 from ..data.transforms import IMAGE_MODES, evaluation_resize_size
+from ..evaluation.statistics import allowed_digits
 from ..training.trained_model import TrainedModel
-from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml, says_something
+from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
 from .markdown import code, one_line
 
@@ -216,6 +218,12 @@ def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
 
     interval = binomtest(round(accuracy * num_images), num_images).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def _with_interval(title: str, accuracy: float, num_images: int) -> tuple[str, float, float, float, int]:
+    """A row of the card: the last number is how many digits of the per cents to show."""
+    low, high = accuracy_interval(accuracy, num_images)
+    return title, accuracy, low, high, allowed_digits({"low": low, "high": high}, num_images)
 
 
 def _accuracies(trained: TrainedModel, num_labels: int) -> dict[str, float]:

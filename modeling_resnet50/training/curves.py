@@ -36,7 +36,7 @@ class Course(NamedTuple):
 
 def draw_training_curves(history: list[dict[str, Any]], best_epoch: int, path: Path) -> None:
     """
-    Loss, top-1, learning rate and images per second over the epochs, as a PNG of 1200 × 750 pixels.
+    Loss, top-1, learning rate and images per second over the epochs, as a PNG of 1200 × 780 pixels.
 
     Args:
         history: rows of metrics.jsonl.
@@ -49,15 +49,15 @@ def draw_training_curves(history: list[dict[str, Any]], best_epoch: int, path: P
 @lru_cache(maxsize=1)  # run folder and card want the same picture at the same time, and a drawing takes 0.2 s
 def _training_curves(history_as_json: str, best_epoch: int) -> bytes:
     history = json.loads(history_as_json)
-    figure, (loss, top1, learning_rate, speed) = _four_axes()
+    figure, (loss, top1, learning_rate, speed) = _four_axes(legend_rows=1)
     _lines(loss, history, {"train_loss": "training", "val_loss": "validation", f"{AVERAGE}val_loss": "average"})
     _lines(top1, history, {"train_top1": "training", "val_top1": "validation", f"{AVERAGE}val_top1": "average"})
     _lines(learning_rate, history, {"learning_rate": None})
     _lines(speed, history, {"images_per_second": None})
     for axes in (loss, top1, learning_rate, speed):
         axes.axvline(best_epoch, color="black", linestyle=":", linewidth=1, label=f"best: epoch {best_epoch}")
-    for axes in (loss, top1):
-        axes.legend(frameon=False)
+    # Above all four: within them, it would lie over a line sooner or later.
+    figure.legend(*loss.get_legend_handles_labels(), loc="upper center", ncols=4, frameon=False)
     return _png(figure)
 
 

@@ -113,7 +113,8 @@ def build_page(
     explain = partial(_explain, grad_cam, overlay)
     outputs: list[gr.components.Component] = []
     with gr.Blocks(title=names, analytics_enabled=False) as page:
-        gr.HTML(f"<h1>{escape(names)}</h1>Drop a picture, take one, or choose an example.{hint}")
+        ways = "Drop a picture, take one, or choose an example." if examples else "Drop a picture, or take one."
+        gr.HTML(f"<h1>{escape(names)}</h1>{ways}{hint}")
         with gr.Row():
             with gr.Column():
                 picture = _picture_field(examples)
