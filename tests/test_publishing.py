@@ -296,7 +296,7 @@ for repo_id in ("ann/nothing", "ann/empty"):
     recipe = TrainingArguments(**settings, resume_from_checkpoint="auto", hub_backup_id=repo_id)
     assert fetch_backup(recipe, RunFolder(recipe)) == recipe
 assert not RunFolder(recipe).checkpoints.exists()
-recipe = Recipe(**settings, resume_from_checkpoint="hub:ann/numberless")
+recipe = TrainingArguments(**settings, resume_from_checkpoint="hub:ann/numberless")
 assert fetch_backup(recipe, RunFolder(recipe)).resume_from_checkpoint == "latest"
 assert read_state(RunFolder(recipe).checkpoints / "epoch-0001")["setup"] == {setup!r}
 """

@@ -116,7 +116,7 @@ def _how_well_it_does(trained: TrainedModel, accuracies: dict[str, float]) -> di
     best_score, _ = recipe.best_of(trained.history)
     is_best = recipe.score(trained.row, trained.weights) == best_score
     return {
-        "accuracies": [(title, value, *accuracy_interval(value, num_images)) for title, value in accuracies.items()],
+        "accuracies": [_with_interval(title, value, num_images) for title, value in accuracies.items()],
         "loss": trained.result("val_loss"),
         "split": None if recipe.validation_split_name is None else code(recipe.validation_split_name),
         "eval_size": eval_size,
