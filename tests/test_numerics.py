@@ -300,8 +300,8 @@ def test_weights_that_are_no_numbers_are_neither_best_nor_final_nor_a_checkpoint
 
     def poisoned(self, *args, **kwargs):
         result = step(self, *args, **kwargs)
-        if self.param_groups[0]["params"][0].device.type == "meta":
-            return result  # whose memory is worked out beforehand
+        if self.param_groups[0]["params"][0].ndim != 4:
+            return result  # by which an optimizer's memory is worked out beforehand
         steps.append(1)
         if len(steps) == 6:  # the last one of the only epoch: no loss comes after it
             self.param_groups[0]["params"][0].data[0, 0, 0, 0] = math.nan
