@@ -36,7 +36,7 @@ from modeling_resnet50.training.distributed import (
 )
 from modeling_resnet50.training.environment import describe_environment
 from modeling_resnet50.training.kernels import compiled_for_training
-from modeling_resnet50.training.losses import Criterion, Teacher
+from modeling_resnet50.training.losses import Criterion, Teacher, Teachers
 from modeling_resnet50.training.model_writer import ModelWriter
 from modeling_resnet50.training.numerics import NumericsGuard, is_finite
 from modeling_resnet50.training.optimization import create_optimizer, learning_rate_schedule, set_learning_rate
@@ -138,8 +138,9 @@ def train(
     optimizer = create_optimizer(model, recipe)
     average = create_average(model, recipe)
     teacher = None
-    if recipe.teacher is not None:
-        teacher = Teacher(*load_teacher(recipe.teacher), recipe, len(data.label_names))
+    if recipe.teachers:
+        loaded = [load_teacher(name) for name in recipe.teachers]
+        teacher = Teachers([Teacher(*one, recipe, len(data.label_names)) for one in loaded])
         teacher.to(accelerator.device).to(memory_format=torch.channels_last)
     criterion = Criterion(recipe, teacher, accelerator.autocast)
     model, optimizer = accelerator.prepare(model, optimizer)

@@ -19,6 +19,7 @@ BENCHMARKS = {
     "checkpoint": "how long training stands still for a checkpoint",
     "gpu": "all that only a GPU can show, in one command",
     "cifar10": "does it learn as a plain loop does",
+    "distillation": "does a teacher pay, in train.py and with timm's task",
     "soak": "memory, descriptors, threads and processes over a long run",
 }
 

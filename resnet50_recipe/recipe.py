@@ -28,18 +28,19 @@ _AT_LEAST_1 = (
     "image_size", "eval_image_size", "image_size_start", "num_train_epochs", "total_train_batch_size",
     "per_device_eval_batch_size", "gradient_accumulation_steps", "checkpoint_every_epochs", "augmentation_repeats",
     "rand_augment_num_ops", "mixup_group_size", "ema_every_steps", "keep_last", "keep_every_epochs",
-    "checkpoint_every_steps", "max_skipped_steps", "logging_steps",
+    "checkpoint_every_steps", "max_skipped_steps", "logging_steps", "teacher_image_size",
 )  # fmt: skip
 _AT_LEAST_0 = (
     "learning_rate", "min_learning_rate", "weight_decay", "max_grad_norm", "warmup_epochs", "warmup_start_factor",
     "lr_power", "lr_step_factor", "dataloader_num_workers", "seed", "max_bad_images", "shuffle_buffer",
     "hub_wait_minutes", "color_jitter", "rand_augment_magnitude_std", "mixup_alpha", "cutmix_alpha", "ema_start_epoch",
-    "batch_norm_recalibration_steps",
+    "batch_norm_recalibration_steps", "cooldown_epochs", "distillation_alpha", "task_loss_weight", "dkd_alpha",
+    "dkd_beta",
 )  # fmt: skip
 _POSITIVE = ("distillation_temperature", "checkpoint_every_minutes", "loss_spike_factor", "watchdog_minutes")
 _FITTING_STEPS = 4  # in an epoch, at least, with `fit_batch_to_data`
 _SMALLEST_FITTING = 8  # images: of fewer, BatchNorm's statistics are noise
-_SHARES = ("random_flip", "random_erasing", "mixup_prob", "mixup_switch_prob", "distillation_alpha")
+_SHARES = ("random_flip", "random_erasing", "mixup_prob", "mixup_switch_prob")
 # Nothing that anyone else would want to know.
 _PRIVATE = (
     "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "allow_recipe_change", "push_to_hub",
@@ -135,11 +136,14 @@ class Recipe:
     color_jitter: float = _field(0.0, "Random brightness, contrast and saturation, up to this share. 0: off.")
     auto_augment: Literal["none", "randaugment", "trivialaugment", "autoaugment", "augmix"] = _field(
         "none",
-        "Augmentation policy. randaugment is timm's, with increasing severity; the others are torchvision's.",
+        "Augmentation policy. randaugment is timm's; the others are torchvision's.",
     )
     rand_augment_num_ops: int = _field(2, "RandAugment: operations per image.")
     rand_augment_magnitude: float = _field(9.0, "RandAugment: their magnitude, 0 to 10.")
     rand_augment_magnitude_std: float = _field(0.5, "RandAugment: standard deviation of the magnitude.")
+    rand_augment_increasing: bool = _field(
+        True, "RandAugment: every operation grows with the magnitude (timm's inc1), or not all of them do (inc0)."
+    )
     random_erasing: float = _field(0.0, "Probability that a rectangle is erased to the mean colour.")
     augmentation_repeats: int = _field(
         1, "Repeated augmentation: how often an image is in a batch, each time augmented anew. An epoch stays as long."
@@ -218,6 +222,9 @@ class Recipe:
         False, "The course after warm-up starts where it would be without one, as in timm, instead of from its start."
     )
     min_learning_rate: float = _field(0.0, "Where cosine, linear and polynomial end.")
+    cooldown_epochs: float = _field(
+        0.0, "The last so many of num_train_epochs stay where the course of the learning rate ends, before them."
+    )
     lr_power: float = _field(2.0, "Power of polynomial.")
     lr_step_epochs: list[float] = _field([30.0, 60.0], "For step: epochs after which the learning rate falls.")
     lr_step_factor: float = _field(0.1, "For step: by this factor.")
@@ -250,11 +257,29 @@ class Recipe:
     bce_target_threshold: float | None = _field(
         None, "For bce: mixed targets above this are 1, others 0. Unset: they stay soft."
     )
-    teacher: str | None = _field(
-        None, "Distil from this classifier of the same classes, a folder or an id on the Hub (timm's too)."
+    teacher: str | list[str] | None = _field(
+        None,
+        "Distil from this classifier of the same classes, a folder or an id on the Hub (timm's too), or timm:NAME. Of "
+        "several, the mean of their probabilities.",
     )
-    distillation_alpha: float = _field(0.5, "Share of the teacher in the loss.")
+    teacher_image_size: int | None = _field(
+        None, "The teacher sees the student's images resized to this side, in pixels. Unset: as they are."
+    )
+    distillation_loss: Literal["kl", "reverse_kl", "hard", "dkd"] = _field(
+        "kl",
+        "Divergence of the student from the teacher; of the teacher from the student; cross-entropy with the class "
+        "that the teacher names; or DKD, the first one split into the labelled class and the others.",
+    )
+    distillation_alpha: float = _field(0.5, "Weight of the teacher in the loss.")
+    task_loss_weight: float | None = _field(
+        None, "Weight of the labels in the loss, beside a teacher. Unset: 1 - distillation_alpha."
+    )
     distillation_temperature: float = _field(1.0, "Softens the outputs of both.")
+    distillation_temperature_scaling: bool = _field(
+        True, "Times temperature², which keeps the size of the gradient (Hinton et al. 2015), or not."
+    )
+    dkd_alpha: float = _field(1.0, "For dkd: weight of the labelled class against the others.")
+    dkd_beta: float = _field(2.0, "For dkd: weight of the others among themselves.")
 
     # When numbers go wrong
     on_nonfinite: Literal["stop", "rollback"] = _field(
@@ -375,6 +400,7 @@ class Recipe:
             self.warmup_epochs <= self.num_train_epochs,
             f"must not be longer than the training (num_train_epochs is {self.num_train_epochs})",
         )
+        self._check_distillation()
         self._require("rand_augment_magnitude", 0 <= self.rand_augment_magnitude <= 10, "must be in [0, 10]")
         if self.mixup_group_size is not None:
             self._require("mixup_group_size", self.mixup_group_size % 2 == 0, "must be even: images mix in pairs")
@@ -413,8 +439,24 @@ class Recipe:
             valid = bounds is not None and int(bounds[1]) <= int(bounds[2])
             self._require("profile_steps", valid, "must be two steps, the first and the last, as in 10-20")
 
+    def _check_distillation(self) -> None:
+        if self.task_loss_weight is None:
+            self._require(
+                "distillation_alpha", self.distillation_alpha <= 1, "must be in [0, 1], or task_loss_weight be given"
+            )
+        for name in ("teacher_image_size", "task_loss_weight"):
+            if getattr(self, name) is not None and not self.teachers:
+                raise UserError(f"{name} is about a teacher, and there is none: give --teacher, or leave it out")
+
     def _check_epochs(self) -> None:
         epochs = self.num_train_epochs
+        self._require(
+            "cooldown_epochs",
+            self.warmup_epochs + self.cooldown_epochs <= epochs,
+            f"and warmup_epochs must fit into the training (num_train_epochs is {epochs})",
+        )
+        if self.cooldown_epochs and self.lr_scheduler_type == "one_cycle":
+            raise UserError("one_cycle ends where it ends: leave cooldown_epochs out")
         if (self.image_size_start is None) != (self.image_size_ramp is None):
             raise UserError("progressive resizing needs both image_size_start and image_size_ramp")
         if self.image_size_ramp is not None:
@@ -438,6 +480,11 @@ class Recipe:
         """The names in `report_to`; none for `none`."""
         names = [self.report_to] if isinstance(self.report_to, str) else self.report_to
         return [] if names == ["none"] else list(dict.fromkeys(names))
+
+    @property
+    def teachers(self) -> list[str]:
+        """The names in `teacher`."""
+        return [self.teacher] if isinstance(self.teacher, str) else self.teacher or []
 
     @property
     def averages(self) -> bool:
@@ -545,10 +592,11 @@ class Recipe:
         """The fields that decide the result, fit to be published: no path of this machine's folders."""
         settings = {name: value for name, value in asdict(self).items() if name not in _PRIVATE}
         for name in ("dataset_name", "model_name_or_path", "teacher"):
-            if settings[name] is not None:
-                path = Path(settings[name]).expanduser()
-                if path.exists() or path.is_absolute():
-                    settings[name] = path.resolve().name
+            match settings[name]:
+                case str() as place:
+                    settings[name] = _without_folders(place)
+                case list() as places:
+                    settings[name] = [_without_folders(place) for place in places]
         return settings
 
     def flat_dict(self) -> dict[str, int | float | str]:
@@ -559,6 +607,12 @@ class Recipe:
         """Write every field but the token as YAML: training from that file is the same run again."""
         fields = {name: value for name, value in asdict(self).items() if name != "hub_token"}
         path.write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=119))
+
+
+def _without_folders(place: str) -> str:
+    """A name on the Hub as it is; of a path on this machine, its last part."""
+    path = Path(place).expanduser()
+    return path.resolve().name if path.exists() or path.is_absolute() else place
 
 
 def is_repo_id(name: str) -> bool:

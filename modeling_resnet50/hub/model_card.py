@@ -69,6 +69,7 @@ def model_card(
     row = next(row for row in history if row["epoch"] == epoch)
     session = session_of(epoch, sessions) or sessions[0]
     settings = recipe.public_dict()
+    teachers = settings["teacher"] or []
     config: Any = model.config  # whose class names transformers annotates as if they could be missing
     class_names = [config.id2label[index] for index in range(config.num_labels)]
     eval_size = recipe.eval_image_size or recipe.image_size
@@ -99,7 +100,7 @@ def model_card(
         parameters=model.num_parameters(),
         dataset=code(settings["dataset_name"]),
         first_weights=None if recipe.model_name_or_path is None else code(settings["model_name_or_path"]),
-        teacher=None if recipe.teacher is None else code(settings["teacher"]),
+        teacher=" and ".join(map(code, [teachers] if isinstance(teachers, str) else teachers)),
         num_labels=config.num_labels,
         class_names=[code(class_name) for class_name in class_names[:_MOST_CLASSES]],
         is_timms="architecture" in config.to_dict(),
