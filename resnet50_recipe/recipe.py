@@ -257,7 +257,7 @@ class Recipe:
     bce_target_threshold: float | None = _field(
         None, "For bce: mixed targets above this are 1, others 0. Unset: they stay soft."
     )
-    teacher: str | list[str] | None = _field(
+    teacher: list[str] | str | None = _field(
         None,
         "Distil from this classifier of the same classes, a folder or an id on the Hub (timm's too), or timm:NAME. Of "
         "several, the mean of their probabilities.",

@@ -182,6 +182,8 @@ class _Parser(HfArgumentParser):
         # The parent strips `None` from the field's own type, which `strict` still needs.
         HfArgumentParser._parse_dataclass_field(parser, copy.copy(field))
         action: Any = parser._actions[-1]
+        if any(typing.get_origin(kind) is list for kind in typing.get_args(field.type)):
+            action.nargs = "+"  # one word or several: of three types, the parent takes the second
         if action.type is float and action.nargs is None:
             action.type = str  # a number or arithmetic, for `_calculate`
         elif action.type is dict:

@@ -10,6 +10,7 @@ import timm.optim
 import torch
 from conftest import PROJECT, TINY, save_teacher, tiny_arguments
 from safetensors.torch import load_file
+from timm.data.auto_augment import rand_augment_transform
 from timm.loss import BinaryCrossEntropy
 from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
@@ -22,6 +23,7 @@ from torchvision.ops._utils import split_normalization_params
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.architecture import model_config
 from modeling_resnet50.commands.plan_budget import offers
+from modeling_resnet50.data.augmentation import RandAugment
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.hub.pretrained import load_teacher
@@ -339,6 +341,24 @@ def test_learning_rate_is_the_reference_schedulers_at_every_step(name):
     ours = [lr_at(step) for step in range(recipe.num_train_epochs * STEPS)]
     tolerance = 3e-3 if name == "distill_supergradients" else 1e-6  # there the course is one step longer
     assert ours == pytest.approx(list(reference_rates(name, recipe)), rel=tolerance, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("rsb_a2", "rand-m7-mstd0.5-inc1"),
+        ("usi", "rand-m7-mstd0.5-inc1"),
+        ("distill_vanilla", "rand-m7-mstd0.5"),
+        ("distill_supergradients", "rand-m7-mstd0.5"),
+    ],
+)
+def test_randaugment_has_the_operations_that_timm_makes_of_the_published_words(name, published):
+    ours = RandAugment(recipe_of(name), 224).augment
+    theirs = rand_augment_transform(published, {"translate_const": 100})
+    assert [op.name for op in ours.ops] == [op.name for op in theirs.ops]
+    assert ours.num_layers == theirs.num_layers
+    for mine, its in zip(ours.ops, theirs.ops):
+        assert (mine.magnitude, mine.magnitude_std, mine.prob) == (its.magnitude, its.magnitude_std, its.prob)
 
 
 # The whole of a recipe, small
