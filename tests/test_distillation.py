@@ -102,7 +102,7 @@ def test_gradients_are_finite_where_the_teacher_is_sure():
 )
 def test_loss_and_gradient_are_those_of_timms_task(ours, timms):
     def network():
-        return ResNet(Bottleneck, (1, 1), channels=(4, 8), num_classes=3)
+        return ResNet(Bottleneck, (1, 1, 1, 1), channels=(4, 4, 4, 8), num_classes=3)
 
     student, model = network(), as_if_trained(network())
     student.pretrained_cfg = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
