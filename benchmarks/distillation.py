@@ -54,7 +54,7 @@ def take(folder: Path, images: int, test_images: int, out: Path) -> None:
 
 
 def run(options: Any, folder: Path, work: Path) -> tuple[list[dict], dict[str, list[list[dict]]]]:
-    """Epochs of the teacher; and of each form, of each seed."""
+    """Epochs of the teacher; and of each form, of each seed. What there is after each seed is kept."""
     common = {
         "image_size": options.image_size, "random_erasing": 0.0, "random_crop_scale": [0.5, 1.0],
         "interpolation": "bilinear",
@@ -86,7 +86,21 @@ def run(options: Any, folder: Path, work: Path) -> tuple[list[dict], dict[str, l
             results[name].append(form(folder, seed, options.epochs, options.width, options.precision))
             took = time.monotonic() - start
             print(f"seed {seed}  {name:<21} top-1 {results[name][-1][-1]['top1']:.2%}  {took:.0f} s", flush=True)
+        keep(options, taught, results)
     return taught, results
+
+
+def keep(options: Any, taught: list[dict], results: dict[str, list[list[dict]]]) -> None:
+    """Write the log and the picture."""
+    settings = {name: value for name, value in vars(options).items() if name not in ("folder", "out")}
+    record = {
+        "date": time.strftime("%Y-%m-%d"), "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__, "timm": timm.__version__, "threads": torch.get_num_threads(),
+        "settings": {**settings, "alpha": ALPHA, "temperature": TEMPERATURE}, "teacher": taught, "runs": results,
+    }  # fmt: skip
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "distillation.json").write_text(json.dumps(record, indent=1) + "\n")
+    draw(taught, results, options.out / "distillation.png")
 
 
 def draw(taught: list[dict], results: dict[str, list[list[dict]]], path: Path) -> None:
@@ -120,20 +134,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "images"
         take(options.folder.resolve(), options.images, options.test_images, folder)
-        taught, results = run(options, folder, Path(work))
+        _, results = run(options, folder, Path(work))
     for name, runs in results.items():
         values = [rows[-1]["top1"] for rows in runs]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         print(f"{name:<21} {statistics.mean(values):.2%} ± {spread:.2%}")
-    settings = {name: value for name, value in vars(options).items() if name not in ("folder", "out")}
-    record = {
-        "date": time.strftime("%Y-%m-%d"), "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__, "timm": timm.__version__, "threads": torch.get_num_threads(),
-        "settings": {**settings, "alpha": ALPHA, "temperature": TEMPERATURE}, "teacher": taught, "runs": results,
-    }  # fmt: skip
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "distillation.json").write_text(json.dumps(record, indent=1) + "\n")
-    draw(taught, results, options.out / "distillation.png")
 
 
 if __name__ == "__main__":

@@ -360,6 +360,8 @@ class Recipe:
     hub_wait_minutes: float = _field(15.0, "At the end, wait so long for what the Hub has not yet taken.")
 
     def __post_init__(self) -> None:
+        if isinstance(self.teacher, list) and len(self.teacher) < 2:  # as the command line has a single one
+            self.teacher = self.teacher[0] if self.teacher else None
         for name in _AT_LEAST_1:
             if getattr(self, name) is not None:
                 self._require(name, getattr(self, name) >= 1, "must be at least 1")

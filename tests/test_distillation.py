@@ -120,7 +120,7 @@ def test_loss_and_gradient_are_those_of_timms_task(ours, timms):
     loss.backward()
     torch.testing.assert_close(loss, expected)
     for ours_, theirs in zip(student.parameters(), gradients):
-        torch.testing.assert_close(ours_.grad, theirs, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(ours_.grad, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_several_teachers_are_the_mean_of_their_probabilities(outputs):
@@ -197,7 +197,8 @@ def test_what_makes_no_sense_is_refused(fields, message):
 
 def test_teachers_are_one_word_or_several(tmp_path):
     assert Recipe().teachers == []
-    assert Recipe(teacher="a").teachers == ["a"]
+    assert Recipe(teacher="a").teachers == Recipe(teacher=["a"]).teachers == ["a"]
+    assert Recipe(teacher=["a"]).changes_since({"teacher": "a"}) == []
     assert Recipe(teacher=["a", "b"]).teachers == ["a", "b"]
     published = Recipe(teacher=[str(tmp_path), "user/name"]).public_dict()["teacher"]
     assert published == [tmp_path.name, "user/name"]
