@@ -1,5 +1,6 @@
 """The published recipes: their fields against the source, two steps of each, and ten steps against a plain loop."""
 
+import importlib.util
 import json
 import math
 import re
@@ -240,6 +241,24 @@ def test_readmes_table_is_sorted_and_has_the_figures_of_the_headers_and_of_plan(
         assert top1.removeprefix("about ") == (f"{header.top1:.1f} %" if header.top1 else "not known"), offer.name
         assert at_288 == (f"{header.top1_at_288:.1f} %" if header.top1_at_288 else ""), offer.name
         assert gpu_hours == f"{offer.gpu_hours(IMAGES_PER_SECOND['A100']):,.0f}", offer.name
+
+
+def test_the_figures_front_are_the_recipes_that_no_cheaper_one_reaches(all_offers, tmp_path):
+    spec = importlib.util.spec_from_file_location("draw_recipes", PROJECT / "docs" / "draw_recipes.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    known = {
+        offer.name: (offer.gpu_hours(script.RATE), offer.header.top1) for offer in all_offers if offer.header.top1
+    }
+    expected = [
+        name
+        for name, (hours, top1) in known.items()
+        if not any(h < hours and t >= top1 for other, (h, t) in known.items() if other != name)
+    ]
+    front = script.front([offer for offer in all_offers if offer.header.top1])
+    assert {offer.name for offer in front} == set(expected)
+    script.draw([offer for offer in all_offers if offer.header.top1], tmp_path / "drawn.png")
+    assert (tmp_path / "drawn.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("name", FIGURES)
