@@ -140,8 +140,8 @@ def _policy(recipe: Recipe, image_size: int) -> nn.Module:
 
 class RandAugment(nn.Module):
     """
-    timm's RandAugment (`rand-mM-nN-mstdS-inc1`), which published recipes name: magnitude 0 to 10 with noise, each
-    operation more severe as it grows. torchvision's has other ranges and no noise.
+    timm's RandAugment (`rand-mM-nN-mstdS-inc1`, or without `inc1`), which published recipes name: magnitude 0 to 10
+    with noise. torchvision's has other ranges and no noise.
     """
 
     def __init__(self, recipe: Recipe, image_size: int):
@@ -159,7 +159,7 @@ class RandAugment(nn.Module):
             settings["interpolation"] = str_to_pil_interp(interpolation)
         self.augment = rand_augment_transform(
             f"rand-m{recipe.rand_augment_magnitude:g}-n{recipe.rand_augment_num_ops}"
-            f"-mstd{recipe.rand_augment_magnitude_std:g}-inc1",
+            f"-mstd{recipe.rand_augment_magnitude_std:g}-inc{int(recipe.rand_augment_increasing)}",
             settings,
         )
 

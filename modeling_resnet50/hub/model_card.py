@@ -87,6 +87,7 @@ def _session_of(trained: TrainedModel) -> dict[str, Any]:
 def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, Any]:
     config: Any = model.config
     settings, repository = recipe.public_dict(), recipe.hub_model_id
+    teachers = settings["teacher"] or []
     class_names = [config.id2label[index] for index in range(config.num_labels)]
     image_mode = IMAGE_MODES[recipe.num_channels]
     return {
@@ -98,7 +99,7 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
         "parameters": model.num_parameters(),
         "dataset": code(settings["dataset_name"]),
         "first_weights": None if recipe.model_name_or_path is None else code(settings["model_name_or_path"]),
-        "teacher": None if recipe.teacher is None else code(settings["teacher"]),
+        "teacher": " and ".join(map(code, [teachers] if isinstance(teachers, str) else teachers)),
         "num_labels": config.num_labels,
         "class_names": [code(class_name) for class_name in class_names[:_MOST_CLASSES]],
         "is_timms": "architecture" in config.to_dict(),
