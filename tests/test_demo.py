@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from browser import open_browser, watched
-from conftest import TINY, as_if_trained, write_image
+from conftest import TINY, as_if_trained, free_port, write_image
 from hub_server import HubServer
 from PIL import Image
 from transformers import pipeline
@@ -76,12 +76,6 @@ def shown(page, position: int) -> list[tuple[str, float]]:
 def assert_agree(answers: list[tuple[str, float]], reference: list[tuple[str, float]]) -> None:
     assert [name for name, _ in answers] == [name for name, _ in reference]
     assert [score for _, score in answers] == pytest.approx([score for _, score in reference], abs=0.0051)  # rounded
-
-
-def free_port() -> int:
-    with socket.socket() as any_socket:
-        any_socket.bind(("127.0.0.1", 0))
-        return any_socket.getsockname()[1]
 
 
 @pytest.fixture
