@@ -116,6 +116,11 @@ class Recipe:
     eval_crop_ratio: float = _field(
         0.875, "Validation images: short side resized to eval_image_size / eval_crop_ratio, then centre crop."
     )
+    crop_mode: Literal["center", "squash", "pad"] = _field(
+        "center",
+        "Validation images that are not square: center crops; squash resizes both sides; pad resizes the long side "
+        "and adds margins of the mean colour. These two show all of the image where eval_crop_ratio is 1.",
+    )
     interpolation: Literal["bilinear", "bicubic"] = _field("bilinear", "Resampling filter, always with antialiasing.")
     train_interpolation: Literal["bilinear", "bicubic", "random"] | None = _field(
         None, "For training images, if it is another one; random draws one of the two for each image, as timm does."

@@ -22,6 +22,7 @@ from torchvision.ops._utils import split_normalization_params
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.architecture import model_config
 from modeling_resnet50.data.pipeline import load_training_data
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.training.optimization import learning_rate_schedule
 from resnet50_recipe.recipe_file import parse_recipe
@@ -260,7 +261,9 @@ def small(name, image_folder, output_dir, tmp_path, **settings):
         }
     if recipe.model_name_or_path is not None:
         model = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=2))
-        processor = image_processor(224, 0.875, "bilinear", recipe.image_mean, recipe.image_std)
+        processor = image_processor(
+            Preprocessing.by_ratio(224, 0.875, "bilinear", recipe.image_mean, recipe.image_std)
+        )
         (tmp_path / "start").mkdir()
         save_model_and_processor(tmp_path / "start", model, processor)
         settings |= {"model_name_or_path": tmp_path / "start", "config_overrides": "{}"}

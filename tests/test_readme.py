@@ -9,6 +9,7 @@ from conftest import PROJECT, as_if_trained
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import main
 
@@ -34,7 +35,9 @@ def model_folder(tmp_path_factory):
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**labels)))
     folder = tmp_path_factory.mktemp("readme") / "best"
-    processor = image_processor(64, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    processor = image_processor(
+        Preprocessing.by_ratio(64, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     save_model_and_processor(folder, model, processor)
     return folder
 

@@ -21,7 +21,8 @@ from resnet50_recipe.recipe import Recipe
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_words
-from ..data.transforms import IMAGE_MODES, evaluation_resize_size
+from ..data.decoding import IMAGE_MODES
+from ..data.preprocessing import Preprocessing
 from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml, says_something
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
 from .markdown import code, one_line
@@ -71,7 +72,6 @@ def model_card(
     settings = recipe.public_dict()
     config: Any = model.config  # whose class names transformers annotates as if they could be missing
     class_names = [config.id2label[index] for index in range(config.num_labels)]
-    eval_size = recipe.eval_image_size or recipe.image_size
     image_mode = IMAGE_MODES[recipe.num_channels]
     best_score, _, _ = recipe.best_of(history)
     accuracies = _accuracies(row, prefix, config.num_labels)
@@ -115,8 +115,7 @@ def model_card(
         ],
         loss=row[f"{prefix}val_loss"],
         split=None if recipe.validation_split_name is None else code(recipe.validation_split_name),
-        eval_size=eval_size,
-        resize_size=evaluation_resize_size(eval_size, recipe.eval_crop_ratio),
+        preprocessing=Preprocessing.from_recipe(recipe),
         average=_average(recipe) if prefix else None,
         chosen_by=_IN_WORDS[recipe.metric_for_best_model] if recipe.score(row, prefix) == best_score else None,
         both_protocols=both_protocols and {**both_protocols, "dataset": code(both_protocols["dataset"])},

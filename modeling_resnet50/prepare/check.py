@@ -16,10 +16,10 @@ from timm.data import ImageNetInfo, RealLabelsImagenet
 from torch.utils.data import Dataset as TorchDataset
 
 from ..data.class_names import imagenet_words
+from ..data.decoding import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
 from ..data.folders import standard_split_name
 from ..data.notes import say_note
 from ..data.sources import images_and_labels, load_splits
-from ..data.transforms import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
 from .processes import in_order
 
 
