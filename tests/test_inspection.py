@@ -281,9 +281,7 @@ def test_where_the_data_has_other_classes_the_truth_is_left_out(run, tmp_path, c
 
 
 def test_an_onnx_file_has_nothing_to_look_into(monkeypatch, capsys):
-    classifier = Classifier(
-        nn.Identity(), NAMES, image_processor(Preprocessing.by_ratio(32, 0.875, "bilinear", *MEAN_STD))
-    )
+    classifier = Classifier(nn.Identity(), NAMES, Preprocessing.by_ratio(32, 0.875, "bilinear", *MEAN_STD))
     monkeypatch.setattr(command, "open_classifier", lambda *source_and_options: classifier)
     with pytest.raises(SystemExit):
         main(["inspect", "model.onnx"])

@@ -74,3 +74,16 @@ def test_files_that_travel_to_the_hub_import_no_folder_of_the_package(name):
 def test_nothing_draws_with_pyplot_which_wants_a_display_and_keeps_every_figure():
     for path in [*PACKAGE.rglob("*.py"), PROJECT / "train.py"]:
         assert "pyplot" not in path.read_text().replace("no pyplot", ""), path
+
+
+def test_only_the_doors_of_commands_see_a_namespace():
+    """Behind them go typed values. `prepare` has a door for each data set; and somebody makes the values."""
+    doors = {"run", "_tiny_imagenet", "_imagenet", "_folder", "_check_alone", "_push", "_torrent_settings", "typed"}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and any(
+                argument.annotation is not None and "Namespace" in ast.unparse(argument.annotation)
+                for argument in [*node.args.args, *node.args.kwonlyargs]
+            ):
+                assert path.parent.name == "commands", path
+                assert node.name in doors, f"{path}: {node.name}"

@@ -44,20 +44,18 @@ class EvaluationTransform(ImageTransform):
 
     def __init__(self, preprocessing: Preprocessing):
         super().__init__()
-        interpolation, size = InterpolationMode(preprocessing.interpolation), preprocessing.resize_size
-        resize: dict[str, nn.Module] = {
-            "center": v2.Resize(size, interpolation=interpolation),
-            "squash": v2.Resize((size, size), interpolation=interpolation),
-            "pad": _LongSide(size, interpolation),
-        }
-        margins = [_Margins(preprocessing.image_size, preprocessing.margin_colour)]
-        self.steps = v2.Compose([
-            v2.ToPILImage(),
-            resize[preprocessing.crop_mode],
-            *(margins if preprocessing.crop_mode == "pad" else []),
-            v2.CenterCrop(preprocessing.image_size),
-            v2.PILToTensor(),
-        ])  # fmt: skip
+        size, interpolation = preprocessing.resize_size, InterpolationMode(preprocessing.interpolation)
+        resize: list[nn.Module]
+        match preprocessing.crop_mode:
+            case "center":
+                resize = [v2.Resize(size, interpolation=interpolation)]
+            case "squash":
+                resize = [v2.Resize((size, size), interpolation=interpolation)]
+            case "pad":
+                margins = _Margins(preprocessing.image_size, preprocessing.margin_colour)
+                resize = [_LongSide(size, interpolation), margins]
+        crop = v2.CenterCrop(preprocessing.image_size)
+        self.steps = v2.Compose([v2.ToPILImage(), *resize, crop, v2.PILToTensor()])
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.steps(pixels)

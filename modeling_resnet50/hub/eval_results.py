@@ -15,7 +15,6 @@ from .markdown import one_line
 
 
 _METRICS = {"top1": "top-1 accuracy", "top5": "top-5 accuracy"}
-_IN_WORDS = {"center": "", "squash": ", squashed", "pad": ", padded"}
 _FOLDER = "imagefolder"  # what transformers' examples call data that has no id
 
 
@@ -107,9 +106,8 @@ def protocol_in_words(result: dict[str, Any]) -> str:
     flip = ", with mirror images" if protocol["flip"] else ""
     dtype = f", weights in {protocol['dtype']}" if protocol["dtype"] not in ("float32", None) else ""
     stored = ", as stored (EXIF orientation ignored)" if protocol.get("exif_orientation") == "ignore" else ""
-    sizes = (
-        f"{protocol['resize_size']} → {protocol['image_size']} pixels{_IN_WORDS[protocol.get('crop_mode', 'center')]}"
-    )
+    shape = {"squash": ", squashed", "pad": ", padded"}.get(protocol.get("crop_mode"), "")
+    sizes = f"{protocol['resize_size']} → {protocol['image_size']} pixels{shape}"
     return f"{sizes}, {protocol['interpolation']}, as {protocol['library']}{stored}{flip}{dtype}"
 
 
