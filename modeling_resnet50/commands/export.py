@@ -59,9 +59,8 @@ def run(options: argparse.Namespace) -> None:
             elif options.format == "onnx":
                 export_onnx(model, processor, folder, fp16=options.fp16)
                 if int8_by is not None:
-                    int8 = _quantize(
-                        model, Preparation(Preprocessing.from_processor(processor, "the model")), folder, *int8_by
-                    )
+                    preparation = Preparation(Preprocessing.from_processor(processor, options.model))
+                    int8 = _quantize(model, preparation, folder, *int8_by)
             else:
                 save_model_and_processor(folder, model, processor)
         _say(options.out, options.format, options.json, int8)

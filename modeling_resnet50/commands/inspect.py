@@ -125,8 +125,8 @@ def _samples(wanted: int | None, epoch: int, recipe: Recipe | None) -> int:
 
 
 def _decoder_of(preprocessing: Preprocessing) -> Callable[[bytes], Tensor]:
-    about = {"num_channels": preprocessing.num_channels, "exif_orientation": preprocessing.exif_orientation}
-    return partial(decode_image, **about)
+    orientation = preprocessing.exif_orientation
+    return partial(decode_image, num_channels=preprocessing.num_channels, exif_orientation=orientation)
 
 
 def _read(path: str, decode: Callable[[bytes], Tensor]) -> Tensor:

@@ -73,11 +73,8 @@ class Preprocessing:
     def crop_ratio(self) -> float:
         """`image_size / resize_size`, or so little less that whoever rounds down comes to `resize_size` again."""
         ratio = self.image_size / self.resize_size
-        return (
-            ratio
-            if resized(self.image_size, ratio) == self.resize_size
-            else self.image_size / (self.resize_size + 0.5)
-        )
+        rounds_down = resized(self.image_size, ratio) < self.resize_size
+        return self.image_size / (self.resize_size + 0.5) if rounds_down else ratio
 
     @property
     def margin_colour(self) -> list[int]:
@@ -115,7 +112,7 @@ class Preprocessing:
             crop_mode, resize_size, image_size = _sizes_of(processor)
             if abs(255 * processor.rescale_factor - 1) > 1e-6 or not processor.do_normalize:
                 raise KeyError("pixels in [0, 1], normalised")
-            interpolation = {number: name for name, number in _PIL_NUMBERS.items()}[int(processor.resample)]
+            interpolation: Any = {number: name for name, number in _PIL_NUMBERS.items()}[int(processor.resample)]
             about = interpolation, processor.image_mean, processor.image_std
             # Pipelines turn photos upright, whatever their processor says.
             orientation = getattr(processor, "exif_orientation", "apply")
@@ -230,7 +227,7 @@ def _sizes_of(processor: Any) -> tuple[CropMode, int, int]:
     if crop_mode == "pad" and getattr(processor, "crop_mode", None) != "pad":
         raise KeyError("the colour of the margins")
     resize_size = size[_SIZES_IN_TRANSFORMERS[crop_mode][0]]
-    if not processor.do_center_crop:
+    if not getattr(processor, "do_center_crop", False):
         return crop_mode, resize_size, resize_size
     if processor.crop_size["width"] != processor.crop_size["height"]:
         raise KeyError("a square crop")
