@@ -226,7 +226,7 @@ def jpegs_of_all_kinds() -> list[bytes]:
 @pytest.mark.parametrize("decoder", ["simplejpeg", "nvimgcodec"])
 def test_a_part_decoded_alone_has_the_pixels_of_the_whole(decoder, monkeypatch):
     if decoder == "nvimgcodec":  # or what stands in for it would be compared with itself
-        monkeypatch.delattr("modeling_resnet50.data.transforms._decode_plain_jpeg")
+        monkeypatch.delattr("modeling_resnet50.data.decoding._decode_plain_jpeg")
     rng = np.random.default_rng(0)
     for data in jpegs_of_all_kinds():
         whole = pil_to_tensor(PILImage.open(io.BytesIO(data)).convert("RGB"))
