@@ -461,6 +461,7 @@ with HubServer() as hub:
     os.environ.update(hub.environment(Path({str(tmp_path)!r})))
     import datasets
     from modeling_resnet50.data import streaming
+    from modeling_resnet50.data.preprocessing import Preprocessing
     from modeling_resnet50.data.transforms import EvaluationTransform
     from resnet50_recipe.errors import UserError
 
