@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import TINY, as_if_trained, tiny_arguments
+from conftest import as_if_trained, tiny_arguments
 from PIL import Image
 from timm.data import create_transform
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -193,9 +193,11 @@ def crop_mode(request):
 
 @pytest.fixture(scope="module")
 def folder(crop_mode, tmp_path_factory):
-    """A model, of pictures that are not square."""
+    """A model that timm can open, for whole pictures of any shape."""
     torch.manual_seed(0)
-    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)))
+    small = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 32, 64], "embedding_size": 64}
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**small, num_labels=3)))
+    torch.nn.init.normal_(model.fc.weight, std=0.3)  # so that scores differ
     folder = tmp_path_factory.mktemp(crop_mode) / "model"
     save_model_and_processor(folder, model, image_processor(whole(crop_mode)))
     return folder
