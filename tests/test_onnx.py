@@ -152,6 +152,7 @@ def test_each_file_is_checked_complete_and_describes_itself(exported, name):
     assert json.loads(described["preprocessing"]) == {
         "resize_short_side": 32,
         "crop_size": 32,
+        "crop_mode": "center",
         "interpolation": "bilinear",
         "rescale_factor": 1 / 255,
         "mean": [0.485, 0.456, 0.406],
