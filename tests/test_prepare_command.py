@@ -17,7 +17,7 @@ from conftest import PROJECT, tiny_arguments
 from faulty_server import FaultyServer
 from synthetic_imagenet import WNIDS, make_imagenet, make_kaggle, make_tiny_imagenet
 
-import resnet50_cli as cli
+from modeling_resnet50 import cli
 from modeling_resnet50.commands import prepare as command
 from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.prepare.check import Expected
