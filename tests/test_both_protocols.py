@@ -12,7 +12,8 @@ from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.commands.evaluation_data import Preparation, make_loader
+from modeling_resnet50.commands.evaluation_data import make_loader
+from modeling_resnet50.commands.preparation import Preparation
 from modeling_resnet50.commands.typed_options import Loading
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_evaluation_split

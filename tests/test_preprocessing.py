@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from transformers import AutoImageProcessor, BitImageProcessor, ConvNextImageProcessor, ViTImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.commands.evaluation_data import Preparation
+from modeling_resnet50.commands.preparation import Preparation
 from modeling_resnet50.data.decoding import decode_image
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.transforms import EvaluationTransform

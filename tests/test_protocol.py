@@ -19,7 +19,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from transformers import ConvNextImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.commands.evaluation_data import Preparation, make_loader
+from modeling_resnet50.commands.evaluation_data import make_loader
+from modeling_resnet50.commands.preparation import Preparation
 from modeling_resnet50.commands.typed_options import Changes, Loading
 from modeling_resnet50.data.decoding import EncodedImage, decode_image
 from modeling_resnet50.data.pipeline import load_training_data

@@ -28,9 +28,10 @@ from ..evaluation.statistics import compare, summarize
 from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_classes
 from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
 from ..training.precision import precision_here, remark_on
-from .evaluation_data import Preparation, class_map_of, load_split, make_loader, open_stream
+from .evaluation_data import class_map_of, load_split, make_loader, open_stream
 from .evaluation_output import report
 from .evaluation_report import write_html_report
+from .preparation import Preparation
 from .typed_options import Changes, Loading, Source, typed
 
 

@@ -1,15 +1,11 @@
-"""The images that a command judges a model by, or calibrates it on, and how they are prepared."""
+"""The images that a command judges a model by, or calibrates it on."""
 
 import sys
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import datasets
 import torch
-from torch import Tensor
-from transformers import BitImageProcessor
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.terminal import say
@@ -17,11 +13,9 @@ from resnet50_recipe.terminal import say
 from ..data.file_names import composed
 from ..data.folders import VALIDATION_NAMES
 from ..data.loader import DeviceLoader, check_shared_memory, shared_bytes
-from ..data.preprocessing import Preprocessing
 from ..data.sources import load_evaluation_split
 from ..data.streaming import StreamedSplit, image_batches, open_streamed_split
-from ..data.transforms import EvaluationTransform, ImageTransform, normalize_by
-from ..hub.model_folder import image_processor
+from .preparation import Preparation
 from .typed_options import Loading, Source
 
 
@@ -52,7 +46,7 @@ def _named(source: Source) -> str:
 def make_loader(
     dataset: datasets.Dataset | StreamedSplit,
     sampler: Any,
-    preparation: "Preparation",
+    preparation: Preparation,
     device: torch.device,
     loading: Loading,
 ) -> DeviceLoader:
@@ -70,53 +64,6 @@ def make_loader(
     loader = DeviceLoader(batches, sampler, device, *statistics, loading.num_workers)
     loader.normalize = preparation.normalize
     return loader
-
-
-class Preparation:
-    """
-    How images are prepared for a model, by one of two libraries. Both do what its `Preprocessing` says, but round and
-    resize in ways of their own: of an odd margin timm (and torchvision) crop half to even and transformers rounds
-    down, timm resizes by PIL, transformers by torchvision, and where timm pads with the mean colour, transformers
-    pads with black.
-
-    Attributes:
-        preprocessing: in numbers.
-        crop: from a decoded image to the square, uint8.
-        normalize: uint8 pixels `(batch, channels, height, width)` to what the network takes, float32.
-    """
-
-    crop: ImageTransform
-    normalize: Callable[[Tensor], Tensor]
-
-    def __init__(self, preprocessing: Preprocessing, library: Literal["timm", "transformers"] = "timm"):
-        self.preprocessing = preprocessing
-        if library == "transformers":
-            processor = image_processor(preprocessing)
-            self.crop = _ProcessorsCrop(processor)
-            self.normalize = partial(
-                processor.rescale_and_normalize,
-                do_rescale=True,
-                rescale_factor=processor.rescale_factor,
-                do_normalize=True,
-                image_mean=processor.image_mean,
-                image_std=processor.image_std,
-            )
-        else:
-            self.crop = EvaluationTransform(preprocessing)
-            self.normalize = partial(normalize_by, preprocessing)
-
-
-class _ProcessorsCrop(ImageTransform):
-    """The processor, but for its last step, which is taken on the device."""
-
-    def __init__(self, processor: BitImageProcessor):
-        super().__init__()
-        self.processor = processor
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        unfinished: dict[str, Any] = {"do_convert_rgb": False, "do_rescale": False, "do_normalize": False}
-        prepared = self.processor(pixels, input_data_format="channels_first", return_tensors="pt", **unfinished)
-        return prepared["pixel_values"][0]
 
 
 def class_map_of(

@@ -19,7 +19,8 @@ from ..hub.fold import fold_batch_norm
 from ..hub.model_folder import load_model, save_model_and_processor
 from ..hub.onnx import add_metadata, evaluate_onnx, export_onnx, quantize_onnx
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from .evaluation_data import Preparation, class_map_of, load_split, make_loader
+from .evaluation_data import class_map_of, load_split, make_loader
+from .preparation import Preparation
 from .typed_options import Loading, Source, typed
 
 

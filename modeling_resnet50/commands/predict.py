@@ -20,7 +20,7 @@ from ..data.notes import say_note
 from ..evaluation.predictions import class_scores, ranked
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
-from .evaluation_data import Preparation
+from .preparation import Preparation
 from .typed_options import Changes, typed
 
 
