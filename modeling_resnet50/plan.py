@@ -18,7 +18,7 @@ from resnet50_recipe.training_arguments import TrainingArguments
 
 from .architecture import model_config
 from .data.augmentation import image_size_at
-from .data.transforms import evaluation_resize_size
+from .data.preprocessing import Preprocessing
 from .modeling_resnet50 import ResNet50ForImageClassification
 from .training.averaging import first_averaged_step
 from .training.distributed import check_images_fit
@@ -211,14 +211,20 @@ def _arithmetic_complaints(plan: Plan) -> list[str]:
         size = getattr(recipe, name)
         if size is not None and size % _SIZE_UNIT:
             found.append(f"{name} {size} is not a multiple of {_SIZE_UNIT}: padding grows, and GPUs like it less")
-    eval_size = recipe.eval_image_size or recipe.image_size
+    preprocessing = Preprocessing.from_recipe(recipe)
+    eval_size = preprocessing.image_size
     if eval_size < recipe.image_size:
         found.append(
             f"images are smaller in validation ({eval_size}) than in training ({recipe.image_size}): random crops "
             "enlarge what is in them, so the best size for validation is larger (FixRes, Touvron et al. 2019)"
         )
-    if evaluation_resize_size(eval_size, recipe.eval_crop_ratio) > 2 * eval_size:
+    if preprocessing.resize_size > 2 * eval_size:
         found.append(f"eval_crop_ratio {recipe.eval_crop_ratio} leaves only the middle of validation images")
+    elif recipe.crop_mode != "center" and preprocessing.resize_size > eval_size:
+        found.append(
+            f"crop_mode {recipe.crop_mode} is to lose nothing of an image, but eval_crop_ratio "
+            f"{recipe.eval_crop_ratio} cuts its margins off: 1.0 keeps them"
+        )
     return found
 
 

@@ -73,6 +73,11 @@ class Recipe(Settings):
         "Validation images: short side resized to eval_image_size / eval_crop_ratio, then centre crop.",
         Range("in (0, 1]", lambda ratio: 0 < ratio <= 1),
     )
+    crop_mode: Literal["center", "squash", "pad"] = setting(
+        "center",
+        "Validation images that are not square: center crops; squash resizes both sides; pad resizes the long side "
+        "and adds margins of the mean colour. These two show all of the image where eval_crop_ratio is 1.",
+    )
     interpolation: Literal["bilinear", "bicubic"] = setting("bilinear", "Resampling filter, always with antialiasing.")
     train_interpolation: Literal["bilinear", "bicubic", "random"] | None = setting(
         None, "For training images, if it is another one; random draws one of the two for each image, as timm does."

@@ -30,6 +30,7 @@ from PIL import Image
 from transformers import dynamic_module_utils
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.training import curves
@@ -87,7 +88,9 @@ def save_teacher(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)))
     folder.mkdir()
-    save_model_and_processor(folder, model, image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
+    save_model_and_processor(
+        folder, model, image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
+    )
     return folder
 
 

@@ -26,6 +26,7 @@ from modeling_resnet50.architecture import model_config
 from modeling_resnet50.commands.plan_budget import offers
 from modeling_resnet50.data.augmentation import RandAugment
 from modeling_resnet50.data.pipeline import load_training_data
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.hub.pretrained import load_teacher
 from modeling_resnet50.plan import IMAGES_PER_SECOND
@@ -401,7 +402,9 @@ def small(name, image_folder, output_dir, tmp_path, **settings):
         }
     if recipe.model_name_or_path is not None:
         model = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=2))
-        processor = image_processor(224, 0.875, "bilinear", recipe.image_mean, recipe.image_std)
+        processor = image_processor(
+            Preprocessing.by_ratio(224, 0.875, "bilinear", recipe.image_mean, recipe.image_std)
+        )
         (tmp_path / "start").mkdir()
         save_model_and_processor(tmp_path / "start", model, processor)
         settings |= {"model_name_or_path": tmp_path / "start", "config_overrides": "{}"}

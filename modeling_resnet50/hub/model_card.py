@@ -20,7 +20,8 @@ from resnet50_recipe.words import says_something
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_wnids, imagenet_words
-from ..data.transforms import IMAGE_MODES, evaluation_resize_size
+from ..data.decoding import IMAGE_MODES
+from ..data.preprocessing import Preprocessing
 from ..evaluation.statistics import allowed_digits
 from ..training.trained_model import TrainedModel
 from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml
@@ -113,15 +114,13 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
 
 def _how_well_it_does(trained: TrainedModel, accuracies: dict[str, float]) -> dict[str, Any]:
     recipe, num_images = trained.recipe, _session_of(trained)["num_validation_images"]
-    eval_size = recipe.eval_image_size or recipe.image_size
     best_score, _ = recipe.best_of(trained.history)
     is_best = recipe.score(trained.row, trained.weights) == best_score
     return {
         "accuracies": [_with_interval(title, value, num_images) for title, value in accuracies.items()],
         "loss": trained.result("val_loss"),
         "split": None if recipe.validation_split_name is None else code(recipe.validation_split_name),
-        "eval_size": eval_size,
-        "resize_size": evaluation_resize_size(eval_size, recipe.eval_crop_ratio),
+        "preprocessing": Preprocessing.from_recipe(recipe),
         "average": _average(recipe) if trained.weights.averaged else None,
         "chosen_by": _IN_WORDS[recipe.metric_for_best_model] if is_best else None,
     }
