@@ -6,6 +6,7 @@ import re
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import torch
 from conftest import TINY, as_if_trained
@@ -105,6 +106,18 @@ def test_a_file_answers_about_photos_of_any_size_as_the_model_does(exported, nam
         assert labels[0, 0] == reference.argmax()
         np.testing.assert_array_equal(top[0], np.sort(probabilities[0])[::-1][:3])
         np.testing.assert_array_equal(probabilities[0][labels[0]], top[0])
+
+
+def test_openvino_prepares_photos_from_the_same_file_alike(exported):
+    root, model = exported
+    compiled = openvino.compile_model(
+        root / "onnx/onnx/model_with_preprocessing.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    for photo in made_up_photos(3):
+        probabilities, _, labels = compiled([photo[None].numpy()]).values()
+        reference = expected(model, photo.numpy())
+        np.testing.assert_allclose(probabilities[0], reference, atol=2e-3)
+        assert labels[0, 0] == reference.argmax()
 
 
 def test_photos_of_one_size_may_come_together(exported):

@@ -74,13 +74,14 @@ def _within(
         drop = -100 * found["difference"]["value"]
         if drop <= max_drop + 1e-9:  # shares of images are not exact
             return found, worst[:count]
-        if 2 * max(1, count) > len(quantizer.layers):
+        more = max(1, 2 * count)
+        if more > len(quantizer.layers) // 2:
             raise UserError(
                 f"int8 costs {drop:.2f} points of top-1 with {count} of {len(quantizer.layers)} layers left in float, "
                 f"and --max_drop is {max_drop:g}: nothing is written. Allow more, or go without --int8"
             )
         worst = worst or list(quantizer.errors(probe))
-        count = max(1, 2 * count)
+        count = more
 
 
 def _judge(
