@@ -206,7 +206,7 @@ def _shape_beside(path: Path) -> tuple[int, int, int]:
         return _shape_of(BitImageProcessor.from_pretrained(path.parent))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path.parent} has no preprocessor_config.json: keep what resnet50 export wrote together"
+            f"{path.parent} has no preprocessor_config.json: keep together what resnet50 export wrote"
         ) from error
 
 
