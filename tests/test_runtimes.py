@@ -39,6 +39,19 @@ def export(kind, folder, *arguments):
     return folder / kind
 
 
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """A folder with a model of three channels and its exports of all kinds, and the model."""
+    folder = tmp_path_factory.mktemp("exports")
+    model = save(folder / "model")
+    main(["export", str(folder / "model"), str(folder / "m.pt2"), "--format", "pt2"])
+    for kind in ("onnx", "openvino", "executorch", "coreml"):
+        before = logging.root.manager.disable
+        export(kind, folder)
+        assert logging.root.manager.disable == before
+    return folder, model
+
+
 @torch.no_grad()
 def logits_of(model, pixel_values):
     return model(pixel_values).logits
@@ -70,18 +83,12 @@ def test_openvinos_weights_are_halved_only_if_asked_for(tmp_path):
     assert sizes[1] < 0.6 * sizes[0]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_executorch_gives_the_same_logits(variant, tmp_path):
-    model = save(tmp_path / "model", **VARIANTS[variant])
-    network = Runtime.get().load_program(export("executorch", tmp_path) / "model.pte").load_method("forward")
-    pixel_values = torch.randn(model.config.num_channels, 64, 64)
+def test_executorch_gives_the_same_logits_and_refuses_pixels_in_another_order_of_memory(exports):
+    folder, model = exports
+    network = Runtime.get().load_program(folder / "executorch/model.pte").load_method("forward")
+    pixel_values = torch.randn(3, 64, 64)
     (found,) = network.execute([pixel_values])
     torch.testing.assert_close(found, logits_of(model, pixel_values[None])[0], rtol=1e-4, atol=1e-5)
-
-
-def test_executorch_refuses_pixels_in_another_order_of_memory(tmp_path):
-    save(tmp_path / "model")
-    network = Runtime.get().load_program(export("executorch", tmp_path) / "model.pte").load_method("forward")
     picture = torch.randn(64, 64, 3)  # as Pillow has it
     with pytest.raises(RuntimeError, match="should be contiguous"):
         network.execute([picture.permute(2, 0, 1)])
@@ -91,30 +98,36 @@ def test_executorch_refuses_pixels_in_another_order_of_memory(tmp_path):
         network.execute([torch.randn(1, 3, 64, 64)])
 
 
-@pytest.mark.parametrize("arguments", [[], ["--fp16"]])
-def test_core_ml_has_the_inputs_the_names_and_the_precision_that_it_says(arguments, tmp_path):
+def test_executorch_takes_other_architectures(tmp_path):
+    model = save(tmp_path / "model", num_channels=4, stem_type="deep", avg_down=True, blur_pool=True)
+    network = Runtime.get().load_program(export("executorch", tmp_path) / "model.pte").load_method("forward")
+    pixel_values = torch.randn(4, 64, 64)
+    (found,) = network.execute([pixel_values])
+    torch.testing.assert_close(found, logits_of(model, pixel_values[None])[0], rtol=1e-4, atol=1e-5)
+
+
+def test_core_ml_has_the_inputs_the_names_and_the_precision_that_it_says(exports, tmp_path):
+    folder, model = exports
     save(tmp_path / "model")
-    out = export("coreml", tmp_path, *arguments)
-    spec = coremltools.models.MLModel(str(out / "model.mlpackage"), skip_model_load=True).get_spec()
-    ((name, shape),) = [(i.name, list(i.type.multiArrayType.shape)) for i in spec.description.input]
-    assert (name, shape) == ("pixel_values", [1, 3, 64, 64])
-    assert [o.name for o in spec.description.output] == ["logits"]
-    about = spec.description.metadata.userDefined
-    assert json.loads(about["id2label"])["4"] == "e"
-    assert json.loads(about["preprocessing"])["crop_size"]["height"] == 64
-    weights = sum(path.stat().st_size for path in out.rglob("weight.bin"))
-    parameters = 4 * ResNet50ForImageClassification.from_pretrained(tmp_path / "model").num_parameters()
-    assert (weights < 0.7 * parameters) == bool(arguments)
+    sizes = []
+    for out in (folder / "coreml", export("coreml", tmp_path, "--fp16")):
+        spec = coremltools.models.MLModel(str(out / "model.mlpackage"), skip_model_load=True).get_spec()
+        ((name, shape),) = [(i.name, list(i.type.multiArrayType.shape)) for i in spec.description.input]
+        assert (name, shape) == ("pixel_values", [1, 3, 64, 64])
+        assert [o.name for o in spec.description.output] == ["logits"]
+        about = spec.description.metadata.userDefined
+        assert json.loads(about["id2label"])["4"] == "e"
+        assert json.loads(about["preprocessing"])["crop_size"]["height"] == 64
+        sizes.append(sum(path.stat().st_size for path in out.rglob("weight.bin")))
+    assert sizes[0] > 0.9 * 4 * sum(p.numel() for p in model.parameters() if p.ndim == 4)
+    assert sizes[1] < 0.7 * sizes[0]
 
 
 @pytest.mark.parametrize("kind", ["openvino", "executorch", "coreml"])
-def test_each_folder_says_how_images_are_prepared_and_keeps_logging_as_it_was(kind, tmp_path):
-    save(tmp_path / "model")
-    before = logging.root.manager.disable
-    out = export(kind, tmp_path)
-    assert logging.root.manager.disable == before
-    assert json.loads((out / "preprocessor_config.json").read_text())["image_mean"] == [0.5] * 3
-    assert json.loads((out / "config.json").read_text())["id2label"]["2"] == "c"
+def test_each_folder_says_how_images_are_prepared(kind, exports):
+    folder, _ = exports
+    assert json.loads((folder / kind / "preprocessor_config.json").read_text())["image_mean"] == [0.5] * 3
+    assert json.loads((folder / kind / "config.json").read_text())["id2label"]["2"] == "c"
 
 
 @pytest.mark.parametrize(
@@ -167,13 +180,9 @@ def test_benchmark_measures_every_runtime_and_says_how_far_apart_they_answer(tmp
     assert (tmp_path / "speed/benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_benchmark_runs_exported_files_by_their_own_runtime(tmp_path, capsys):
-    save(tmp_path / "model")
-    main(["export", str(tmp_path / "model"), str(tmp_path / "m.pt2"), "--format", "pt2"])
-    for kind in ("onnx", "openvino", "executorch"):
-        export(kind, tmp_path)
-    sources = [str(tmp_path / name) for name in ("m.pt2", "onnx", "openvino/openvino_model.xml", "executorch")]
-    capsys.readouterr()
+def test_benchmark_runs_exported_files_by_their_own_runtime(exports, capsys):
+    folder, _ = exports
+    sources = [str(folder / name) for name in ("m.pt2", "onnx", "openvino/openvino_model.xml", "executorch")]
     main(["benchmark", *sources, "--batch_sizes", "2", "--rounds", "1", "--image_size", "64", "--device", "cpu"])
     shown = capsys.readouterr().out
     for name in ("torch.export", "ONNX Runtime", "OpenVINO", "ExecuTorch, XNNPACK"):
@@ -210,10 +219,9 @@ def test_what_cannot_be_measured_is_a_line(arguments, message, tmp_path, capsys)
     assert message in capsys.readouterr().err
 
 
-def test_a_size_that_a_file_does_not_take_is_a_line(tmp_path, capsys):
-    save(tmp_path / "model")
-    out = export("executorch", tmp_path)
+def test_a_size_that_a_file_does_not_take_is_a_line(exports, capsys):
+    folder, _ = exports
     with pytest.raises(SystemExit) as exit_:
-        main(["benchmark", str(out), "--image_size", "96", "--batch_sizes", "1"])
+        main(["benchmark", str(folder / "executorch"), "--image_size", "96", "--batch_sizes", "1", "--device", "cpu"])
     assert exit_.value.code == 2
     assert "does not take images of 1×3×96×96" in capsys.readouterr().err

@@ -32,7 +32,7 @@ def export_image_program(
 ) -> None:
     """
     Save the whole way from a photo's own pixels to probabilities: the program takes `images` uint8 `(batch, height,
-    width, channels)`, of any size above one pixel, and returns what `ImageClassifier` does. The names of the classes
+    width, channels)`, of any size, and returns what `ImageClassifier` does. The names of the classes
     are beside it: `torch.export.load(path, extra_files=names)` with `names = {"id2label": ""}`, as JSON.
 
     Args:
