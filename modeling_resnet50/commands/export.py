@@ -117,7 +117,8 @@ def _export_program(
         export_program(model, file, image_size=processor.crop_size["height"])
         return {}
     export_image_program(model, processor, file, options.topk)
-    program = torch.export.load(file).module()
+    with open(file, "rb") as opened:  # a path would have to end in .pt2
+        program = torch.export.load(opened).module()
 
     def answer(images: Tensor) -> Tensor:
         return program(images) if options.topk is None else program(images)[0]

@@ -1,5 +1,6 @@
 """Models as `torch.export` programs: one file that runs without this package, and can be compiled ahead of time."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -41,8 +42,9 @@ def export_image_program(
     """
     photos = torch.zeros(2, 240, 320, model.config.num_channels, dtype=torch.uint8, device=model.device)
     auto = torch.export.Dim.AUTO
+    fixed = copy.deepcopy(model).requires_grad_(False)  # so that answers are numbers, without a graph behind them
     program = torch.export.export(
-        ImageClassifier(model, processor, topk).to(model.device).eval(),
+        ImageClassifier(fixed, processor, topk).to(model.device).eval(),
         (photos,),
         dynamic_shapes={"images": {0: torch.export.Dim("batch"), 1: auto, 2: auto}},
     )
