@@ -4,6 +4,8 @@ import json
 import logging
 
 import coremltools
+import onnx
+import onnxruntime
 import openvino
 import pytest
 import torch
@@ -217,6 +219,22 @@ def test_what_cannot_be_measured_is_a_line(arguments, message, tmp_path, capsys)
         main(["benchmark", *(str(tmp_path / places[word]) if word in places else word for word in arguments)])
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain", "opset"), [("Relu", "", 99), ("Elsewhere", "", 23), ("Own", "mine", 1)]
+)
+def test_operators_that_the_runtime_lacks_are_a_line_with_its_version(operator, domain, opset, tmp_path, capsys):
+    value = onnx.helper.make_tensor_value_info
+    taken, given = (value(name, onnx.TensorProto.FLOAT, [1, 3, 8, 8]) for name in ("pixel_values", "logits"))
+    node = onnx.helper.make_node(operator, ["pixel_values"], ["logits"], domain=domain)
+    graph = onnx.helper.make_graph([node], "graph", [taken], [given])
+    imports = [onnx.helper.make_opsetid(domain, opset)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=imports, ir_version=9), tmp_path / "model.onnx")
+    with pytest.raises(SystemExit) as exit_:
+        main(["benchmark", str(tmp_path / "model.onnx"), "--device", "cpu"])
+    assert exit_.value.code == 2
+    assert f"asks for what ONNX Runtime {onnxruntime.__version__} lacks" in capsys.readouterr().err
 
 
 def test_a_size_that_a_file_does_not_take_is_a_line(exports, capsys):

@@ -33,6 +33,10 @@ class ImagePreparation(nn.Module):
             torchvision does.
     """
 
+    mean: Tensor
+    std: Tensor
+    colour: Tensor
+
     def __init__(
         self,
         resize_size: int,

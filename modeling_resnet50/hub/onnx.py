@@ -83,7 +83,7 @@ def open_onnx(path: Path) -> tuple[nn.Module, list[str], BitImageProcessor]:
         UserError: no such file, damaged, from elsewhere, or the packages for it are not installed.
     """
     session = open_session(path)
-    if session.get_inputs()[0].name != "pixel_values":
+    if session.get_inputs()[0].name == "images":
         raise UserError(
             f"{path} takes photos of any size, one after another, and prepares them itself: give the file without "
             "_with_preprocessing beside it, which answers the same"
@@ -140,7 +140,10 @@ def open_session(path: Path, threads: int | None = None) -> "onnxruntime.Inferen
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own classes, which have no common base
-        raise UserError(f"{path} is damaged or not an ONNX file: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"{path} is damaged or not an ONNX file, or asks for what ONNX Runtime {onnxruntime.__version__} lacks: "
+            f"{' '.join(str(error).split())}"
+        ) from error
 
 
 def add_metadata(path: Path, values: dict[str, str]) -> None:
