@@ -11,20 +11,22 @@ from typing import Any
 
 from resnet50_recipe.errors import user_errors_exit_cleanly
 from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.startup import importing
 
 
 if __name__ == "__main__":
     with user_errors_exit_cleanly():
-        parse_recipe()  # mistakes are told at once; what follows takes seconds to import
+        parse_recipe()  # mistakes are told at once: what follows takes seconds
 
-from modeling_resnet50.data.pipeline import TrainingData, load_training_data
-from modeling_resnet50.evaluation.evaluate import evaluate_model
-from modeling_resnet50.loop.building import create_learner
-from modeling_resnet50.loop.learner import Learner
-from modeling_resnet50.loop.run import Run, open_run
-from modeling_resnet50.loop.saving import Keeper
-from modeling_resnet50.training.distributed import broadcast_buffers
-from modeling_resnet50.training.supervision import TrainingStopped
+with importing():
+    from modeling_resnet50.data.pipeline import TrainingData, load_training_data
+    from modeling_resnet50.evaluation.evaluate import evaluate_model
+    from modeling_resnet50.loop.building import create_learner
+    from modeling_resnet50.loop.learner import Learner
+    from modeling_resnet50.loop.run import Run, open_run
+    from modeling_resnet50.loop.saving import Keeper
+    from modeling_resnet50.training.distributed import broadcast_buffers
+    from modeling_resnet50.training.supervision import TrainingStopped
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -33,6 +32,8 @@ class Picture:
 
 def draw_sheet(pictures: Sequence[Picture], columns: int) -> Image.Image:
     """All pictures, of equal size, in rows of `columns`, with their captions: green where right, red where wrong."""
+    import matplotlib  # for its font, by those who draw
+
     font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 11)
     width, height = pictures[0].images[0].size
     scale = max(1, -(-_SMALLEST // width))

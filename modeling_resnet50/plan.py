@@ -1,13 +1,16 @@
 """What a recipe will do and take, worked out on paper: no data, no GPU, no training."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
+import timm
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModelForImageClassification
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
@@ -15,12 +18,13 @@ from resnet50_recipe.training_arguments import TrainingArguments
 
 from .architecture import model_config
 from .data.augmentation import image_size_at
-from .data.transforms import evaluation_resize_size
+from .data.preprocessing import Preprocessing
 from .modeling_resnet50 import ResNet50ForImageClassification
 from .training.averaging import first_averaged_step
 from .training.distributed import check_images_fit
-from .training.optimization import create_optimizer, learning_rate_schedule
-from .training.stages import freeze_for_good
+from .training.memory import activation_bytes, model_bytes, optimizer_states, runtime_bytes
+from .training.optimization import learning_rate_schedule
+from .training.stages import freeze_for_good, learning_parameters
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,13 @@ KNOWN_DATA = {
 IMAGES_PER_SECOND = {"A100": 2470.0, "H100": 2470.0 * 3.35 / 2.04, "H200": 2470.0 * 4.8 / 2.04}
 DEVICE_MEMORY = {"A100": 80e9, "H100": 80e9, "H200": 141e9}  # bytes
 SCALING = 0.84  # of several devices, in the same table: 16,621 images/s on 8
-RUNTIME_MEMORY = 2e9  # bytes: CUDA's context, cuDNN's workspace, fragments
+RUNTIME_MEMORY = runtime_bytes("cuda")
 
 # From Goyal et al. (2017): 0.1 at 256 images, in proportion to them.
 _RULE = 0.1 / 256
 _TOLERANCE = 4
 _SIZE_UNIT = 16  # pixels
+_LARGE_FOR_ADAM = 0.03  # which Beyer et al. (2022) take
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,15 @@ class Plan:
         steps_per_epoch, total_steps: of the optimizer.
         lr_at: learning rate of an optimizer step.
         image_sizes: of the training images, for each epoch, in pixels.
-        image_cost: operations for a training image, of those of 224 pixels through a ResNet-50; mean over all epochs.
+        image_cost: operations for a training image, its teacher's included, of those of 224 pixels through a
+            ResNet-50; mean over all epochs.
         parameters: trainable numbers.
         forward_flops: for one image at `image_size`; a multiplication and an addition are two.
-        total_flops: of all training; backward counts twice the forward pass.
+        teacher_flops: for one image, of all teachers that are known here; 0 without.
+        unknown_teachers: whose cost is not known here, and not counted.
+        total_flops: of all training, teachers included; backward counts twice the forward pass.
         reference_images: images of 224 pixels through a ResNet-50 that would take as long, evaluations included.
-        model_memory: bytes on a device for weights, gradients, optimizer and average.
+        model_memory: bytes on a device for weights, gradients, optimizer, average and teachers.
         activation_memory: bytes on a device that the backward pass needs, at the largest size.
         checkpoint_size: bytes of one training state.
         model_size: bytes of one saved model.
@@ -84,6 +92,8 @@ class Plan:
     image_cost: float
     parameters: int
     forward_flops: int
+    teacher_flops: int
+    unknown_teachers: list[str]
     total_flops: float
     reference_images: float
     model_memory: int
@@ -111,7 +121,8 @@ def data_size_of(recipe: Recipe) -> DataSize | None:
 def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1) -> Plan:
     """
     Raises:
-        UserError: fewer images than one batch, images too small for the network, or an optimizer that does not exist.
+        UserError: fewer images than one batch, images too small for the network or not of the teacher's size, or an
+            optimizer or a teacher that does not exist.
     """
     steps_per_epoch = data.train_images // recipe.total_train_batch_size
     recipe.check_fills_a_batch(data.train_images)
@@ -121,26 +132,29 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
 
     model = _model_on_paper(recipe, data.labels)
     check_images_fit(model, recipe, local_batch_size=2)
-    freeze_for_good(model, recipe)
     parameters = sum(p.numel() for p in model.parameters())
-    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     numbers = parameters + sum(b.numel() for b in model.buffers())
     eval_size = recipe.eval_image_size or recipe.image_size
-    flops = {size: forward_flops(model, size) for size in {*image_sizes, recipe.image_size, eval_size}}
+    channels = recipe.num_channels
+    flops = {size: forward_flops(model, size, channels) for size in {*image_sizes, recipe.image_size, eval_size}}
+    teachers = {name: teacher_on_paper(name) for name in recipe.teachers}
+    known = [model for model in teachers.values() if model is not None]
+    taught = {
+        size: sum(_teacher_flops(recipe, model, size) for model in known) for size in {*image_sizes, recipe.image_size}
+    }
     images_per_epoch = steps_per_epoch * recipe.total_train_batch_size
-    passes = 3 if learning == parameters else training_passes(model, recipe.image_size)
-    train_flops = int(sum(passes * flops[size] * images_per_epoch for size in image_sizes))
+    teacher_memory = 4 * sum(p.numel() for model in known for p in model.parameters())
+    passes = training_passes(model, recipe.image_size)
+    train_flops = int(sum((passes * flops[size] + taught[size]) * images_per_epoch for size in image_sizes))
     looks = (2 if recipe.eval_flip else 1) * (2 if recipe.averages else 1)
     eval_flops = recipe.num_train_epochs * looks * data.validation_images * flops[eval_size]
     reference = forward_flops(_model_on_paper(Recipe(), 1000), 224)
 
-    states = _optimizer_states(recipe)
+    states = optimizer_states(recipe)
     averages = 1 if recipe.averages else 0
-    buckets = 1 if num_processes > 1 else 0  # DDP copies gradients into buckets
-    model_memory = 4 * (numbers * (1 + averages) + learning * (1 + states + buckets))
     activation_memory = local_batch_size * activation_bytes(model, max(image_sizes), recipe.mixed_precision)
     model_size = 4 * numbers
-    checkpoint_size = int(4 * (numbers * (1 + averages) + learning * states))
+    checkpoint_size = int(4 * (numbers * (1 + averages) + learning_parameters(model) * states))
     checkpoints = len(kept_checkpoints(recipe))
     return Plan(
         recipe=recipe,
@@ -154,9 +168,11 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
         image_cost=train_flops / (3 * reference * images_per_epoch * recipe.num_train_epochs),
         parameters=parameters,
         forward_flops=flops[recipe.image_size],
+        teacher_flops=taught[recipe.image_size],
+        unknown_teachers=[name for name, model in teachers.items() if model is None],
         total_flops=train_flops,
         reference_images=(train_flops + eval_flops) / (3 * reference),
-        model_memory=int(model_memory),
+        model_memory=int(model_bytes(model, recipe, num_processes)) + teacher_memory,
         activation_memory=activation_memory,
         checkpoint_size=checkpoint_size,
         model_size=model_size,
@@ -191,20 +207,26 @@ def _arithmetic_complaints(plan: Plan) -> list[str]:
     if left_out > 0.05 * plan.data.train_images:
         found.append(
             f"{left_out:,} of {plan.data.train_images:,} images are left out of each epoch, which has whole batches "
-            "only: choose a smaller total_train_batch_size"
+            f"only: --total_train_batch_size {recipe.total_train_batch_size // 2}, or less, leaves out fewer"
         )
     for name in ("image_size", "image_size_start", "eval_image_size"):
         size = getattr(recipe, name)
         if size is not None and size % _SIZE_UNIT:
             found.append(f"{name} {size} is not a multiple of {_SIZE_UNIT}: padding grows, and GPUs like it less")
-    eval_size = recipe.eval_image_size or recipe.image_size
+    preprocessing = Preprocessing.from_recipe(recipe)
+    eval_size = preprocessing.image_size
     if eval_size < recipe.image_size:
         found.append(
             f"images are smaller in validation ({eval_size}) than in training ({recipe.image_size}): random crops "
             "enlarge what is in them, so the best size for validation is larger (FixRes, Touvron et al. 2019)"
         )
-    if evaluation_resize_size(eval_size, recipe.eval_crop_ratio) > 2 * eval_size:
+    if preprocessing.resize_size > 2 * eval_size:
         found.append(f"eval_crop_ratio {recipe.eval_crop_ratio} leaves only the middle of validation images")
+    elif recipe.crop_mode != "center" and preprocessing.resize_size > eval_size:
+        found.append(
+            f"crop_mode {recipe.crop_mode} is to lose nothing of an image, but eval_crop_ratio "
+            f"{recipe.eval_crop_ratio} cuts its margins off: 1.0 keeps them"
+        )
     return found
 
 
@@ -219,7 +241,7 @@ def _optimization_complaints(plan: Plan) -> list[str]:
                 f"learning_rate {recipe.learning_rate:g} is {ratio:.2g} times what the linear rule gives for "
                 f"{recipe.total_train_batch_size} images: {rule:.3g} (0.1 at 256; Goyal et al. 2017)"
             )
-    elif "adam" in recipe.optim and recipe.learning_rate > 0.01:
+    elif "adam" in recipe.optim and recipe.learning_rate > _LARGE_FOR_ADAM:
         found.append(f"learning_rate {recipe.learning_rate:g} is large for {recipe.optim}, which takes about 1e-3")
     if recipe.min_learning_rate > recipe.learning_rate:
         found.append("min_learning_rate is above learning_rate: it rises instead of falling")
@@ -245,8 +267,6 @@ def _optimization_complaints(plan: Plan) -> list[str]:
                 f"ema_decay {recipe.ema_decay:g} averages over {horizon:,.0f} steps, of {plan.total_steps:,}: the "
                 "average will not have forgotten the first weights"
             )
-    if recipe.mixes and recipe.loss == "cross_entropy" and recipe.label_smoothing_factor == 0 and recipe.teacher:
-        found.append("the teacher sees mixed images too: make sure it was trained on such")
     if recipe.mixes and recipe.num_train_epochs < 30:
         found.append(
             f"mixup and CutMix pay off in long training; in {recipe.num_train_epochs} epochs they tend to cost"
@@ -256,6 +276,11 @@ def _optimization_complaints(plan: Plan) -> list[str]:
 
 def _machine_complaints(plan: Plan) -> list[str]:
     recipe, found = plan.recipe, []
+    if plan.unknown_teachers:
+        found.append(
+            f"what the teacher {', '.join(plan.unknown_teachers)} costs is not known here, and not counted: it is for "
+            "models of timm, and for folders on this disk"
+        )
     if plan.local_batch_size < 16 and not (recipe.sync_batch_norm or recipe.keeps_batch_norm):
         found.append(
             f"BatchNorm sees {plan.local_batch_size} images at a time, which is few: use fewer devices or "
@@ -276,10 +301,10 @@ def _machine_complaints(plan: Plan) -> list[str]:
     return found
 
 
-def forward_flops(model: ResNet50ForImageClassification, image_size: int) -> int:
+def forward_flops(model: nn.Module, image_size: int, num_channels: int = 3) -> int:
     """Of one image through a model on the meta device; a multiplication and an addition are two."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(torch.empty(1, model.config.num_channels, image_size, image_size, device="meta"))
+        model.eval()(torch.empty(1, num_channels, image_size, image_size, device="meta"))
     return counter.get_total_flops()
 
 
@@ -288,49 +313,60 @@ def training_passes(model: ResNet50ForImageClassification, image_size: int) -> f
     How many forward passes a training step of a model on the meta device is worth: 3, and less where the first stages
     are frozen, which nothing goes back through.
     """
-    batch = torch.empty(2, model.config.num_channels, image_size, image_size, device="meta")
+    if learning_parameters(model) == sum(p.numel() for p in model.parameters()):
+        return 3
+    channels = model.config.num_channels
+    batch = torch.empty(2, channels, image_size, image_size, device="meta")
     with FlopCounterMode(display=False) as counter:
         model.train()(batch).logits.sum().backward()
-    return counter.get_total_flops() / (2 * forward_flops(model, image_size))
+    return counter.get_total_flops() / (2 * forward_flops(model, image_size, channels))
 
 
-def activation_bytes(model: ResNet50ForImageClassification, image_size: int, precision: str | None) -> int:
+def teacher_on_paper(name: str) -> nn.Module | None:
     """
-    What the backward pass needs of one image's forward pass, beyond the weights.
+    The shapes of a teacher without its weights, which are not read: of timm's models by their names, and of folders on
+    this disk by their config.json. None of what lies elsewhere: nothing is fetched.
 
-    Args:
-        model: on the meta device, in float32.
-        precision: fp16, bf16, or None for one of them: 2 bytes a number. "no": 4.
+    Raises:
+        UserError: timm has no model of that name.
     """
-    seen: dict[int, Tensor] = {}
+    config = Path(name).expanduser() / "config.json"
+    with torch.device("meta"):
+        if config.is_file():
+            return _model_of_config(config)
+        architecture = name.removeprefix("timm:").removeprefix("timm/")
+        if architecture == name or ":" in architecture:
+            return None
+        try:
+            return timm.create_model(architecture)
+        except RuntimeError as error:
+            raise UserError(f"the teacher {name}: {error}") from error
 
-    def note(tensor: Tensor) -> Tensor:
-        seen[tensor.untyped_storage()._cdata] = tensor
-        return tensor
 
-    batch = 2  # BatchNorm wants more than one value
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        logits = model.train()(
-            torch.empty(batch, model.config.num_channels, image_size, image_size, device="meta")
-        ).logits
-        logits.sum()
-    weights = {p.untyped_storage()._cdata for p in (*model.parameters(), *model.buffers())}
-    width = 4 if precision == "no" else 2
-    kept = [tensor for storage, tensor in seen.items() if storage not in weights]
-    return sum(t.numel() * (width if t.is_floating_point() else t.element_size()) for t in kept) // batch
+def _model_of_config(config: Path) -> nn.Module:
+    try:
+        fields = json.loads(config.read_text(encoding="utf-8"))
+        if "model_type" in fields:
+            return AutoModelForImageClassification.from_config(AutoConfig.from_pretrained(config.parent))
+        return timm.create_model(fields["architecture"], **fields.get("model_args", {}))
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f"{config} describes no classifier of timm or transformers: {error}") from error
+
+
+def _teacher_flops(recipe: Recipe, model: nn.Module, image_size: int) -> int:
+    size = recipe.teacher_image_size or image_size
+    try:
+        return forward_flops(model, size, recipe.num_channels)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the teacher {', '.join(recipe.teachers)} does not take images of {size} pixels: --teacher_image_size "
+            f"with what it takes, 224 mostly ({' '.join(str(error).split())})"
+        ) from error
 
 
 def _model_on_paper(recipe: Recipe, labels: int) -> ResNet50ForImageClassification:
-    """Shapes without numbers."""
+    """Shapes without numbers. What never learns is frozen."""
     with torch.device("meta"):
-        return ResNet50ForImageClassification(model_config(recipe, [str(label) for label in range(labels)]))
-
-
-def _optimizer_states(recipe: Recipe) -> float:
-    """Numbers that the optimizer keeps for each parameter."""
-    layer = nn.Linear(8, 8, bias=False)
-    optimizer = create_optimizer(layer, recipe)
-    layer.weight.grad = torch.ones_like(layer.weight)
-    optimizer.step()
-    state = optimizer.state[layer.weight].values()
-    return sum(value.numel() for value in state if isinstance(value, Tensor) and value.dim()) / layer.weight.numel()
+        model = ResNet50ForImageClassification(model_config(recipe, [str(label) for label in range(labels)]))
+    freeze_for_good(model, recipe)
+    return model

@@ -10,8 +10,22 @@ import sys
 from importlib import import_module
 
 from resnet50_recipe.exit_codes import ExitCode
+from resnet50_recipe.startup import importing
 
-from . import compare, demo, evaluate, export, import_model, inspect, plan, predict, prepare, publish, status
+from . import (
+    benchmark,
+    compare,
+    demo,
+    evaluate,
+    export,
+    import_model,
+    inspect,
+    plan,
+    predict,
+    prepare,
+    publish,
+    status,
+)
 from .parsing import Parser, PrintCompletion, Version, with_underscores
 
 
@@ -27,6 +41,7 @@ COMMANDS = {
     "demo": ("a page to ask a model, or two, about pictures", demo),
     "publish": ("a run or a model onto the Hub, or a page that asks it", publish),
     "export": ("a model in the format of another library", export),
+    "benchmark": ("how fast models answer, by each runtime here", benchmark),
     "import": ("a model of timm, torchvision or transformers", import_model),
 }
 
@@ -84,11 +99,13 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         # Only now what takes seconds.
         errors = import_module("resnet50_recipe.errors")
-        reports = import_module("transformers.utils.logging")
-        reports.set_verbosity_error()  # what matters of them, the commands say themselves
-        reports.disable_progress_bar()
         with errors.errors_exit_cleanly(debug=getattr(options, "debug", False)):
-            import_module(f"modeling_resnet50.commands.{options.module}").run(options)
+            with importing():
+                reports = import_module("transformers.utils.logging")
+                reports.set_verbosity_error()  # what matters of them, the commands say themselves
+                reports.disable_progress_bar()
+                command = import_module(f"modeling_resnet50.commands.{options.module}")
+            command.run(options)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print("stopped at once", file=sys.stderr)
         sys.exit(ExitCode.INTERRUPTED)

@@ -16,6 +16,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.usage = "resnet50 compare RUN [RUN …] [options]"
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
     command.add_argument(
-        "--output", type=Path, metavar="PNG", help="the picture (default comparison.png; with --json none)"
+        "--output", type=Path, metavar="PNG", help="the picture (default reports/comparison.png; with --json none)"
     )
     add_json_option(command, "print a line of JSON for each run instead")

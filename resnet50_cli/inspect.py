@@ -29,8 +29,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--image_size", type=int, metavar="PIXELS", help="in the table and for Grad-CAM; default: the processor's"
     )
     command.add_argument("--batch_size", type=int, default=1, metavar="N", help="when time is taken (default 1)")
-    command.add_argument("--output", type=Path, metavar="DIR", help="for page and pictures (default inspection-NAME)")
+    command.add_argument("--output", type=Path, metavar="DIR", help="of page and pictures (default reports/…)")
     add_dtype_option(command)
     command.add_argument("--trust_remote_code", action="store_true", help="run code that comes with other models")
     add_json_option(command, "print a line of JSON instead of the table")
-    command.set_defaults(passes_on=True, crop_ratio=None, interpolation=None, exif_orientation=None)
+    command.set_defaults(passes_on=True)

@@ -99,7 +99,7 @@ def _add_check(data_sets: Any) -> None:
     )
     command.add_argument("source", type=Path, metavar="SOURCE", help="folder of the data set")
     _add_check_options(command)
-    command.add_argument("--report", type=Path, metavar="FILE", help="HTML (default check-NAME.html beside SOURCE)")
+    command.add_argument("--report", type=Path, metavar="FILE", help="HTML (default reports/check-NAME.html)")
     add_json_option(command)
 
 

@@ -5,29 +5,35 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # The workers share the cores, and what they start does: none is to wait for its threads by spinning.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# The workers share the cores, and what they start does: none is to wait for its threads by spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process would compile what it imports
 
 import importlib.util
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import datasets
+import fork_server
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from datasets.table import embed_table_storage
+from fork_server import start_python
 from PIL import Image
 from transformers import dynamic_module_utils
 
-from modeling_resnet50 import ResNet50Config
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_splits
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from modeling_resnet50.training import curves
 
 
 PROJECT = Path(__file__).parents[1]
@@ -77,6 +83,17 @@ def as_if_trained(model: torch.nn.Module) -> torch.nn.Module:
     return model.eval()
 
 
+def save_teacher(folder: Path, seed: int = 0) -> Path:
+    """A classifier of three classes, with a normalisation of its own: (pixels - 0.5) / 0.25."""
+    torch.manual_seed(seed)
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)))
+    folder.mkdir()
+    save_model_and_processor(
+        folder, model, image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
+    )
+    return folder
+
+
 def write_image(path: Path, seed: int, size: tuple[int, int] = (40, 32), image_format: str | None = None) -> None:
     """A smooth picture of its own for each seed; JPEG unless the name says otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +104,10 @@ def write_image(path: Path, seed: int, size: tuple[int, int] = (40, 32), image_f
 @pytest.fixture
 def image_folder(tmp_path) -> Path:
     """`train/<class>` with 8 images each and `val/<class>` with 5: 24 and 15, three classes."""
-    root = tmp_path / "images"
+    return write_image_folder(tmp_path / "images")
+
+
+def write_image_folder(root: Path) -> Path:
     for split, count in (("train", 8), ("val", 5)):
         for label, name in enumerate(("ant", "bee", "cat")):
             for number in range(count):
@@ -122,7 +142,11 @@ def tiny_arguments(dataset_name: str | Path, output_dir: Path, **overrides) -> l
 
 @pytest.fixture
 def train(monkeypatch):
-    """Run train.py's `main` in this process with a command line. Its attribute `script` is the module."""
+    """
+    Run train.py's `main` in this process with a command line. Its attribute `script` is the module.
+
+    The curves are written as what would be drawn: drawing takes a third of a run of seconds. Processes draw theirs.
+    """
     spec = importlib.util.spec_from_file_location("train_script", PROJECT / "train.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -130,23 +154,76 @@ def train(monkeypatch):
     def run(arguments: list[str]) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        script.main()
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "argv", ["train.py", *arguments])
+            patched.setattr(curves, "_training_curves", lambda history, best: f"{history} {best}".encode())
+            script.main()
 
     run.script = script
     return run
 
 
-def run_python(arguments: list[str], **environment: str) -> subprocess.CompletedProcess:
-    """A fresh Python process in the project's folder."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=PROJECT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+@pytest.fixture(scope="session")
+def _trained() -> dict[str, Path]:
+    return {}
+
+
+@pytest.fixture
+def trained(_trained, tmp_path_factory, train):
+    """
+    Call it with settings for `tiny_arguments`: the folder of a run on the images of `image_folder`, to be read or
+    copied. The first who asks for it trains it.
+    """
+
+    def run(**settings) -> Path:
+        key = json.dumps(settings, sort_keys=True)
+        if key not in _trained:
+            folder = tmp_path_factory.mktemp("trained")
+            train(tiny_arguments(write_image_folder(folder / "images"), folder / "run", **settings))
+            _trained[key] = folder / "run"
+        return _trained[key]
+
+    return run
+
+
+def run_python(arguments: list[str], fresh: bool = False, **environment: str) -> subprocess.CompletedProcess:
+    """A Python process in the project's folder: forked from one that has imported much, or a fresh one."""
+    environment = {**os.environ, **environment}
+    if fresh:
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
+    return ended([start_python(arguments, environment, PROJECT)])
+
+
+def run_ranks(arguments: list[str], number: int = 2, **environment: str) -> subprocess.CompletedProcess:
+    """The processes of one run on the CPU, as a launcher starts them. What they say comes together."""
+    environment |= {
+        "ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number),
+    }  # fmt: skip
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
+    return ended([start_python(arguments, {**os.environ, **environment, **rank}, PROJECT) for rank in ranks])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def ended(processes: list) -> subprocess.CompletedProcess:
+    """All of them; the code is that of the first that failed."""
+    try:
+        said = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    code = next((process.returncode for process in processes if process.returncode), 0)
+    return subprocess.CompletedProcess(processes[0].args, code, *map("".join, zip(*said)))
+
+
+def pytest_sessionfinish() -> None:
+    fork_server.stop()
 
 
 @pytest.fixture

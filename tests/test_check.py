@@ -68,7 +68,7 @@ def test_an_image_in_another_class_than_its_name_says_is_found(folder):
     other = folder / "train" / "n01443537" / "n01443537_100.JPEG"
     path.rename(folder / "train" / "n01443537" / path.name)
     other.rename(folder / "train" / "n01440764" / other.name)
-    assert the_problem(folder) == "train: 2 images have another class than the WordNet id in their file's name"
+    assert the_problem(folder) == "train: 2 images have another class than the WordNet id in the file's name"
 
 
 def test_words_for_classes_must_come_in_the_order_of_the_ids(folder, tmp_path):
@@ -91,12 +91,12 @@ def test_missing_superfluous_and_unreadable_images_are_found(folder):
     image.unlink()
     assert check_folder(folder, expected=SIX).problems == [
         "train: 23 images instead of 24",
-        "train: 1 classes with another number of images than they should have, first 'n01440764' with 3 instead of "
+        "train: 1 class with another number of images than there should be, first 'n01440764' with 3 instead of "
         "at least 4",
     ]
     image.write_bytes(content[:-40])
     assert re.fullmatch(
-        r"train: 1 unreadable images, first .*n01440764_100\.JPEG: .*[Pp]remature.*", the_problem(folder)
+        r"train: 1 unreadable image, first .*n01440764_100\.JPEG: .*[Pp]remature.*", the_problem(folder)
     )
     image.write_bytes(content)
     shutil.rmtree(folder / "train" / "n15075141")
@@ -116,6 +116,15 @@ def test_splits_with_different_classes_and_missing_splits_are_found(folder):
     assert the_problem(folder) == "there is no validation split"
 
 
+def test_one_class_is_a_problem_and_no_validation_split_is_said(folder, capsys):
+    shutil.rmtree(folder / "val")
+    check_folder(folder)
+    assert "no validation split: train, and evaluate, with --train_val_split 0.1" in capsys.readouterr().err
+    for name in WNIDS[1:]:
+        shutil.rmtree(folder / "train" / name)
+    assert the_problem(folder, Expected("a data set")).startswith(f"there is one class only, '{WNIDS[0]}'")
+
+
 def test_odd_files_copies_and_leaks_are_noted(folder):
     first = folder / "train" / "n01440764" / "n01440764_100.JPEG"
     PILImage.open(first).save(first, "PNG")
@@ -127,8 +136,8 @@ def test_odd_files_copies_and_leaks_are_noted(folder):
     result = check_folder(folder, expected=SIX)
     assert result.problems == []
     assert {
-        "PNG named .JPEG: 1", "JPEG in CMYK: 1", "train: 1 images are, byte for byte, there more than once",
-        "1 validation images are, byte for byte, also training images",
+        "PNG named .JPEG: 1", "JPEG in CMYK: 1", "train: 1 image is, byte for byte, there more than once",
+        "1 validation image is, byte for byte, also for training",
     } <= set(result.notes)  # fmt: skip
 
 
@@ -190,7 +199,7 @@ def test_suspicious_jpegs_are_listed_with_pictures_and_are_no_problem(folder, tm
         image = result.splits[table.name][row]["image"]
         assert what.startswith(image["path"])
         assert re.search(r"extraneous bytes? before marker 0xd9", what)
-        assert any(note.startswith(f"{table.name}: 1 suspicious JPEGs") and what in note for note in result.notes)
+        assert any(note.startswith(f"{table.name}: 1 suspicious JPEG") and what in note for note in result.notes)
     write_report(result, "it", tmp_path / "check.html")
     pictures = re.findall(
         r'class="suspicious" src="data:image/jpeg;base64,([^"]+)"', (tmp_path / "check.html").read_text()

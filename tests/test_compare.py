@@ -57,12 +57,25 @@ def test_table_has_the_fields_that_differ_and_the_results(runs, capsys):
     assert row_of(text, "ema_decay") == ["–", "0.9"]
     for same in ("weight_decay", "num_train_epochs", "output_dir"):
         assert same not in text
-    assert row_of(text, "best top-1") == ["60.00%", "75.00%"]
+    assert row_of(text, "best by") == ["val_top1", "val_top1"]
+    assert row_of(text, "its top-1") == ["60.00%", "75.00%"]
+    assert row_of(text, "its top-5") == ["80.00%", "85.00%"]
+    assert row_of(text, "its loss") == ["0.4000", "0.3000"]
     assert row_of(text, "its epoch") == ["2", "2", "(average)"]
     assert row_of(text, "epochs") == ["3", "of", "4", "2", "of", "4"]
     assert row_of(text, "hours") == ["1.50", "1.00"]
     assert row_of(text, "images/s") == ["101", "100"]
     assert text.endswith("curves: curves.png\n")
+
+
+def test_of_five_classes_or_fewer_there_is_no_top5(runs, capsys):
+    for run in runs:
+        path = RunFolder(TrainingArguments(output_dir=run)).metrics_file
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        full = [{**row, **{name: 1.0 for name in row if name.endswith("top5")}} for row in rows]
+        path.write_text("".join(json.dumps(row) + "\n" for row in full))
+    main(["compare", *runs])
+    assert "top-5" not in capsys.readouterr().out
 
 
 def test_json_is_a_line_for_each_run_and_no_picture(runs, capsys):
@@ -80,7 +93,7 @@ def test_picture_has_all_runs_and_a_star_at_the_best_epoch_of_each(runs, monkeyp
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: (figures.append(self), save(self, *args, **kw)))
     main(["compare", *runs])
-    with Image.open("comparison.png") as picture:
+    with Image.open("reports/comparison.png") as picture:
         assert picture.size == (1200, 780)
     loss, top1, learning_rate, speed = figures[0].axes
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == runs

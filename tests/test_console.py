@@ -2,21 +2,25 @@
 
 import io
 import re
+import shlex
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from rich.console import Console
 
 from modeling_resnet50 import ResNet50ForImageClassification
 from modeling_resnet50.training import console as console_module
 from modeling_resnet50.training.console import TrainingConsole
 from modeling_resnet50.training.run_folder import RunFolder
+from resnet50_cli import create_parser
 from resnet50_recipe.training_arguments import TrainingArguments
 
 
 ENVIRONMENT = {
-    "num_train_images": 1437, "num_validation_images": 360, "num_processes": 4, "device_type": "cuda",
-    "devices": {"NVIDIA H100": 4}, "mixed_precision": "fp16",
+    "num_train_images": 1437, "num_validation_images": 360, "num_processes": 4, "num_machines": 1,
+    "device_type": "cuda", "devices": {"NVIDIA H100": 4}, "mixed_precision": "fp16",
 }  # fmt: skip
 ROW = {
     "epoch": 1, "step": 44, "learning_rate": 0.01, "train_loss": 2.0, "train_top1": 0.3, "val_loss": 1.9,
@@ -58,7 +62,7 @@ def test_start_and_end_are_one_screen_with_colour_on_a_terminal_only(shown, tiny
         "digits: 1,437 training and 360 validation images, 3 classes", f"{parameters:,} parameters, from scratch",
         "4 processes on cuda, 4 × NVIDIA H100, precision fp16",
         "32 images per step = 4 processes × 2 accumulation steps × 4", "44 an epoch × 5 epochs = 220",
-        f"tensorboard --logdir {run_path}/logs",
+        f"tensorboard --logdir '{run_path}/logs'",
     ):  # fmt: skip
         assert told in text
     run.begin(recipe)
@@ -69,7 +73,7 @@ def test_start_and_end_are_one_screen_with_colour_on_a_terminal_only(shown, tiny
     text = plain(shown.text())
     for told in (
         "3 epochs, 44 steps, 3 minutes", f"val_top1 0.9000, epoch 2: {run.best}", str(run.training_curves),
-        f"resnet50 evaluate {run.best} --dataset digits", f"resnet50 publish {run_path} --to user/name",
+        f"resnet50 evaluate '{run.best}' --dataset digits", f"resnet50 publish '{run_path}' --to user/name",
         f'from_pretrained("{run.best}")',
     ):  # fmt: skip
         assert told in text
@@ -138,6 +142,65 @@ def test_a_narrow_terminal_shows_fewer_columns_and_a_file_all(shown):
     assert (len(row) <= 80) == shown.terminal
     assert all(title in header for title in ("epoch", "lr", "train loss", "val loss", "val top-1"))
     assert ("val top-5" in header) != shown.terminal
+
+
+def test_what_it_says_to_paste_names_the_images_that_judged_and_survives_a_shell(shown, tmp_path):
+    recipe = TrainingArguments(
+        output_dir=str(tmp_path / "Grüne Äpfel"), dataset_name="my photos", train_val_split=0.1, seed=7,
+        num_train_epochs=1, warmup_epochs=1.0,
+    )  # fmt: skip
+    run = RunFolder(recipe)
+    run.begin(recipe)
+    run.log({**ROW, "seconds": 60.0})
+    run.best.mkdir()
+    shown.console.finish(recipe, run)
+    lines = plain(shown.text()).splitlines()
+    evaluate, publish = (shlex.split(line[12:]) for line in lines if line.startswith(("evaluate", "publish")))
+    assert evaluate[:5] == ["resnet50", "evaluate", str(run.best), "--dataset", "my photos"]
+    options = create_parser().parse_args(evaluate[1:])
+    assert (options.train_val_split, options.seed) == (0.1, 7)
+    assert publish == ["resnet50", "publish", str(run.path), "--to", "user/name"]
+    assert "finished    1 epoch, 44 steps, 60 s" in lines
+
+
+def test_three_classes_have_no_top5_and_one_is_one(shown, tiny_config, tmp_path):
+    recipe = TrainingArguments(output_dir=str(tmp_path), dataset_name="digits", num_train_epochs=1, warmup_epochs=1.0)
+    shown.console.start(
+        recipe,
+        RunFolder(recipe),
+        {**ENVIRONMENT, "num_validation_images": 1},
+        ResNet50ForImageClassification(tiny_config),
+        1,
+    )
+    shown.console.row({**ROW, "bad_images": 1, "skipped_steps": 2}, is_best=False)
+    text = plain(shown.text())
+    assert "val top-5" not in text
+    for told in (
+        "1 epoch, sgd",
+        "1 warm-up epoch)",
+        "1 validation image, 3 classes",
+        "1 unreadable image replaced  2 steps skipped",
+    ):
+        assert told in text
+
+
+@pytest.mark.parametrize(("image_size", "there", "told"), [(32, 1e9, False), (8192, 1e9, True), (8192, None, False)])
+def test_memory_is_estimated_beforehand(image_size, there, told, shown, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(console_module, "memory_here", lambda device_type: there)
+    one = {"num_processes": 1, "device_type": "cpu", "devices": {"Intel Xeon": 1}, "mixed_precision": "no"}
+    recipe = TrainingArguments(
+        output_dir=str(tmp_path), dataset_name="digits", image_size=image_size, total_train_batch_size=4
+    )
+    model = ResNet50ForImageClassification(tiny_config)
+    drawn = torch.get_rng_state()
+    shown.console.start(recipe, RunFolder(recipe), {**ENVIRONMENT, **one}, model, steps_per_epoch=44)
+    assert torch.equal(torch.get_rng_state(), drawn)  # or a resumed run would be another one
+    (line,) = [line for line in plain(shown.text()).splitlines() if line.startswith("memory")]
+    assert re.match(r"memory      about [\d.]+ GB a process", line)
+    assert ("AND IT HAS 1.0 GB: give a smaller --image_size" in line) is told
+    recipe = replace(recipe, gradient_checkpointing=True)
+    shown.console.start(recipe, RunFolder(recipe), {**ENVIRONMENT, **one}, model, steps_per_epoch=44)
+    assert plain(shown.text()).count("memory  ") == 1
 
 
 def test_other_processes_are_silent(capsys):

@@ -1,10 +1,10 @@
 """What two processes of one run share."""
 
-import os
-import socket
+import sys
 
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from conftest import run_ranks
 
 from modeling_resnet50.training.distributed import create_accelerator
 from resnet50_recipe.training_arguments import TrainingArguments
@@ -13,11 +13,8 @@ from resnet50_recipe.training_arguments import TrainingArguments
 COMPRESSIONS = {None: torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def _gradients(rank: int, port: int, folder: str) -> None:
-    os.environ |= {
-        "ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank),
-        "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-    }  # fmt: skip
+def _gradients(folder: str) -> None:
+    """For each of the processes."""
     gradients = {}
     for compression in COMPRESSIONS:
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -26,9 +23,9 @@ def _gradients(rank: int, port: int, folder: str) -> None:
         assert accelerator.num_processes == 2
         torch.manual_seed(0)
         model = accelerator.prepare(torch.nn.Linear(4, 3, bias=False))
-        accelerator.backward(model(_images(rank)).sum())
+        accelerator.backward(model(_images(accelerator.process_index)).sum())
         gradients[compression] = accelerator.unwrap_model(model).weight.grad.clone()
-    if rank == 0:
+    if accelerator.is_main_process:
         torch.save(gradients, f"{folder}/gradients.pt")
 
 
@@ -37,13 +34,15 @@ def _images(rank: int) -> torch.Tensor:
 
 
 def test_gradients_are_the_mean_of_the_processes_rounded_where_they_are_compressed(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_gradients, (port, str(tmp_path)), nprocs=2)
+    result = run_ranks([__file__, str(tmp_path)])
+    assert result.returncode == 0, result.stderr
     gradients = torch.load(tmp_path / "gradients.pt", weights_only=True)
     # Of a sum of outputs, each row of the weight's gradient is the sum of the inputs.
     halves = [_images(rank).sum(0).expand(3, 4) / 2 for rank in range(2)]
     for compression, dtype in COMPRESSIONS.items():
         expected = (halves[0].to(dtype) + halves[1].to(dtype)).float()
         torch.testing.assert_close(gradients[compression], expected, rtol=0, atol=1e-7 if compression is None else 0)
+
+
+if __name__ == "__main__":
+    _gradients(sys.argv[1])

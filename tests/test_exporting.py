@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import TINY, as_if_trained, run_python, tiny_arguments
+from conftest import TINY, as_if_trained, run_python
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.fold import fold_batch_norm
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
@@ -27,7 +28,7 @@ NAMES = {"id2label": {0: "ant", 1: "bee", 2: "cat"}, "label2id": {"ant": 0, "bee
 
 def save(folder, **fields):
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **NAMES, **fields)))
-    save_model_and_processor(folder, model, image_processor(32, 0.875, "bicubic", *MEAN_STD))
+    save_model_and_processor(folder, model, image_processor(Preprocessing.by_ratio(32, 0.875, "bicubic", *MEAN_STD)))
     return model
 
 
@@ -70,10 +71,9 @@ def test_what_transformers_own_resnet_lacks_is_named(tmp_path, capsys, fields):
 
 
 @pytest.fixture
-def finished_run(image_folder, tmp_path, train):
+def finished_run(trained):
     """Two epochs, with a checkpoint after each."""
-    train(tiny_arguments(image_folder, tmp_path / "run", checkpoint_every_epochs=1))
-    return tmp_path / "run"
+    return trained(checkpoint_every_epochs=1)
 
 
 CHECKPOINT_KEYS = [
@@ -180,7 +180,7 @@ def test_what_is_there_is_not_overwritten_unless_told_to(tmp_path, capsys):
 
 def test_models_of_others_are_sent_to_import_first(tmp_path, capsys):
     ResNetForImageClassification(ResNetConfig(**TINY)).save_pretrained(tmp_path / "native")
-    image_processor(32, 0.875, "bilinear", *MEAN_STD).save_pretrained(tmp_path / "native")
+    image_processor(Preprocessing.by_ratio(32, 0.875, "bilinear", *MEAN_STD)).save_pretrained(tmp_path / "native")
     with pytest.raises(SystemExit):
         main(["export", str(tmp_path / "native"), str(tmp_path / "out"), "--format", "pt2"])
     assert "make it ours first: resnet50 import" in capsys.readouterr().err

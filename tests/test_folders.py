@@ -12,9 +12,9 @@ from timm.data import ImageNetInfo
 
 from modeling_resnet50.commands.predict import _paths
 from modeling_resnet50.data.class_names import imagenet_words
+from modeling_resnet50.data.decoding import decode_image, encoded_bytes
 from modeling_resnet50.data.image_files import find_images
 from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
-from modeling_resnet50.data.transforms import decode_image, encoded_bytes
 from modeling_resnet50.hub.spaces.examples import folder_examples
 from modeling_resnet50.prepare.check import check_folder
 from modeling_resnet50.prepare.pack import pack
@@ -130,7 +130,7 @@ def test_images_are_taken_whatever_their_names_and_the_rest_is_counted_aloud(mix
     kinds, first = left_out.partition(LEFT_OUT)[2].split("; first ")
     assert kinds == "2 × broken link, 1 × .db, 1 × .heic, 1 × .pdf, 1 × .txt, …"
     assert first == str(mixed / "ant" / "Thumbs.db")
-    assert f"{len(ENDINGS)} images lie further below and count for their class folder" in said
+    assert f"{len(ENDINGS)} images further below, counted for the class folder" in said
 
 
 def test_training_check_pack_predict_and_the_demo_take_the_same_files(mixed, tmp_path, capsys):
@@ -175,7 +175,7 @@ def test_images_outside_of_class_folders_are_counted_aloud(image_folder, capsys)
     assert {name: len(split) for name, split in load_splits(str(image_folder)).items()} == {"train": 24, "val": 15}
     said = capsys.readouterr().err
     assert f"train: left out: 2 images outside of the class folders, first {image_folder / 'train' / '1.png'}" in said
-    assert f"images: left out: 1 images outside of the class folders, first {image_folder / 'title.jpg'}" in said
+    assert f"images: left out: 1 image outside of the class folders, first {image_folder / 'title.jpg'}" in said
 
 
 def test_a_folder_of_what_is_no_image_says_what_there_is(tmp_path):

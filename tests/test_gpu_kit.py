@@ -33,6 +33,7 @@ def test_right_examines_all_its_claims(tmp_path):
     assert found["digits bf16"]["seconds"]["training"] > 0
 
 
+@pytest.mark.long
 def test_smoke_examines_all_its_claims(tmp_path):
     code = smoke.main(["--out", str(tmp_path), "--dry_run"])
     found = json.loads((tmp_path / "smoke.json").read_text())
@@ -127,6 +128,7 @@ def test_what_was_found_before_a_part_is_cut_is_kept(tmp_path):
     assert json.loads((tmp_path / "part.json").read_text()) == {"first": {"holds": True}, "second": {"holds": False}}
 
 
+@pytest.mark.long
 def test_the_parts_that_measure_run_on_a_cpu(tmp_path, monkeypatch):
     """At toy size: a form of each kind takes its steps, train.py is fed from files, and a recipe learns."""
     photo = tmp_path / "photo.jpg"

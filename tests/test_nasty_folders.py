@@ -192,7 +192,7 @@ class Nasty:
         if self.rng.random() < 0.2:
             split = self.rng.choice(list(splits))
             splits[split] = [*splits[split][:1], None, *splits[split][1:]]
-            self.refusals = [f"{split}.*: 1 images have no label, first row 1"]
+            self.refusals = [f"{split}.*: 1 image has no label, first row 1"]
         for split, labels in splits.items():
             self._shard(split, labels)
 

@@ -56,6 +56,7 @@ def a_clone(tmp_path):
     return tmp_path
 
 
+@pytest.mark.long
 def test_it_runs(a_clone):
     """With one epoch instead of two."""
     notebook = nbformat.read(a_clone / "notebooks" / "digits.ipynb", as_version=4)

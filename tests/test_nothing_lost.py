@@ -378,6 +378,25 @@ def test_final_weights_that_the_disk_never_takes_are_in_the_last_checkpoint(imag
     assert all(weights[key].equal(saved[key]) for key in weights)
 
 
+def test_a_stop_ends_the_wait_for_a_disk_that_does_not_take_the_final_weights(
+    image_folder, tmp_path, train, full_disk, monkeypatch
+):
+    def fails(name: str) -> bool:
+        if "final" in name:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return "final" in name
+
+    full_disk(fails)
+    monkeypatch.setattr("modeling_resnet50.training.model_writer.RETRY_AFTER", 3600)
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit) as stopped:
+        train(tiny_arguments(image_folder, run, num_train_epochs=1, warmup_epochs=0))
+    assert stopped.value.code == 75
+    status = json.loads((run / "status.json").read_text())
+    assert (status["status"], status["reason"]) == ("stopped", "SIGTERM")
+    assert (run / "checkpoints" / "epoch-0001").is_dir()
+
+
 def test_metrics_that_the_disk_does_not_take_come_with_the_next_and_no_line_is_half(tmp_path):
     folder = RunFolder(TrainingArguments(output_dir=str(tmp_path)))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

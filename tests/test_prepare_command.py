@@ -17,11 +17,12 @@ from conftest import PROJECT, tiny_arguments
 from faulty_server import FaultyServer
 from synthetic_imagenet import WNIDS, make_imagenet, make_kaggle, make_tiny_imagenet
 
-from modeling_resnet50 import cli
+from modeling_resnet50.commands import places
 from modeling_resnet50.commands import prepare as command
 from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.prepare.check import Expected
 from modeling_resnet50.prepare.known_files import KnownFile
+from resnet50_cli import main
 from resnet50_recipe.errors import UserError
 
 
@@ -46,7 +47,7 @@ def prepare(capsys):
     def run(*arguments, exit_code: int = 0) -> str:
         ended_with = 0
         try:
-            cli.main(["prepare", *map(str, arguments)])
+            main(["prepare", *map(str, arguments)])
         except SystemExit as exit:
             ended_with = exit.code
         captured = capsys.readouterr()
@@ -167,23 +168,22 @@ def test_what_lies_here_is_packed_and_checked(imagenet, prepare):
     assert "Six classes, whole and right" in prepare("check", "kaggle", "--expect", "imagenet1k")
 
 
-def test_the_report_lies_beside_the_data_or_where_the_last_line_says(imagenet, prepare, monkeypatch, tmp_path):
+def test_the_report_lies_in_reports_or_where_the_last_line_says(imagenet, prepare, monkeypatch, tmp_path):
     make_kaggle(Path("elsewhere/kaggle"))
-    before = sorted(Path.cwd().iterdir())
     output = prepare("check", "elsewhere/kaggle")
-    report = tmp_path / "elsewhere" / "check-kaggle.html"
+    report = Path("reports/check-kaggle.html")
     assert output.splitlines()[-1] == f"report   with pictures: {report}"
     assert report.is_file()
-    assert sorted(Path.cwd().iterdir()) == before  # nothing where nobody asked for it
+    assert [path.name for path in Path("elsewhere").iterdir()] == ["kaggle"]
     report.unlink()
 
     def read_only(folder, what):
         raise UserError(f"{what} {folder}: Read-only file system")
 
-    monkeypatch.setattr(command, "require_writable", read_only)
+    monkeypatch.setattr(places, "require_writable", read_only)
     place = Path(prepare("check", "elsewhere/kaggle").splitlines()[-1].removeprefix("report   with pictures: "))
     assert place.is_file()
-    assert not place.is_relative_to(tmp_path / "elsewhere")
+    assert not place.is_relative_to(tmp_path)
     assert not report.exists()
     monkeypatch.setattr(command, "check_folder", lambda *_, **__: pytest.fail("first the place, then the images"))
     assert "report x: Read-only" in prepare("check", "elsewhere/kaggle", "--report", "x/1.html", exit_code=2)
@@ -194,7 +194,7 @@ def test_a_wrong_data_set_ends_with_exit_code_1_and_is_not_packed(imagenet, prep
     image = next(Path("kaggle").glob(f"ILSVRC/Data/CLS-LOC/train/{WNIDS[0]}/*"))
     image.write_bytes(image.read_bytes()[:-100])
     output = prepare("check", "kaggle", "--report", "reports/1.html", exit_code=1)
-    assert re.search(r"check    WRONG: train: 1 unreadable images, first .*JPEG", output)
+    assert re.search(r"check    WRONG: train: 1 unreadable image, first .*JPEG", output)
     assert "1 problem: " in output
     assert Path("reports/1.html").is_file()
     output = prepare("folder", "kaggle", "--to", "out", "--pack", exit_code=2)

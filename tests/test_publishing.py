@@ -134,9 +134,9 @@ def test_main_is_best_whatever_the_strategy(strategy, titles, hub, image_folder,
 
 
 def test_a_hub_that_fails_all_the_time_changes_nothing_and_publish_finishes_it(
-    hub, image_folder, tmp_path, train, capsys
+    hub, image_folder, tmp_path, train, trained, capsys
 ):
-    train(tiny_arguments(image_folder, tmp_path / "alone", **SETTINGS))
+    alone = trained(**SETTINGS)
     hub.fail_next("POST", "", 503, times=10_000)
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as exit_:
@@ -145,7 +145,7 @@ def test_a_hub_that_fails_all_the_time_changes_nothing_and_publish_finishes_it(
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert last.startswith("trained, not yet published (")
     assert last.endswith(f"run `resnet50 publish {run}`")
-    assert outcome(run) == outcome(tmp_path / "alone")
+    assert outcome(run) == outcome(alone)
     assert json.loads((run / "status.json").read_text())["status"] == "finished"
     assert waiting(run / "hub")
     hub.faults.clear()
@@ -296,7 +296,7 @@ for repo_id in ("ann/nothing", "ann/empty"):
     recipe = TrainingArguments(**settings, resume_from_checkpoint="auto", hub_backup_id=repo_id)
     assert fetch_backup(recipe, RunFolder(recipe)) == recipe
 assert not RunFolder(recipe).checkpoints.exists()
-recipe = Recipe(**settings, resume_from_checkpoint="hub:ann/numberless")
+recipe = TrainingArguments(**settings, resume_from_checkpoint="hub:ann/numberless")
 assert fetch_backup(recipe, RunFolder(recipe)).resume_from_checkpoint == "latest"
 assert read_state(RunFolder(recipe).checkpoints / "epoch-0001")["setup"] == {setup!r}
 """
@@ -307,9 +307,8 @@ assert read_state(RunFolder(recipe).checkpoints / "epoch-0001")["setup"] == {set
 # By hand
 
 
-def test_dry_run_shows_the_tree_and_sends_nothing(hub, image_folder, tmp_path, train, capsys, monkeypatch):
-    run = tmp_path / "run"
-    train(tiny_arguments(image_folder, run, **SETTINGS))
+def test_dry_run_shows_the_tree_and_sends_nothing(hub, trained):
+    run = trained(**SETTINGS)
     files = files_of(run / "best")
     same = files["config.json"].read_bytes()
     hub.add_repo("ann/net", {"config.json": same, "README.md": b"old", "by-hand.md": b""})
@@ -327,25 +326,27 @@ def test_dry_run_shows_the_tree_and_sends_nothing(hub, image_folder, tmp_path, t
     assert len(hub.repos["ann/net"].commits) == before
 
 
-def test_without_a_network_it_is_said_in_one_line(image_folder, tmp_path, train):
-    train(tiny_arguments(image_folder, tmp_path / "run", num_train_epochs=1))
+def test_without_a_network_it_is_said_in_one_line(trained):
     program = """
 import sys
 import huggingface_hub.utils._http as http
-http.time.sleep = lambda seconds: None  # between the client's own tries
+def sleep(seconds):
+    raise SystemExit("tried again")
+http.time.sleep = sleep  # between the client's own tries
 from resnet50_cli import main
 main(sys.argv[1:])
 """
     nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
-    publish = ["publish", str(tmp_path / "run"), "--to", "ann/net", "--dry_run"]
+    publish = ["publish", str(trained(**SETTINGS)), "--to", "ann/net", "--dry_run"]
     result = run_python(["-c", program, *publish], **nowhere)
     assert result.returncode == 2
     assert "error: the Hub cannot be reached (" in result.stderr
     assert "Traceback" not in result.stderr
+    assert "Retrying" not in result.stderr
 
 
-def test_a_pickle_is_not_published(hub, image_folder, tmp_path, train, capsys):
-    train(tiny_arguments(image_folder, tmp_path / "run", num_train_epochs=1))
+def test_a_pickle_is_not_published(hub, trained, tmp_path, capsys):
+    shutil.copytree(trained(**SETTINGS), tmp_path / "run")
     torch.save({}, tmp_path / "run" / "best" / "optimizer.pt")
     with pytest.raises(SystemExit) as exit_:
         main(["publish", str(tmp_path / "run"), "--to", "ann/net"])

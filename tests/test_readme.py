@@ -5,10 +5,11 @@ import re
 import datasets
 import pytest
 import torch
-from conftest import PROJECT, as_if_trained
+from conftest import PROJECT, TINY, as_if_trained
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import main
 
@@ -30,11 +31,21 @@ EXPORTS = rows("### Export")
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("readme") / "best")
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("readme") / "tiny", **TINY)
+
+
+def save(folder, **fields):
     names = [str(digit) for digit in range(10)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
-    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**labels)))
-    folder = tmp_path_factory.mktemp("readme") / "best"
-    processor = image_processor(64, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**labels, **fields)))
+    processor = image_processor(
+        Preprocessing.by_ratio(64, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     save_model_and_processor(folder, model, processor)
     return folder
 
@@ -54,7 +65,7 @@ def names():
 
 def test_the_tables_are_found():
     assert len(OPEN_IT_WITH) == 10
-    assert len(EXPORTS) == 4
+    assert len(EXPORTS) == 7
 
 
 @pytest.mark.parametrize("library", OPEN_IT_WITH)
@@ -63,10 +74,10 @@ def test_three_lines_open_the_folder(library, model_folder, names):
 
 
 @pytest.mark.parametrize("kind", EXPORTS)
-def test_three_lines_open_the_export(kind, model_folder, names, tmp_path):
+def test_three_lines_open_the_export(kind, tiny_folder, names, tmp_path):
     name = re.match(r"`(\w+)`", kind)[1]
     out = tmp_path / "out.pt2" if name == "pt2" else tmp_path / "out"
-    main(["export", str(model_folder), str(out), "--format", name])
+    main(["export", str(tiny_folder), str(out), "--format", name])
     exec(EXPORTS[kind].replace('"OUT', f'"{out}'), names)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_arguments
+from conftest import tiny_arguments, write_shards
 from safetensors.torch import load_file
 from test_training import CLOCKED, run_two_ranks
 
@@ -54,20 +54,23 @@ def stopped_at(checkpoint: Path, to: Path) -> Path:
 @pytest.mark.parametrize(
     ("fields", "points"),
     [
-        ({}, 8),
-        ({"dataloader_num_workers": 2}, 4),
-        ({"mixed_precision": "bf16"}, 4),
-        ({"ema_decay": None, "swa_start_epoch": 2, "batch_norm_recalibration_steps": 2}, 4),
+        ({}, 4),
+        ({"dataloader_num_workers": 2}, 2),
+        ({"mixed_precision": "bf16"}, 2),
+        ({"ema_decay": None, "swa_start_epoch": 2, "batch_norm_recalibration_steps": 2}, 2),
+        ({"streaming": True, "shuffle_buffer": 6, "dataloader_num_workers": 2}, 2),
+        pytest.param({}, 17, marks=pytest.mark.long),
     ],
-    ids=["everything", "two workers", "bf16", "swa"],
+    ids=["everything", "two workers", "bf16", "swa", "streaming, two workers", "everywhere"],
 )
 def test_stopped_at_random_steps_and_resumed(fields, points, image_folder, tmp_path, train):
+    source = write_shards(image_folder, tmp_path / "shards") if fields.get("streaming") else image_folder
     settings = {name: value for name, value in {**EVERYTHING, **fields}.items() if value is not None}
     precision = settings.pop("mixed_precision", "no")
     runs = [tmp_path / "whole", tmp_path / "control"]
     every_step = {"checkpoint_every_steps": 1}
     for run, more in zip(runs, (every_step, {})):
-        train([*tiny_arguments(image_folder, run, **settings, **more), "--mixed_precision", precision])
+        train([*tiny_arguments(source, run, **settings, **more), "--mixed_precision", precision])
     expected = outcome(runs[0])
     assert outcome(runs[1]) == expected
     # 24 images in steps of 4: 6 an epoch, one of them at its end
@@ -75,7 +78,7 @@ def test_stopped_at_random_steps_and_resumed(fields, points, image_folder, tmp_p
     assert len(checkpoints) == 3 * 6
     for checkpoint in random.Random(0).sample(checkpoints[:-1], points):
         resumed = stopped_at(checkpoint, tmp_path / f"resumed-{checkpoint.name}")
-        arguments = tiny_arguments(image_folder, resumed, **settings, resume_from_checkpoint="latest")
+        arguments = tiny_arguments(source, resumed, **settings, resume_from_checkpoint="latest")
         train([*arguments, "--mixed_precision", precision])
         assert outcome(resumed) == expected, checkpoint.name
         shutil.rmtree(resumed)

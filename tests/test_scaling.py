@@ -123,7 +123,7 @@ def test_the_command_shows_both_ways_to_scale_and_draws_them(tmp_path, monkeypat
     counts = [1, 2, 4, 8, 16, 24, 32, 64, 128, 256, 512, 1024]
     assert rows == [(n, 2048) for n in counts] + [(n, 256 * n) for n in counts]
     assert "! total_train_batch_size 2048 does not divide over 24" in output
-    with Image.open(tmp_path / "plan-nvidia_90-nodes.png") as picture:
+    with Image.open(tmp_path / "reports" / "plan-nvidia_90-nodes.png") as picture:
         assert picture.format == "PNG"
 
 

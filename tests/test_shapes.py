@@ -2,25 +2,30 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from conftest import TINY
+from safetensors.torch import load_file, save_file
 from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub import model_folder
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import image_processor, load_model, save_model_and_processor
+from modeling_resnet50.hub.shapes import read_shapes
+from modeling_resnet50.hub.weights import unpickle
 from resnet50_recipe.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shapes") / "model"
-    processor = image_processor(16, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)
+    processor = image_processor(Preprocessing.by_ratio(16, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
     save_model_and_processor(folder, ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)), processor)
     return folder
 
@@ -81,3 +86,34 @@ def test_so_are_those_of_timm(tmp_path):
     source = changed(tmp_path / "theirs", tmp_path, {"num_classes": 300_000_000})
     with pytest.raises(UserError, match="num_classes is 300,000,000, and they have 512 rows at most"):
         open_classifier(source)
+
+
+@pytest.mark.parametrize("kind", ["one pickle", "several pickles", "several files of safetensors"])
+def test_so_are_those_beside_weights_in_other_files(kind, ours, tmp_path):
+    source = Path(changed(ours, tmp_path, {"num_labels": 300_000_000}))
+    state = load_file(source / "model.safetensors")
+    (source / "model.safetensors").unlink()
+    pickled = "pickle" in kind
+    name, write = ("pytorch_model", torch.save) if pickled else ("model", save_file)
+    suffix = "bin" if pickled else "safetensors"
+    if kind == "one pickle":
+        write(state, source / f"{name}.{suffix}")
+    else:
+        parts = {f"{name}-0000{number}-of-00002.{suffix}": list(state)[number - 1 :: 2] for number in (1, 2)}
+        for part, keys in parts.items():
+            write({key: state[key] for key in keys}, source / part)
+        index = {"metadata": {}, "weight_map": {key: part for part, keys in parts.items() for key in keys}}
+        (source / f"{name}.{suffix}.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="num_labels is 300,000,000, and they have 16 rows at most"):
+        load_model(str(source))
+
+
+def test_of_a_pickle_no_number_is_read_and_code_is_refused(ours, tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    state = load_file(ours / "model.safetensors")
+    torch.save(state, path)
+    assert read_shapes(path) == read_shapes(ours / "model.safetensors")
+    assert {tensor.device.type for tensor in unpickle(path, "meta").values()} == {"meta"}
+    torch.save({"a": Path("x")}, path)
+    with pytest.raises(UserError, match="holds more than weights"):
+        read_shapes(path)

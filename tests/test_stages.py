@@ -118,8 +118,7 @@ def test_a_plan_counts_no_backward_pass_through_what_is_frozen():
         whole, head = (ResNet50ForImageClassification(ResNet50Config()) for _ in range(2))
     freeze_for_good(head, Recipe(**FREEZE))
     forward = forward_flops(whole, 224)
-    first = 2 * 3 * 64 * 49 * 112 * 112  # of which nobody wants the gradient by its input
-    assert training_passes(whole, 224) == pytest.approx(3 - first / forward, abs=1e-3)
+    assert training_passes(whole, 224) == 3
     assert training_passes(head, 224) == pytest.approx(1 + 2 * 2048 * 1000 / forward, abs=1e-3)
 
 

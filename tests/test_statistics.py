@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from modeling_resnet50.evaluation.predictions import Predictions, ranked
 from modeling_resnet50.evaluation.statistics import (
+    allowed_digits,
     bootstrap_intervals,
     compare,
     confusions,
@@ -45,6 +46,25 @@ def test_top1_top5_and_loss_equal_scikit_learn(said):
     probabilities = torch.tensor(said.logits).double().softmax(-1).numpy()
     assert result["loss"]["value"] == pytest.approx(log_loss(said.labels, probabilities, labels=range(CLASSES)))
     assert result["images"] == 500
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "shown"),
+    [
+        (358, 360, "99.4%"),  # ± 0.8
+        (356, 360, "98.9%"),  # ± 1.1
+        (324, 360, "90%"),  # ± 3.1
+        (360, 360, "100.0%"),  # the rule of three: 0.8 below
+        (38_065, 50_000, "76.1%"),  # ± 0.37
+        (760_000, 1_000_000, "76.00%"),  # ± 0.08
+        (3, 10, "30%"),
+        (1, 1, "100%"),
+    ],
+)
+def test_a_share_is_shown_with_the_digits_that_its_interval_allows(right, images, shown):
+    half = 1.96 * np.sqrt(right / images * (1 - right / images) / images)  # of the normal distribution
+    interval = {"value": right / images, "low": right / images - half, "high": right / images + half}
+    assert f"{right / images:.{allowed_digits(interval, images)}%}" == shown
 
 
 def test_class_accuracies_equal_scikit_learn_and_leave_out_classes_without_images(said):

@@ -13,8 +13,10 @@ import psutil
 import pytest
 from accelerate import Accelerator
 from conftest import PROJECT, tiny_arguments
+from fork_server import start_python
 from processes import run_in_a_fork
 from test_resuming import outcome
+from test_training import run_two_ranks
 
 from modeling_resnet50.files import replaced_file
 from modeling_resnet50.training.checkpoint import Progress
@@ -47,12 +49,12 @@ def status_of(run: Path) -> dict:
     return json.loads((run / "status.json").read_text())
 
 
-def start(arguments: list[str], launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
-    """train.py in a process group of its own."""
+def start(arguments: list[str], launcher: tuple[str, ...]) -> subprocess.Popen:
+    """train.py under a launcher, in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, *launcher, "train.py", *arguments],
         cwd=PROJECT,
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -94,14 +96,29 @@ def signalled(monkeypatch):
     monkeypatch.undo()
 
 
+FIRST, LAST_OF_AN_EPOCH, OF_VALIDATION = 1, 6, 9  # batches
+CASES = [
+    (signal.SIGTERM, FIRST), (signal.SIGINT, LAST_OF_AN_EPOCH), (signal.SIGUSR1, OF_VALIDATION),
+    (signal.SIGHUP, LAST_OF_AN_EPOCH), (signal.SIGTERM, OF_VALIDATION),
+]  # fmt: skip
+
+
+def marks_of(*case) -> tuple:
+    return () if case in CASES else (pytest.mark.long,)
+
+
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP], ids=lambda number: number.name
+    ("number", "batch"),
+    [
+        pytest.param(number, batch, id=f"{batch}-{number.name}", marks=marks_of(number, batch))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+        for batch in (FIRST, LAST_OF_AN_EPOCH, OF_VALIDATION)
+    ],
 )
-@pytest.mark.parametrize("batch", [1, 6, 9])  # the first, the last of an epoch, and one of validation
 def test_stopped_by_a_signal_and_resumed_it_is_the_same_run(
-    number, batch, image_folder, tmp_path, train, signalled, monkeypatch, capfd
+    number, batch, trained, image_folder, tmp_path, train, signalled, monkeypatch, capfd
 ):
-    train(tiny_arguments(image_folder, tmp_path / "whole", **SETTINGS))
+    undisturbed = trained(**SETTINGS)
     run = tmp_path / "run"
     signalled({batch: number})
     with pytest.raises(TrainingStopped) as stopped:
@@ -114,8 +131,7 @@ def test_stopped_by_a_signal_and_resumed_it_is_the_same_run(
     assert signal.getsignal(number) is not None
     monkeypatch.undo()
     train(tiny_arguments(image_folder, run, **SETTINGS, resume_from_checkpoint="auto"))
-    whole, resumed = outcome(tmp_path / "whole"), outcome(run)
-    assert resumed == whole
+    assert outcome(run) == outcome(undisturbed)
     assert status_of(run)["status"] == "finished"
 
 
@@ -192,7 +208,7 @@ def test_ctrl_c_under_accelerate_launch_is_said_to_be_that(image_folder, tmp_pat
 
 def test_status_of_the_living_and_the_dead(image_folder, tmp_path, capsys, train):
     run = tmp_path / "run"
-    process = start(tiny_arguments(image_folder, run, **LONG))
+    process = start_python(["train.py", *tiny_arguments(image_folder, run, **LONG)], {**os.environ}, PROJECT)
     wait_until(lambda: is_training(run))
     main(["status", str(run)])
     assert f"{run}: running, epoch " in capsys.readouterr().out
@@ -256,9 +272,19 @@ LAUNCHERS = {
 }
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_when_a_launcher_is_stopped_its_processes_checkpoint_and_end(number, launcher, image_folder, tmp_path):
+@pytest.mark.parametrize(
+    ("launcher", "number"),
+    [
+        pytest.param("accelerate, two ranks", signal.SIGTERM),
+        pytest.param("accelerate, two ranks", signal.SIGUSR1, marks=pytest.mark.long),
+        pytest.param("accelerate", signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param("accelerate", signal.SIGUSR1),
+        pytest.param("torchrun, two ranks", signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param("torchrun, two ranks", signal.SIGUSR1, marks=pytest.mark.long),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_when_a_launcher_is_stopped_its_processes_checkpoint_and_end(launcher, number, image_folder, tmp_path):
     run = tmp_path / "run"
     process = start(tiny_arguments(image_folder, run, **{**LONG, "total_train_batch_size": 8}), LAUNCHERS[launcher])
     wait_until(lambda: is_training(run))
@@ -272,9 +298,8 @@ def test_when_a_launcher_is_stopped_its_processes_checkpoint_and_end(number, lau
 
 
 def test_a_rank_that_is_killed_ends_the_run_and_torchrun_resumes_it(image_folder, tmp_path):
-    settings = {**SETTINGS, "total_train_batch_size": 8, "num_train_epochs": 40, "checkpoint_every_steps": 10}
+    settings = {**SETTINGS, "total_train_batch_size": 8, "num_train_epochs": 20, "checkpoint_every_steps": 10}
     launcher = (*LAUNCHERS["torchrun, two ranks"], "--max_restarts", "1")
-    whole = start(tiny_arguments(image_folder, tmp_path / "whole", **settings), launcher)
     run = tmp_path / "run"
     process = start(tiny_arguments(image_folder, run, **settings), launcher)
     wait_until(lambda: list(run.glob("checkpoints/epoch-000[3-9]*")))
@@ -284,9 +309,9 @@ def test_a_rank_that_is_killed_ends_the_run_and_torchrun_resumes_it(image_folder
     assert process.returncode == 0, output
     assert "resumed from" in output
     assert not left_over(run)
-    assert whole.wait(240) == 0
+    run_two_ranks(tiny_arguments(image_folder, tmp_path / "whole", **settings))
     one, other = (json.loads((path / "status.json").read_text()) for path in (tmp_path / "whole", run))
-    assert one["step"] == other["step"] == 120
+    assert one["step"] == other["step"] == 60
     for model in ("best", "final", "final_average"):
         files = [(path / model / "model.safetensors").read_bytes() for path in (tmp_path / "whole", run)]
         assert files[0] == files[1]

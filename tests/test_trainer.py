@@ -1,13 +1,10 @@
 """transformers' Trainer trains a published model as a plain loop does."""
 
 import os
-import socket
-import subprocess
-import sys
 
 import pytest
 import torch
-from conftest import PROJECT
+from conftest import run_python, run_ranks
 from torch.nn.functional import cross_entropy
 
 from modeling_resnet50 import ResNet50ForImageClassification
@@ -16,9 +13,9 @@ from modeling_resnet50 import ResNet50ForImageClassification
 BATCH, STEPS, LEARNING_RATE = 4, 2, 0.1
 ACCUMULATION = (1, 2, 4)
 
-# What a stranger has: the published folder and transformers. Argument 1 is the folder, argument 2 where to write.
+# What a stranger has: the published folder and transformers. The argument is the folder.
 PROGRAM = f"""
-import sys, torch
+import os, sys, torch
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments
 
@@ -44,14 +41,8 @@ for accumulation in {ACCUMULATION}:
         "evaluated": trainer.evaluate()["eval_loss"],
     }}
 assert "modeling_resnet50" not in sys.modules
-torch.save(results, sys.argv[2])
+torch.save(results, f"{{sys.argv[1]}}/results{{os.environ.get('RANK', 0)}}.pt")
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def loss_of(model, images):
@@ -81,25 +72,10 @@ def test_trainer_equals_a_plain_loop_with_remote_code_accumulation_and_processes
     count = BATCH * STEPS * max(ACCUMULATION) * processes
     images = [{"pixel_values": torch.randn(3, 32, 32), "labels": number % 3} for number in range(count)]
     torch.save(images, tmp_path / "images.pt")
-    environment = {
-        **os.environ, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": os.devnull, "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes),
-        "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-c", PROGRAM, str(tmp_path), str(tmp_path / f"results{rank}.pt")],
-            env=environment | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {}),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=PROJECT,
-        )
-        for rank in range(processes)
-    ]
-    for process in started:
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+    environment = {"HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": os.devnull}
+    arguments = ["-P", "-c", PROGRAM, str(tmp_path)]
+    result = run_ranks(arguments, processes, **environment) if processes > 1 else run_python(arguments, **environment)
+    assert result.returncode == 0, result.stderr
     results = [torch.load(tmp_path / f"results{rank}.pt", weights_only=True) for rank in range(processes)]
     for accumulation, found in results[0].items():
         assert found["processes"] == processes

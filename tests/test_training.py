@@ -14,7 +14,8 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from conftest import PROJECT, TINY, run_python, tiny_arguments, write_image, write_shards
+from conftest import PROJECT, TINY, run_python, run_ranks, tiny_arguments, write_image, write_shards
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -23,6 +24,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 from modeling_resnet50 import ResNet50ForImageClassification, files
 from modeling_resnet50.architecture import model_config
 from modeling_resnet50.data import loader
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.training import run_folder
 from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d, check_images_fit
@@ -102,10 +104,14 @@ def test_other_schedules(kind, half, end):
 
 
 @pytest.fixture
-def finished_run(image_folder, tmp_path, train):
-    output = tmp_path / "run"
-    train(tiny_arguments(image_folder, output, total_train_batch_size=12, checkpoint_every_epochs=1))
-    return output
+def finished_run(trained):
+    """To be read."""
+    return trained(total_train_batch_size=12, checkpoint_every_epochs=1)
+
+
+@pytest.fixture
+def copied_run(finished_run, tmp_path):
+    return shutil.copytree(finished_run, tmp_path / "run")
 
 
 def test_a_run_leaves_all_it_promises(finished_run):
@@ -200,11 +206,12 @@ def test_resuming_at_an_epoch_boundary_is_bit_identical(image_folder, tmp_path, 
     assert rows[0] == rows[1]
 
 
-def test_resume_latest_takes_the_newest_and_a_finished_run_stays_as_it_is(finished_run, image_folder, train, capsys):
-    before = weights_of(finished_run / "final")
-    train(tiny_arguments(image_folder, finished_run, total_train_batch_size=12, resume_from_checkpoint="latest"))
+def test_resume_latest_takes_the_newest_and_a_finished_run_stays_as_it_is(finished_run, copied_run, train, capsys):
+    before = weights_of(copied_run / "final")
+    images = finished_run.parent / "images"
+    train(tiny_arguments(images, copied_run, total_train_batch_size=12, resume_from_checkpoint="latest"))
     assert "epoch-0002: 2 epochs, 4 steps done" in capsys.readouterr().out
-    assert_same_weights(weights_of(finished_run / "final"), before)
+    assert_same_weights(weights_of(copied_run / "final"), before)
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
@@ -229,6 +236,7 @@ def test_output_is_a_readable_table_when_piped(image_folder, tmp_path):
     assert "\x1b" not in result.stdout
     assert "\r" not in result.stdout + result.stderr
     folder = tmp_path / "run" / "best"
+    assert Image.open(folder / "training_curves.png").size == (1200, 750)
     assert lines[-3:] == [
         "import modeling_resnet50",
         "from transformers import AutoModelForImageClassification",
@@ -247,8 +255,7 @@ def tensorboard_of(run: Path):
 
 
 def run_two_ranks(arguments: list[str]):
-    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
-    result = run_python([*launcher, "train.py", *arguments], ACCELERATE_USE_CPU="true")
+    result = run_ranks(["train.py", *arguments])
     assert result.returncode == 0, result.stderr[-3000:]
     assert "2 processes on cpu" in result.stdout
     assert result.stdout.count("run folder") == 1  # only rank 0 prints
@@ -427,7 +434,9 @@ def test_finetuning_works_from_ten_photos_of_a_class_on(tmp_path, train, capsys,
     for number in range(26):
         split, name = "val" if number >= 20 else "train", ("ant", "bee")[number % 2]
         write_image(tmp_path / "photos" / split / name / f"{number}.jpg", seed=number)
-    processor = image_processor(16, 0.95, "bicubic", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    processor = image_processor(
+        Preprocessing.by_ratio(16, 0.95, "bicubic", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     save_model_and_processor(tmp_path / "model", ResNet50ForImageClassification(tiny_config), processor)
     arguments = [
         "--config", str(PROJECT / "recipes" / "finetune.yaml"), "--dataset_name", str(tmp_path / "photos"),
@@ -566,15 +575,15 @@ def test_one_image_of_one_pixel_is_refused_where_batch_norm_would_measure_it(fie
         check_images_fit(model, recipe, 1, num_processes)
 
 
-def test_a_finished_run_is_not_overwritten_unless_told_to(finished_run, image_folder, train):
-    before = (finished_run / "metrics.jsonl").read_text()
+def test_a_finished_run_is_not_overwritten_unless_told_to(copied_run, image_folder, train):
+    before = (copied_run / "metrics.jsonl").read_text()
     with pytest.raises(UserError, match="already holds a run: continue it with --resume_from_checkpoint auto"):
-        train(tiny_arguments(image_folder, finished_run))
+        train(tiny_arguments(image_folder, copied_run))
     with pytest.raises(UserError):
-        train(tiny_arguments("./nowhere", finished_run, overwrite_output_dir=True))
-    assert (finished_run / "metrics.jsonl").read_text() == before
-    train(tiny_arguments(image_folder, finished_run, overwrite_output_dir=True, num_train_epochs=1))
-    assert len((finished_run / "metrics.jsonl").read_text().splitlines()) == 1
+        train(tiny_arguments("./nowhere", copied_run, overwrite_output_dir=True))
+    assert (copied_run / "metrics.jsonl").read_text() == before
+    train(tiny_arguments(image_folder, copied_run, overwrite_output_dir=True, num_train_epochs=1))
+    assert len((copied_run / "metrics.jsonl").read_text().splitlines()) == 1
 
 
 def test_error_is_one_line_and_exit_code_2(tmp_path, image_folder):
@@ -592,7 +601,7 @@ def test_skipped_images_are_counted_in_metrics_and_model_card_and_shown(tmp_path
     train(tiny_arguments(image_folder, tmp_path, on_bad_image="skip", total_train_batch_size=24, num_train_epochs=2))
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["bad_images"] for row in rows] == [1, 1]
-    assert "1 unreadable images replaced" in capsys.readouterr().out
+    assert "1 unreadable image replaced" in capsys.readouterr().out
     assert "up to 1 unreadable images were replaced by others" in (tmp_path / "final" / "README.md").read_text()
 
 

@@ -19,6 +19,7 @@ from resnet50_recipe.weights import Weights
 from ..files import replaced_file
 from ..training.curves import Course, draw_comparison
 from ..training.run_folder import open_run
+from .places import place_for
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,9 @@ def differences(recipes: list[TrainingArguments]) -> dict[str, list[Any]]:
 def run(options: argparse.Namespace) -> None:
     """Compare runs, on the terminal and in a picture."""
     summaries = summarize(options.runs)
-    picture = options.output or (None if options.json else Path("comparison.png"))
-    if picture is not None:
+    picture = None
+    if options.output is not None or not options.json:
+        picture = place_for("comparison.png", options.output, "output")
         courses = {each.name: Course(each.history, each.best) for each in summaries}
         with replaced_file(picture) as unfinished:
             draw_comparison(courses, unfinished)
@@ -115,11 +117,15 @@ def _show(summaries: list[RunSummary], differing: dict[str, list[Any]]) -> None:
         table.add_row("recipe", *("the same" for _ in summaries))
     table.add_section()
     styles = ["bold green" if result["val_top1"] == highest else "" for result in results]
-    table.add_row("best top-1", *(Text(_percent(each["val_top1"]), style) for each, style in zip(results, styles)))
-    table.add_row("its top-5", *(_percent(each["val_top5"]) for each in results))
+    # Of the weights in best/, which each run has chosen by a metric of its recipe.
+    table.add_row("best by", *(each.recipe.metric_for_best_model for each in summaries))
     table.add_row(
         "its epoch", *(f"{each['best_epoch']}{' (average)' if each['averaged'] else ''}" for each in results)
     )
+    table.add_row("its top-1", *(Text(_percent(each["val_top1"]), style) for each, style in zip(results, styles)))
+    if any(each["val_top5"] != 1 for each in results):  # as it is for five classes or fewer
+        table.add_row("its top-5", *(_percent(each["val_top5"]) for each in results))
+    table.add_row("its loss", *("–" if each["val_loss"] is None else f"{each['val_loss']:.4f}" for each in results))
     table.add_row("epochs", *(f"{len(each.history)} of {each.recipe.num_train_epochs}" for each in summaries))
     table.add_row("status", *(in_table(each.status) for each in summaries))
     table.add_row("hours", *(f"{each['hours']:.2f}" for each in results))

@@ -1,119 +1,69 @@
-"""The images that a command judges a model by, or calibrates it on, and how they are prepared."""
+"""The images that a command judges a model by, or calibrates it on."""
 
-import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import datasets
 import torch
-from torch import Tensor, nn
-from transformers import BitImageProcessor
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.terminal import say
 
 from ..data.file_names import composed
 from ..data.folders import VALIDATION_NAMES
-from ..data.loader import DeviceLoader, ImageBatches, check_shared_memory, shared_bytes
+from ..data.loader import DeviceLoader, check_shared_memory, shared_bytes
 from ..data.sources import load_evaluation_split
-from ..data.streaming import StreamedImageBatches, StreamedSplit, open_streamed_split
-from ..data.transforms import evaluation_resize_size, evaluation_transform, normalize_by
-from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS, exif_orientation_of
+from ..data.streaming import StreamedSplit, image_batches, open_streamed_split
+from .preparation import Preparation
+from .typed_options import Loading, Source
 
 
 def load_split(
-    options: argparse.Namespace, split: str | None, train_val_split: tuple[float, int] | None = None
+    source: Source, split: str | None, train_val_split: tuple[float, int] | None = None
 ) -> datasets.Dataset:
     """The images of one split; with `train_val_split`, a recipe's share and seed, those that were held out of it."""
-    if options.batch_size < 1 or options.num_workers < 0:
-        raise UserError("--batch_size must be at least 1 and --num_workers at least 0")
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    return load_evaluation_split(
-        options.dataset,
-        split,
-        options.dataset_config,
-        options.image_column,
-        options.label_column,
-        train_val_split=train_val_split,
-    )
+    columns = (source.dataset_config, source.image_column, source.label_column)
+    return load_evaluation_split(_named(source), split, *columns, train_val_split=train_val_split)
 
 
-def open_stream(options: argparse.Namespace) -> StreamedSplit:
+def open_stream(source: Source) -> StreamedSplit:
     """As `load_split`, of parquet shards that stay where they are."""
-    if options.dataset == "digits":
+    if source.dataset == "digits":
         raise UserError("digits comes with the package: there is nothing to stream")
-    names = VALIDATION_NAMES if options.split is None else [options.split]
-    columns = (options.dataset_config, options.image_column, options.label_column)
-    return open_streamed_split(options.dataset, names, *columns)
+    names = VALIDATION_NAMES if source.split is None else [source.split]
+    columns = (source.dataset_config, source.image_column, source.label_column)
+    return open_streamed_split(_named(source), names, *columns)
+
+
+def _named(source: Source) -> str:
+    assert source.dataset is not None, "who asks for images has seen that there are some"
+    return source.dataset
 
 
 def make_loader(
     dataset: datasets.Dataset | StreamedSplit,
-    sampler,
-    processor: BitImageProcessor,
+    sampler: Any,
+    preparation: Preparation,
     device: torch.device,
-    options: argparse.Namespace,
-    library: str = "timm",
+    loading: Loading,
 ) -> DeviceLoader:
-    """`options` gives `batch_size`, that of the sampler, and `num_workers`; `library`: whose pixels, `Preparation`."""
-    num_channels = len(processor.image_mean)
-    held = shared_bytes(options.batch_size, processor.crop_size["height"], num_channels)
-    check_shared_memory(options.num_workers, held)
-    preparation = Preparation(processor, library)
-    images = StreamedImageBatches if isinstance(dataset, StreamedSplit) else ImageBatches
-    batches = images(
-        dataset, preparation.crop, num_channels=num_channels, exif_orientation=exif_orientation_of(processor)
+    """Batches as a model takes them. `loading` says the sampler's batch size."""
+    preprocessing = preparation.preprocessing
+    held = shared_bytes(loading.batch_size, preprocessing.image_size, preprocessing.num_channels)
+    check_shared_memory(loading.num_workers, held)
+    batches = image_batches(
+        dataset,
+        preparation.crop,
+        num_channels=preprocessing.num_channels,
+        exif_orientation=preprocessing.exif_orientation,
     )
-    loader = DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, options.num_workers)
+    statistics = list(preprocessing.image_mean), list(preprocessing.image_std)
+    loader = DeviceLoader(batches, sampler, device, *statistics, loading.num_workers)
     loader.normalize = preparation.normalize
     return loader
-
-
-class Preparation:
-    """
-    How images are prepared for a model, by one of two libraries. Both resize the short side and crop the centre, but
-    round and resize in ways of their own: of an odd margin timm (and torchvision) crop half to even and transformers
-    rounds down, and timm resizes by PIL, transformers by torchvision.
-
-    Attributes:
-        crop: uint8 pixels `(channels, height, width)` to the central square, uint8.
-        normalize: uint8 pixels `(batch, channels, height, width)` to what the network takes, float32.
-    """
-
-    crop: nn.Module
-    normalize: Callable[[Tensor], Tensor]
-
-    def __init__(self, processor: BitImageProcessor, library: str):
-        if library == "transformers":
-            self.crop = _ProcessorsCrop(processor)
-            self.normalize = partial(
-                processor.rescale_and_normalize,
-                do_rescale=True,
-                rescale_factor=processor.rescale_factor,
-                do_normalize=True,
-                image_mean=processor.image_mean,
-                image_std=processor.image_std,
-            )
-        else:
-            self.crop = evaluation_transform(*protocol(processor))
-            self.normalize = partial(normalize_by, processor.image_mean, processor.image_std)
-
-
-class _ProcessorsCrop(nn.Module):
-    """The processor, but for its last step, which is taken on the device."""
-
-    def __init__(self, processor: BitImageProcessor):
-        super().__init__()
-        self.processor = processor
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        unfinished: dict[str, Any] = {"do_convert_rgb": False, "do_rescale": False, "do_normalize": False}
-        prepared = self.processor(pixels, input_data_format="channels_first", return_tensors="pt", **unfinished)
-        return prepared["pixel_values"][0]
 
 
 def class_map_of(
@@ -153,34 +103,3 @@ def class_map_of(
         )
     say(f"note: {reason}; classes are matched by position", file=sys.stderr)
     return torch.arange(len(data_names)), data_names
-
-
-def protocol(processor: BitImageProcessor) -> tuple[int, int, str]:
-    """Short side, crop and interpolation, as the model's own processor states them."""
-    interpolation = INTERPOLATIONS[int(processor.resample)]
-    return processor.size["shortest_edge"], processor.crop_size["height"], interpolation
-
-
-def set_protocol(processor: BitImageProcessor, options: argparse.Namespace) -> None:
-    """
-    Change what the options of image preparation say; of a new size, the ratio stays as it was.
-
-    Raises:
-        UserError: no such size or ratio.
-    """
-    resize_size, crop_size, _ = protocol(processor)
-    image_size = crop_size if options.image_size is None else options.image_size
-    if image_size < 1:
-        raise UserError("--image_size must be at least 1")
-    if options.crop_ratio is None:
-        resize_size = image_size * resize_size // crop_size
-    elif 0 < options.crop_ratio <= 1:
-        resize_size = evaluation_resize_size(image_size, options.crop_ratio)
-    else:
-        raise UserError("--crop_ratio must be above 0 and at most 1, as in 0.875 (224 of 256 pixels)")
-    processor.size = {"shortest_edge": resize_size}
-    processor.crop_size = {"height": image_size, "width": image_size}
-    if options.interpolation is not None:
-        processor.resample = PIL_NUMBERS[options.interpolation]  # type: ignore[assignment]  # saved as a number
-    if options.exif_orientation is not None:
-        processor.exif_orientation = options.exif_orientation  # type: ignore[attr-defined]  # a field of ours

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from resnet50_recipe.durations import duration
@@ -14,9 +13,9 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.recipe_file import parse_recipe
 from resnet50_recipe.terminal import in_table, printable, say
+from resnet50_recipe.words import counted
 
 from ..data.notes import say_note
-from ..data.sources import open_train_and_validation
 from ..evaluation.results import to_json
 from ..files import replaced_file
 from ..plan import (
@@ -30,68 +29,94 @@ from ..plan import (
     make_plan,
 )
 from ..scaling import Cluster
+from .places import place_for
+from .plan_budget import show_budget
 from .plan_nodes import draw_scaling, show_scaling
 
 
 _POINTS = 2000  # of a curve
+_MANY_IMAGES = 1_000_000  # nobody trains on so many with a single device
 
 
 def run(options: argparse.Namespace) -> None:
-    """Plan a recipe, on the terminal and as a picture."""
+    """Plan a recipe, on the terminal and as a picture, or put all recipes beside a budget."""
     for name in ("num_processes", "nodes", "gpus_per_node"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UserError(f"--{name} must be at least 1")
-    for name in ("images_per_second", "network"):
+    for name in ("images_per_second", "network", "budget"):
         if getattr(options, name) is not None and not getattr(options, name) > 0:
             raise UserError(f"--{name} must be positive")
     if options.nodes and options.num_processes:
         raise UserError("--num_processes is --nodes times --gpus_per_node: give --nodes or --num_processes")
+    if options.budget is not None:
+        if options.recipe or options.nodes or options.passed_on:
+            raise UserError("--budget is about all recipes as they are: give no recipe, --nodes or fields beside it")
+        show_budget(
+            options.budget, options.device, options.num_processes or 8, options.images_per_second, options.json
+        )
+        return
+    if options.recipe is None:
+        raise UserError("which recipe? resnet50 plan recipes/NAME.yaml, or --budget N for all of them")
     arguments = ["--config", options.recipe, *options.passed_on]
     recipe = parse_recipe(arguments)
-    known = data_size_of(recipe)
-    to_be_known = known is None and (options.num_train_images is None or options.num_labels is None)
-    if to_be_known and Path(recipe.dataset_name).expanduser().exists():
-        known = _counted(recipe)
-    elif to_be_known:
-        raise UserError(f"how large {recipe.dataset_name} is, is not known here: --num_train_images N --num_labels K")
-    train_images = options.num_train_images or known.train_images  # type: ignore[union-attr]  # as just seen
-    validation_images = known.validation_images if known else train_images // 10
-    data = DataSize(
-        train_images,
-        options.num_validation_images or validation_images,
-        options.num_labels or known.labels,  # type: ignore[union-attr]  # as just seen
-    )
+    data = _data_size(recipe, options.num_train_images, options.num_validation_images, options.num_labels)
     name = Path(options.recipe).stem
-    num_processes = options.nodes * options.gpus_per_node if options.nodes else options.num_processes or 8
-    fitting = recipe.fitting_batch_size(train_images, num_processes)
+    num_processes = options.num_processes or (8 if data.train_images >= _MANY_IMAGES else 1)
+    if options.nodes:
+        num_processes = options.nodes * options.gpus_per_node
+    fitting = recipe.fitting_batch_size(data.train_images, num_processes)
     if fitting != recipe.total_train_batch_size:
-        say_note(f"--total_train_batch_size {fitting} for {train_images} images (fit_batch_to_data)")
+        say_note(f"--total_train_batch_size {fitting} for {counted(data.train_images, 'image')} (fit_batch_to_data)")
         recipe = parse_recipe([*arguments, "--total_train_batch_size", str(fitting)])
     if options.nodes:
         plan = make_plan(recipe, data, num_processes)
         rate = options.images_per_second or IMAGES_PER_SECOND[options.device]
         cluster = Cluster(rate, options.gpus_per_node, options.network)
-        picture = options.picture or Path(f"plan-{name}-nodes.png")
+        picture = place_for(f"plan-{name}-nodes.png", options.picture, "picture")
         show_scaling(plan, cluster, "GPUs" if options.images_per_second else options.device)
         with replaced_file(picture) as unfinished:
             draw_scaling(plan, cluster, name, unfinished)
     else:
         plan = make_plan(recipe, data, num_processes)
-        picture = options.picture or Path(f"plan-{name}.png")
+        picture = place_for(f"plan-{name}.png", options.picture, "picture")
+        if not options.json:
+            show(plan, options.images_per_second)
         with replaced_file(picture) as unfinished:
             draw(plan, name, unfinished)
         if options.json:
             say(to_json({**as_numbers(plan, options.images_per_second), "picture": str(picture)}))
             return
-        show(plan, options.images_per_second)
     say()
     say(f"curves: {picture}")
 
 
-def _counted(recipe: Recipe) -> DataSize:
-    """Of data on this disk: what training would see."""
-    train, validation = open_train_and_validation(recipe)
-    return DataSize(len(train), len(validation), len(train.features["label"].names))
+def _data_size(recipe: Recipe, images: int | None, held_out: int | None, labels: int | None) -> DataSize:
+    """
+    As the options say; what they leave out is counted where the data is on this disk, as training would see it, or
+    known.
+
+    Raises:
+        UserError: it is neither.
+    """
+    known = None
+    if (images is None or labels is None) and Path(recipe.dataset_name).expanduser().exists():
+        from ..data.sources import open_train_and_validation  # with `datasets`, for data that nobody knows
+
+        train, validation = open_train_and_validation(recipe)
+        known = DataSize(len(train), len(validation), len(train.features["label"].names))
+    known = known or data_size_of(recipe)
+    if known is None and (images is None or labels is None):
+        raise UserError(
+            f"{recipe.dataset_name} is not here to be counted: --dataset_name FOLDER, or --num_train_images N "
+            "--num_labels K"
+        )
+    images = images or known.train_images  # type: ignore[union-attr]  # as just seen
+    usual = known.validation_images if known else images // 10
+    return DataSize(
+        images,
+        held_out or usual,
+        labels or known.labels,  # type: ignore[union-attr]  # as just seen
+    )
 
 
 def as_numbers(plan: Plan, images_per_second: float | None = None) -> dict[str, Any]:
@@ -122,15 +147,17 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
     rates = _rates(images_per_second)
     rows = {
         "data": f"{data.train_images:,} training and {data.validation_images:,} validation images, "
-        f"{data.labels:,} classes; {data.train_images - used:,} images of each epoch left out",
-        "steps": f"{plan.steps_per_epoch:,} an epoch × {recipe.num_train_epochs} epochs = {plan.total_steps:,}",
-        "batch": f"{recipe.total_train_batch_size:,} = {plan.num_processes} devices × "
-        f"{recipe.gradient_accumulation_steps} accumulation steps × {plan.local_batch_size}",
+        f"{counted(data.labels, 'class')}; {counted(data.train_images - used, 'image')} of each epoch left out",
+        "steps": f"{plan.steps_per_epoch:,} an epoch × {counted(recipe.num_train_epochs, 'epoch')} = "
+        f"{plan.total_steps:,}",
+        "batch": f"{recipe.total_train_batch_size:,} = {counted(plan.num_processes, 'device')} × "
+        f"{counted(recipe.gradient_accumulation_steps, 'accumulation step')} × {plan.local_batch_size}",
         "learning rate": f"{plan.lr_at(0):.3g} → {plan.lr_at(peak):.3g} (epoch {peak / plan.steps_per_epoch:.1f}) → "
         f"{plan.lr_at(plan.total_steps - 1):.3g}, {recipe.lr_scheduler_type}, {recipe.optim}",
         "images": f"{' → '.join(map(str, sizes))} pixels in training, {eval_size} in validation",
         "network": f"{plan.parameters:,} parameters, {plan.forward_flops / 1e9:.2f} GFLOPs forward at "
         f"{recipe.image_size} pixels",
+        "teacher": f"{', '.join(recipe.teachers)}: {plan.teacher_flops / 1e9:.2f} GFLOPs an image, forward only",
         "compute": f"{plan.total_flops / 1e18:.3g} EFLOPs, backward counted as twice forward",
         "memory": f"{plan.memory / 1e9:.1f} GB a device = {plan.model_memory / 1e9:.1f} weights, gradients, optimizer"
         f" + {plan.activation_memory / 1e9:.1f} activations + {RUNTIME_MEMORY / 1e9:.0f} runtime",
@@ -140,6 +167,8 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
             f"{duration(3600 * plan.hours(rate))} on {plan.num_processes} × {device}" for device, rate in rates.items()
         ),
     }
+    if not recipe.teachers:
+        del rows["teacher"]
     for title, text in rows.items():
         console.print(f"{title:<15}{in_table(text)}")
     shown = ", ".join(f"{device} {rate:,.0f}" for device, rate in rates.items())
@@ -148,7 +177,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         console.print(
             f"\nTime is by images a second on one device, at 224 pixels in mixed precision: {shown}; {share}. A100: "
             "measured by NVIDIA (DeepLearningExamples); the others: by memory bandwidth, an upper bound. The images "
-            "have to come as fast."
+            "have to come as fast. A teacher's operations count as the student's."
         )
     else:
         console.print(f"\nTime is by images a second on one device, at 224 pixels: {shown}; {share}.")
@@ -162,6 +191,8 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
 
 def draw(plan: Plan, name: str, path: Path) -> None:
     """Learning rate, momentum and image size over the epochs, as a PNG."""
+    from matplotlib.figure import Figure  # half a second, when the numbers are on the terminal already
+
     recipe, epochs = plan.recipe, plan.recipe.num_train_epochs
     steps = _steps(plan, _POINTS)
     figure = Figure(figsize=(8, 7), layout="constrained")
@@ -174,7 +205,7 @@ def draw(plan: Plan, name: str, path: Path) -> None:
     size.stairs(plan.image_sizes, range(epochs + 1), baseline=None, label="training")
     size.axhline(recipe.eval_image_size or recipe.image_size, linestyle=":", color="grey", label="validation")
     size.set(ylabel="image size (pixels)", xlabel="epoch", ylim=(0, None), xlim=(0, epochs))
-    size.legend(loc="lower right")
+    size.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, borderaxespad=0.2)
     for axis in (lr, momentum, size):
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120, format="png")

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from resnet50_recipe.durations import duration
@@ -86,6 +85,8 @@ def _row(point: Scaled) -> str:
 
 def draw_scaling(plan: Plan, cluster: Cluster, name: str, path: Path) -> None:
     """Images a second over GPUs, and what a GPU's time goes to, for both ways to scale, as a PNG."""
+    from matplotlib.figure import Figure  # half a second, when the numbers are on the terminal already
+
     ways = {
         f"the recipe as it is: {plan.recipe.total_train_batch_size:,} images a step": strong_scaling(plan, cluster),
         "a batch that grows with the GPUs": weak_scaling(plan, cluster),

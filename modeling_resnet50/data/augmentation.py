@@ -1,19 +1,20 @@
 """What happens to a training image between its file and the batch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from timm.data.auto_augment import rand_augment_transform
-from timm.data.transforms import str_to_pil_interp
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2.functional import pil_to_tensor, resize_image, to_pil_image
 
 from resnet50_recipe.recipe import Recipe
 
-from .transforms import EncodedImage
+from .decoding import EncodedImage
+from .transforms import ImageTransform
 
 
 SIZE_STEP = 32  # progressive resizing moves in steps of the network's stride
@@ -56,7 +57,7 @@ class Drawn:
     quarter_turns: int = 0
 
 
-class TrainingTransform(nn.Module):
+class TrainingTransform(ImageTransform):
     """
     Random crop, flip, colour jitter, augmentation policy and erasing, as a recipe says and in the order that
     torchvision's and timm's scripts have: an `EncodedImage`, or uint8 pixels `(channels, height, width)`, to uint8
@@ -66,7 +67,7 @@ class TrainingTransform(nn.Module):
     torchvision's `RandomChoice`, `RandomResizedCrop` and `RandomHorizontalFlip` draw, and with the same result.
 
     Attributes:
-        epoch: set it before use. Counted from 1.
+        epoch: counted from 1; `begin` sets it.
         only_crops_and_flips: nothing else is drawn, so `draw` may be called beforehand.
     """
 
@@ -111,6 +112,13 @@ class TrainingTransform(nn.Module):
             vertical_flip=vertical,
             quarter_turns=quarters,
         )
+
+    def begin(self, image: EncodedImage, epoch: int) -> Callable[[], Tensor]:
+        """Crop and flip are drawn now where the image's shape is known; no more of it than the crop is sliced."""
+        self.epoch = epoch
+        if self.only_crops_and_flips and image.is_plain_jpeg:
+            return partial(self, image, self.draw(image.shape))
+        return partial(self, image)
 
     def forward(self, image: EncodedImage | Tensor, drawn: Drawn | None = None) -> Tensor:
         """`drawn`: by `draw`, where that was called beforehand."""
@@ -172,11 +180,15 @@ def three_augment(num_channels: int, image_size: int) -> nn.Module:
 
 class RandAugment(nn.Module):
     """
-    timm's RandAugment (`rand-mM-nN-mstdS-inc1`), which published recipes name: magnitude 0 to 10 with noise, each
-    operation more severe as it grows. torchvision's has other ranges and no noise.
+    timm's RandAugment (`rand-mM-nN-mstdS-inc1`, or without `inc1`), which published recipes name: magnitude 0 to 10
+    with noise. torchvision's has other ranges and no noise.
     """
 
     def __init__(self, recipe: Recipe, image_size: int):
+        # What other policies, and evaluation, need not wait for.
+        from timm.data.auto_augment import rand_augment_transform
+        from timm.data.transforms import str_to_pil_interp
+
         super().__init__()
         settings: dict[str, Any] = {
             "translate_const": int(image_size * 0.45),
@@ -187,7 +199,7 @@ class RandAugment(nn.Module):
             settings["interpolation"] = str_to_pil_interp(interpolation)
         self.augment = rand_augment_transform(
             f"rand-m{recipe.rand_augment_magnitude:g}-n{recipe.rand_augment_num_ops}"
-            f"-mstd{recipe.rand_augment_magnitude_std:g}-inc1",
+            f"-mstd{recipe.rand_augment_magnitude_std:g}-inc{int(recipe.rand_augment_increasing)}",
             settings,
         )
 

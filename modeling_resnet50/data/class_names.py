@@ -2,10 +2,24 @@
 
 import re
 from collections import Counter
-
-from timm.data import ImageNetInfo
+from typing import TYPE_CHECKING
 
 from .file_names import composed
+
+
+if TYPE_CHECKING:
+    from timm.data import ImageNetInfo
+
+
+def _imagenet() -> "ImageNetInfo":
+    from timm.data import ImageNetInfo  # for those who ask for ImageNet's names
+
+    return ImageNetInfo()
+
+
+def imagenet_wnids() -> list[str]:
+    """The WordNet ids of ImageNet-1K's classes, in the order that everyone uses: sorted."""
+    return _imagenet().label_names()
 
 
 def is_wnid(name: str) -> bool:
@@ -28,7 +42,7 @@ def imagenet_words(wnids: list[str]) -> list[str]:
     Words that two of the classes share get the id behind them: ImageNet has two cranes, the bird and the machine. An
     id that ImageNet never had stays as it is.
     """
-    words_of = ImageNetInfo()
+    words_of = _imagenet()
     words = []
     for wnid in wnids:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 
 from resnet50_recipe.errors import UserError
+from resnet50_recipe.words import counted
 
 from .file_names import as_utf8, composed, path_as_text
 from .image_files import (
@@ -137,7 +138,8 @@ def _class_folders(folder: Path, note: Note) -> Dataset:
     instead = f" (there are {found.left_out_in_words})" if found.left_out else ""
     if not found.paths:
         raise UserError(
-            f"{folder} has {len(names)} class folders but no images in them{instead}: {FORMATS_IN_WORDS} are read"
+            f"{folder} has {counted(len(names), 'class folder')} but no images in them{instead}: "
+            f"{FORMATS_IN_WORDS} are read"
         )
     if empty:
         raise UserError(
@@ -147,7 +149,7 @@ def _class_folders(folder: Path, note: Note) -> Dataset:
     _say_what_lies_beside(folder, note)
     if found.below:
         note(
-            f"{folder}: {len(found.below):,} images lie further below and count for their class folder, first "
+            f"{folder}: {counted(len(found.below), 'image')} further below, counted for the class folder, first "
             f"{as_utf8(found.below[0])}"
         )
     return _dataset(found.paths, labels, names)
@@ -161,7 +163,8 @@ def _say_what_is_left_out(folder: Path, found: ImageFiles, note: Note) -> None:
 def _say_what_lies_beside(folder: Path, note: Note) -> None:
     beside = images_beside_folders(folder)
     if beside:
-        note(f"{folder}: left out: {len(beside):,} images outside of the class folders, first {as_utf8(beside[0])}")
+        found = counted(len(beside), "image")
+        note(f"{folder}: left out: {found} outside of the class folders, first {as_utf8(beside[0])}")
 
 
 def _kaggle(root: Path, note: Note) -> DatasetDict:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Features
 
 from resnet50_recipe.errors import UserError
+from resnet50_recipe.words import counted
 
 from .file_names import composed
 
@@ -104,8 +105,8 @@ def refuse_missing(name: str, missing: np.ndarray) -> None:
     """
     if missing.any():
         raise UserError(
-            f"{name}: {missing.sum():,} images have no label, first row {int(missing.argmax())} (null, empty, or -1 "
-            "as in ImageNet's test split)"
+            f"{name}: {counted(missing.sum(), 'image has', 'images have')} no label, first "
+            f"row {int(missing.argmax())} (null, empty, or -1 as in ImageNet's test split)"
         )
 
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from timm.data import Mixup
 from torch import Tensor
 
 from resnet50_recipe.errors import UserError
@@ -40,6 +39,8 @@ class Mixing:
         process_index: int = 0,
         num_processes: int = 1,
     ):
+        from timm.data import Mixup  # which only those who mix wait for
+
         self.mixup = Mixup(
             mixup_alpha=recipe.mixup_alpha,
             cutmix_alpha=recipe.cutmix_alpha,

@@ -282,9 +282,14 @@ def _arrow_column(dataset: Dataset, name: str) -> pa.ChunkedArray:
 def _check_splits(train: Dataset | StreamedSplit, validation: Dataset | StreamedSplit) -> None:
     """
     Raises:
-        UserError: a class is missing from one split, or their order differs.
+        UserError: there is one class, a class is missing from one split, or their order differs.
     """
     train_names, validation_names = train.features["label"].names, validation.features["label"].names
+    if len(train_names) == 1:
+        raise UserError(
+            f"there is one class only, {train_names[0]!r}, which would be the answer to everything: put the images of "
+            "each class into a folder of its own, photos/train/<class>/*.jpg"
+        )
     in_train, in_validation = set(train_names), set(validation_names)
     for names, others, where in (
         (train_names, in_validation, "validation"),

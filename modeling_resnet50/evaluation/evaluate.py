@@ -9,9 +9,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..data.loader import DeviceLoader
-from .metric_modules import in_memory
-from .metrics.cross_entropy.cross_entropy import CrossEntropy
-from .metrics.topk_accuracy.topk_accuracy import TopKAccuracy
 from .predictions import Predictions, ranked
 
 
@@ -56,6 +53,11 @@ def evaluate_model(
     Returns:
         `{"val_loss": nats, "val_top1": share, "val_top5": share}`, the same on every process.
     """
+    # `evaluate` and scipy, a second of imports: the first training step need not wait for them.
+    from .metric_modules import in_memory
+    from .metrics.cross_entropy.cross_entropy import CrossEntropy
+    from .metrics.topk_accuracy.topk_accuracy import TopKAccuracy
+
     # Each begins with none, for a process that has no image of its own; five classes, of which those that do not exist
     # are -1, have one shape whatever the model.
     labels = [torch.empty(0, dtype=torch.int64, device=accelerator.device)]

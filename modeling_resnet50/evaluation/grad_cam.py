@@ -7,29 +7,36 @@ This file is copied into Spaces, beside their app.py, and so imports nothing of 
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 
+LEAST_SIDE = 7  # places of a map that shows anything: what a ResNet's last stage has at 224 pixels
+
+
 def grad_cam(
-    model: nn.Module, pixel_values: Tensor, labels: Tensor, least_side: int = 1, layer: nn.Module | None = None
+    model: nn.Module,
+    pixel_values: Tensor,
+    labels: Tensor,
+    least_side: int = LEAST_SIDE,
+    layers: Sequence[nn.Module] | None = None,
 ) -> Tensor:
     """
-    How much each place of an image speaks for a class: the last stage's feature maps, weighted by the mean gradient of
-    the class's logit, and what is negative left out.
+    How much each place of an image speaks for a class: a stage's feature maps, weighted by the mean gradient of the
+    class's logit, and what is negative left out.
 
     Args:
-        model: returns `logits` and, unless `layer` is given, on request `hidden_states`, the last of which are the
+        model: returns `logits` and, unless `layers` are given, on request `hidden_states`, the last of which are the
             last stage's feature maps: ours and transformers' ResNets. It is run in evaluation mode; parameters'
             gradients are left alone.
         pixel_values: normalised images, `(batch, channels, height, width)`.
         labels: the class to explain for each image, int64 `(batch,)`.
-        least_side: of small images, the last stage may have a single place left; then the last stage counts whose maps
-            are at least so high and wide, or else the first.
-        layer: of the model: its output, `(batch, channels, height, width)`, is taken for the feature maps.
+        least_side: the last stage counts whose maps are at least so high and wide, or else as large as any: of small
+            images, the last stage may have a single place left.
+        layers: of the model, the first one first: their outputs, `(batch, channels, height, width)`, are taken for
+            the stages' feature maps.
 
     Returns:
         `(batch, height, width)`, resized bilinearly, each divided by its maximum: 0 to 1. All 0 where nothing speaks
@@ -42,10 +49,11 @@ def grad_cam(
     model.eval()
     with torch.enable_grad():
         # The images ask for gradients so that frozen parameters do not matter.
-        outputs, stages = _run(model, pixel_values.detach().requires_grad_(), layer)
+        outputs, stages = _run(model, pixel_values.detach().requires_grad_(), layers)
         if not stages or stages[-1].ndim != 4:
             raise ValueError(f"{type(model).__name__} gives no feature maps, which Grad-CAM needs")
-        features = next((s for s in reversed(stages) if min(s.shape[-2:]) >= least_side), stages[0])
+        sides = [min(stage.shape[-2:]) for stage in stages]
+        features = [stage for stage, side in zip(stages, sides) if side >= min(least_side, max(sides))][-1]
         (gradients,) = torch.autograd.grad(outputs.logits.gather(1, labels[:, None]).sum(), features)
     model.train(was_training)
     weights = gradients.float().mean((2, 3), keepdim=True)
@@ -54,21 +62,26 @@ def grad_cam(
     return maps / maps.amax((1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
-def _run(model: nn.Module, pixel_values: Tensor, layer: nn.Module | None) -> tuple[Any, Sequence[Tensor] | None]:
+def _run(
+    model: nn.Module, pixel_values: Tensor, layers: Sequence[nn.Module] | None
+) -> tuple[Any, Sequence[Tensor] | None]:
     """The model's outputs, and its feature maps from the first stage to the last."""
-    if layer is None:
+    if layers is None:
         outputs = model(pixel_values=pixel_values, output_hidden_states=True)
         return outputs, getattr(outputs, "hidden_states", None)
     seen: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    hooks = [layer.register_forward_hook(lambda module, inputs, output: seen.append(output)) for layer in layers]
     try:
         return model(pixel_values=pixel_values), seen
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     """A picture, coloured where it is hot; `heat` is float `(height, width)`, 0 to 1, and resized to it."""
+    import matplotlib  # half a second, which commands that colour nothing need not wait for
+
     heat = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(picture.size, Image.Resampling.BILINEAR))
     heat = heat.clip(0, 1)[:, :, None]
     colours = matplotlib.colormaps["turbo"](heat[:, :, 0])[:, :, :3] * 255

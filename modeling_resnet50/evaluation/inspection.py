@@ -25,8 +25,7 @@ from ..files import replaced_file
 from ..picture_sheet import Picture, classes_in, draw_sheet, short_name
 from ..web_page import data_address, thumbnail, write_page
 from .grad_cam import grad_cam, overlay
-from .predictions import class_scores
-from .report import share_in_words
+from .predictions import class_scores, share_in_words
 from .results import versions
 
 
@@ -216,7 +215,7 @@ def explained_picture(
         truth: the right class, if it is known.
         name: of the image, for the caption.
     """
-    last = list(stages_of(model).values())[-1]
+    stages = list(stages_of(model).values())
     device = next(model.parameters()).device
     pixel_values = normalize(pixels, image_mean, image_std)[None].to(device)
     with torch.no_grad():
@@ -227,7 +226,7 @@ def explained_picture(
     labels = [answer] if truth is None or right else [answer, truth]
     picture = to_pil_image(pixels)
     maps = [
-        grad_cam(model, pixel_values, torch.tensor([label], device=device), layer=last)[0].cpu() for label in labels
+        grad_cam(model, pixel_values, torch.tensor([label], device=device), layers=stages)[0].cpu() for label in labels
     ]
     said = [f"{short_name(label_names[label])} {share_in_words(probabilities[label])}" for label in labels]
     caption = f"{name}: {said[0]}" if name else ", in truth ".join(said)

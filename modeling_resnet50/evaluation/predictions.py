@@ -47,3 +47,8 @@ def class_scores(logits: Tensor, config: Any) -> Tensor:
     if config.problem_type == "multi_label_classification" or config.num_labels == 1:
         return logits.float().sigmoid()
     return logits.float().softmax(-1)
+
+
+def share_in_words(value: float) -> str:
+    """A probability, as precisely as anybody cares."""
+    return "<0.1%" if value < 0.001 else f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"

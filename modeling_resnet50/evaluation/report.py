@@ -16,12 +16,13 @@ from matplotlib.ticker import PercentFormatter
 from PIL import Image
 
 from resnet50_recipe.errors import UserError
+from resnet50_recipe.words import says_something
 
 from ..web_page import data_address, thumbnail, write_page
 from .grad_cam import overlay
 from .metrics.expected_calibration_error.expected_calibration_error import reliability_bins
-from .predictions import Predictions
-from .statistics import class_accuracies, confusions, log_probabilities, top_classes
+from .predictions import Predictions, share_in_words
+from .statistics import allowed_digits, class_accuracies, confusions, log_probabilities, top_classes
 from .suites import score_parts
 
 
@@ -166,11 +167,6 @@ def _caption(model: _Judged, row: int) -> dict[str, Any]:
     }
 
 
-def share_in_words(value: float) -> str:
-    """A probability, as precisely as anybody cares."""
-    return "<0.1%" if value < 0.001 else f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
-
-
 def _headline(named: dict[str, Predictions], models: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A table: a column for each number that any model has, a row for each model; value and interval in its cells."""
     numbers = {}
@@ -180,19 +176,25 @@ def _headline(named: dict[str, Predictions], models: dict[str, dict[str, Any]]) 
         for metric, value in (model.get("metrics") or {}).items():
             metrics |= value if isinstance(value, dict) else {metric: value}
         numbers[name] = {**metrics, **{key: model.get(key) for key in _COLUMNS}, "images": len(predictions.labels)}
+        if not says_something(5, len(predictions.label_names)):
+            numbers[name]["top5"] = None
     columns: dict[str, tuple[str, str | None]] = dict(_COLUMNS)
     for values in numbers.values():
         columns |= {key: (key, None) for key in values if key not in columns}
     columns = {key: column for key, column in columns.items() if any(n.get(key) is not None for n in numbers.values())}
     return {
         "titles": [title for title, _ in columns.values()],
-        "rows": [[_cell(n.get(key), form) for key, (_, form) in columns.items()] for n in numbers.values()],
+        "rows": [
+            [_cell(n.get(key), form, n["images"]) for key, (_, form) in columns.items()] for n in numbers.values()
+        ],
     }
 
 
-def _cell(value: Any, form: str | None) -> dict[str, str]:
+def _cell(value: Any, form: str | None, images: int) -> dict[str, str]:
     interval = value if isinstance(value, dict) else {"value": value}
     low, high = interval.get("low"), interval.get("high")
+    if form == _PERCENT and low is not None and high is not None:
+        form = f"{{:.{allowed_digits(interval, images)}%}}"
     between = "" if low is None or high is None else f"{_text(low, form)} to {_text(high, form)}"
     return {"value": _text(interval.get("value"), form), "range": between}
 

@@ -127,6 +127,23 @@ def bootstrap_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, flo
     ]
 
 
+def allowed_digits(interval: dict[str, float], images: int) -> int:
+    """
+    How many digits of a percentage behind the point say anything: as far as the first one of its uncertainty, which is
+    half its 95 % interval, or one further where that begins with 1 or 2.
+
+    Args:
+        interval: of a share, as `bootstrap_intervals` gives it.
+        images: the share is one of so many. Where all or none of them count, resampling knows no uncertainty, but
+            another image could be the first: by the rule of three, the interval reaches `3 / images` (Hanley and
+            Lippman-Hand 1983).
+    """
+    half = 0.0 if images == 1 else (interval["high"] - interval["low"]) / 2
+    uncertainty = 100 * max(half, 1.5 / images)
+    place = math.floor(math.log10(uncertainty))
+    return max(0, -place + (uncertainty < 3 * 10**place))
+
+
 def fit_temperature(predictions: Predictions) -> float:
     """
     The number to divide the logits by for the smallest loss on these images (Guo et al. 2017), between 0.05 and 20.

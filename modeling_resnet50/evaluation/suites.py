@@ -19,20 +19,20 @@ import pyarrow.compute as pc
 import torch
 from datasets import ClassLabel, Dataset
 from PIL import Image
-from timm.data import ImageNetInfo, RealLabelsImagenet
+from timm.data import RealLabelsImagenet
 
 from resnet50_recipe.errors import UserError
 
-from ..data.class_names import imagenet_words
+from ..data.class_names import imagenet_wnids, imagenet_words
+from ..data.decoding import decode_image, encoded_bytes
 from ..data.folders import VALIDATION_NAMES
 from ..data.sources import image_and_label, load_splits
-from ..data.transforms import decode_image, encoded_bytes
 from .predictions import Predictions, ranked
 
 
 Scores = dict[str, Any]
 
-WNIDS: list[str] = ImageNetInfo().label_names()  # in the class order everyone uses: sorted
+WNIDS = imagenet_wnids()
 _INDEX_OF = {wnid: index for index, wnid in enumerate(WNIDS)}
 _CLASSES = json.loads(files(__package__).joinpath("suite_classes.json").read_text())
 

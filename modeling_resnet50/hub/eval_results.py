@@ -10,6 +10,8 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from resnet50_recipe.words import says_something
+
 from ..files import replaced_file
 from .markdown import one_line
 
@@ -59,11 +61,6 @@ def write_eval_results(folder: Path, model_name: str, dataset: dict[str, Any], r
     return files
 
 
-def says_something(k: int, num_labels: int) -> bool:
-    """Whether the share of images whose class is among the first k can be anything but 1."""
-    return num_labels > k
-
-
 def is_on_hub(dataset_name: str) -> bool:
     """As far as its name tells: data sets of old have no user in it."""
     try:
@@ -106,7 +103,8 @@ def protocol_in_words(result: dict[str, Any]) -> str:
     flip = ", with mirror images" if protocol["flip"] else ""
     dtype = f", weights in {protocol['dtype']}" if protocol["dtype"] not in ("float32", None) else ""
     stored = ", as stored (EXIF orientation ignored)" if protocol.get("exif_orientation") == "ignore" else ""
-    sizes = f"{protocol['resize_size']} → {protocol['image_size']} pixels"
+    shape = {"squash": ", squashed", "pad": ", padded"}.get(protocol.get("crop_mode"), "")
+    sizes = f"{protocol['resize_size']} → {protocol['image_size']} pixels{shape}"
     return f"{sizes}, {protocol['interpolation']}, as {protocol['library']}{stored}{flip}{dtype}"
 
 

@@ -12,19 +12,18 @@ from importlib.resources import files
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from scipy.stats import binomtest
-from timm.data import ImageNetInfo
-from timm.models import get_pretrained_cfg
 from transformers import PreTrainedModel
 
 from resnet50_recipe.durations import duration
 from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.words import says_something
 
 from ..configuration_resnet50 import ResNet50Config
-from ..data.class_names import imagenet_words
-from ..data.transforms import IMAGE_MODES, evaluation_resize_size
+from ..data.class_names import imagenet_wnids, imagenet_words
+from ..data.decoding import IMAGE_MODES
+from ..data.preprocessing import Preprocessing
 from ..training.trained_model import TrainedModel
-from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml, says_something
+from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
 from .markdown import code, one_line
 
@@ -58,11 +57,11 @@ def model_card(
         trained: what its run has to say of it.
         both_protocols: as for `renew_card`.
     """
-    assert model.config.num_labels is not None
-    accuracies = _accuracies(trained, model.config.num_labels)
+    config: Any = model.config  # what transformers annotates as if it could be missing
+    accuracies = _accuracies(trained, config.num_labels)
     footprint = estimate_footprint(trained.history, trained.sessions)
     return ModelCard.from_template(
-        _metadata(trained, model.config, accuracies, footprint),
+        _metadata(trained, config, accuracies, footprint),
         template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
         recipe=trained.recipe,
         session=_session_of(trained),
@@ -86,8 +85,9 @@ def _session_of(trained: TrainedModel) -> dict[str, Any]:
 
 
 def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, Any]:
-    config: Any = model.config  # whose class names transformers annotates as if they could be missing
+    config: Any = model.config
     settings, repository = recipe.public_dict(), recipe.hub_model_id
+    teachers = settings["teacher"] or []
     class_names = [config.id2label[index] for index in range(config.num_labels)]
     image_mode = IMAGE_MODES[recipe.num_channels]
     return {
@@ -99,12 +99,12 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
         "parameters": model.num_parameters(),
         "dataset": code(settings["dataset_name"]),
         "first_weights": None if recipe.model_name_or_path is None else code(settings["model_name_or_path"]),
-        "teacher": None if recipe.teacher is None else code(settings["teacher"]),
+        "teacher": " and ".join(map(code, [teachers] if isinstance(teachers, str) else teachers)),
         "num_labels": config.num_labels,
         "class_names": [code(class_name) for class_name in class_names[:_MOST_CLASSES]],
         "is_timms": "architecture" in config.to_dict(),
         "is_resnet50": not _differences(config),
-        "is_imagenet": set(class_names) <= set(imagenet_words(ImageNetInfo().label_names())),
+        "is_imagenet": set(class_names) <= set(imagenet_words(imagenet_wnids())),
         "base_model": _hub_model(recipe.model_name_or_path),
         "image_mode": image_mode,
         "opened": 'Image.open("image.jpg")' + ("" if image_mode == "RGB" else f'.convert("{image_mode}")'),
@@ -113,15 +113,13 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
 
 def _how_well_it_does(trained: TrainedModel, accuracies: dict[str, float]) -> dict[str, Any]:
     recipe, num_images = trained.recipe, _session_of(trained)["num_validation_images"]
-    eval_size = recipe.eval_image_size or recipe.image_size
     best_score, _ = recipe.best_of(trained.history)
     is_best = recipe.score(trained.row, trained.weights) == best_score
     return {
-        "accuracies": [(title, value, *accuracy_interval(value, num_images)) for title, value in accuracies.items()],
+        "accuracies": [_with_interval(title, value, num_images) for title, value in accuracies.items()],
         "loss": trained.result("val_loss"),
         "split": None if recipe.validation_split_name is None else code(recipe.validation_split_name),
-        "eval_size": eval_size,
-        "resize_size": evaluation_resize_size(eval_size, recipe.eval_crop_ratio),
+        "preprocessing": Preprocessing.from_recipe(recipe),
         "average": _average(recipe) if trained.weights.averaged else None,
         "chosen_by": _IN_WORDS[recipe.metric_for_best_model] if is_best else None,
     }
@@ -215,8 +213,18 @@ def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
     The 95 % confidence interval of a share that was counted, after Wilson (1927): what another draw of so many images
     could have given. It knows nothing of other seeds, nor of a choice among several models.
     """
+    from scipy.stats import binomtest  # half a second, for who writes a card
+
     interval = binomtest(round(accuracy * num_images), num_images).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def _with_interval(title: str, accuracy: float, num_images: int) -> tuple[str, float, float, float, int]:
+    """A row of the card: the last number is how many digits of the per cents to show."""
+    from ..evaluation.statistics import allowed_digits  # with scipy, for who writes a card
+
+    low, high = accuracy_interval(accuracy, num_images)
+    return title, accuracy, low, high, allowed_digits({"low": low, "high": high}, num_images)
 
 
 def _accuracies(trained: TrainedModel, num_labels: int) -> dict[str, float]:
@@ -239,6 +247,8 @@ def _hub_model(name_or_path: str | None) -> str | None:
     if name_or_path is None:
         return None
     if name_or_path.startswith("timm:"):
+        from timm.models import get_pretrained_cfg
+
         known = get_pretrained_cfg(name_or_path.removeprefix("timm:"))
         return None if known is None else known.hf_hub_id
     return name_or_path if "/" in name_or_path and is_on_hub(name_or_path) else None

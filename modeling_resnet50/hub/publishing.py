@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, snapshot_download
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.words import command
 
 from ..files import give_usual_modes, put_in_place
 from ..training.checkpoint import WRITE_ERRORS
@@ -96,7 +97,9 @@ class Publisher:
         self.everything_is_sent = not waiting(self.run.hub)
         if not self.everything_is_sent:
             trouble = state_of(self.run.hub)["trouble"]
-            self.report(f"trained, not yet published ({trouble}): run `resnet50 publish {self.run.path}`")
+            self.report(
+                f"trained, not yet published ({trouble}): run `{command('resnet50', 'publish', self.run.path)}`"
+            )
         elif self.pushes:
             self.report(f"published: {self.recipe.hub_model_id}")
 

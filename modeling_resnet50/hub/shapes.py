@@ -1,5 +1,6 @@
 """Sizes that config.json asks for, held against the shapes of the weights before anything of that size is built."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,19 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig
-from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import (
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+    cached_file,
+)
 
 from resnet50_recipe.errors import UserError, in_one_line
 
 from ..configuration_resnet50 import ResNet50Config
 from ..modeling_resnet50 import ResNet50ForImageClassification
+from .weights import unpickle
 
 
 Shapes = dict[str, tuple[int, ...]]
@@ -26,7 +34,7 @@ _LAYERS = ("depths", "num_hidden_layers", "num_layers", "n_layer", "layers")
 def check_sizes(name_or_path: str) -> None:
     """
     Refuse a config.json that does not belong to the weights beside it, before a model is built of it: of 300 million
-    classes, the names alone would fill the memory. Weights that are not in safetensors are left to their reader.
+    classes, the names alone would fill the memory.
 
     Args:
         name_or_path: a folder, or an id on the Hub.
@@ -36,22 +44,43 @@ def check_sizes(name_or_path: str) -> None:
         OSError: there is no config.json.
     """
     config = PreTrainedConfig.get_config_dict(name_or_path)[0]
-    weights = cached_file(name_or_path, SAFE_WEIGHTS_NAME, _raise_exceptions_for_missing_entries=False)
-    if weights is None:
+    shapes = _shapes_beside(name_or_path)
+    if shapes is None:
         return
-    shapes = read_shapes(Path(weights))
     check_numbers(config, shapes, name_or_path)
     if config.get("model_type") == ResNet50Config.model_type and "fc.weight" in shapes:
         _check_every_shape(config, shapes, name_or_path)
 
 
+def _shapes_beside(name_or_path: str) -> Shapes | None:
+    """Of the tensors in one file of weights or several, as transformers looks for them; None if it finds none."""
+    for name, index in ((SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME), (WEIGHTS_NAME, WEIGHTS_INDEX_NAME)):
+        file = _file(name_or_path, name)
+        if file is not None:
+            return read_shapes(file)
+        listed = _file(name_or_path, index)
+        if listed is not None:
+            names = {str(part) for part in json.loads(listed.read_text(encoding="utf-8"))["weight_map"].values()}
+            parts = [_file(name_or_path, part) for part in sorted(names)]
+            return {key: shape for part in parts if part is not None for key, shape in read_shapes(part).items()}
+    return None
+
+
+def _file(name_or_path: str, name: str) -> Path | None:
+    found = cached_file(name_or_path, name, _raise_exceptions_for_missing_entries=False)
+    return None if found is None else Path(found)
+
+
 def read_shapes(path: Path) -> Shapes:
     """
-    Of the tensors in a safetensors file, by its header.
+    Of the tensors in a safetensors file, by its header; or in one of `torch.save`, whose numbers stay on the disk.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged, or holds more than weights.
     """
+    if path.suffix != ".safetensors":
+        content = unpickle(path, "meta")
+        return {name: tuple(value.shape) for name, value in content.items() if isinstance(value, torch.Tensor)}
     try:
         with safe_open(path, "pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

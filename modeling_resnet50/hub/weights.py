@@ -51,7 +51,7 @@ def read_weights(path: Path, place: str | None = None) -> tuple[StateDict, str]:
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty (0 bytes): fetch it again")
     try:
-        content = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
+        content = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else unpickle(path)
     except SafetensorError as error:
         raise UserError(f"{path} is damaged or not a safetensors file: {error}") from error
     if not isinstance(content, dict):
@@ -71,10 +71,16 @@ def read_weights(path: Path, place: str | None = None) -> tuple[StateDict, str]:
     return state, prefix.rstrip(".")
 
 
-def _unpickle(path: Path) -> Any:
+def unpickle(path: Path, device: str = "cpu") -> Any:
+    """
+    The content of a file that `torch.save` wrote, without running anything in it. On `"meta"`, tensors are shapes.
+
+    Raises:
+        UserError: it is damaged, or holds more than weights.
+    """
     try:
         with torch.serialization.safe_globals(_SAFE_CLASSES):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         reason = re.search(r"unsupported (?:global|class|operand)[^\n]*|Can only [^\n]*", str(error), re.IGNORECASE)
         if reason is None:

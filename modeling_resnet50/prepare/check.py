@@ -15,12 +15,14 @@ from PIL import Image
 from timm.data import ImageNetInfo, RealLabelsImagenet
 from torch.utils.data import Dataset as TorchDataset
 
+from resnet50_recipe.words import counted
+
 from ..data.class_counts import counts_in_words
 from ..data.class_names import imagenet_words
-from ..data.folders import standard_split_name
+from ..data.decoding import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
+from ..data.folders import VALIDATION_NAMES, standard_split_name
 from ..data.notes import say_note
 from ..data.sources import images_and_labels, load_splits
-from ..data.transforms import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
 from .processes import in_order
 
 
@@ -160,11 +162,13 @@ def check_folder(
     for name, split in splits.items():
         tables.append(inspect(name, split, num_proc, count))
     expected = expected or _guess(tables)
+    if not {*VALIDATION_NAMES, *expected.images} & {*splits}:
+        note("there is no validation split: train, and evaluate, with --train_val_split 0.1")
     problems, notes = judge(tables, expected)
     images = " + ".join(f"{len(table.labels):,} {table.name}" for table in tables)
-    summary = f"{len(tables[0].class_names):,} classes, {images} images"
+    summary = f"{counted(len(tables[0].class_names), 'class')}, {images} images"
     if problems:
-        verdict = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}: {summary}."
+        verdict = f"{counted(len(problems), 'problem')}: {summary}."
     else:
         verdict = f"{expected.name[0].upper()}{expected.name[1:]}, whole and right: {summary}, every one decoded."
     return CheckResult(splits, tables, problems, said + notes, verdict)
@@ -242,6 +246,11 @@ def judge(tables: list[SplitTable], expected: Expected) -> tuple[list[str], list
     problems = [problem for table in tables for problem in _split_problems(table, expected)]
     by_name = {standard_split_name(table.name): table for table in tables}
     problems += [f"there is no {name} split" for name in expected.images if name not in by_name]
+    if len(tables[0].class_names) == 1:
+        problems.append(
+            f"there is one class only, {tables[0].class_names[0]!r}: put the images of each class into a folder of "
+            "its own"
+        )
     if len({tuple(table.class_names) for table in tables}) > 1:
         problems.append("the splits do not have the same classes in the same order")
     notes = [note for table in tables for note in _split_notes(table)]
@@ -252,7 +261,9 @@ def judge(tables: list[SplitTable], expected: Expected) -> tuple[list[str], list
     if {"train", "validation"} <= set(by_name):
         leaked = np.isin(by_name["validation"].digests, by_name["train"].digests).sum()
         if leaked:
-            notes.append(f"{leaked:,} validation images are, byte for byte, also training images")
+            notes.append(
+                f"{counted(leaked, 'validation image is', 'validation images are')}, byte for byte, also for training"
+            )
     return problems, notes
 
 
@@ -265,22 +276,22 @@ def _split_problems(table: SplitTable, expected: Expected) -> list[str]:
             problems.append(f"{table.name}: {problem}")
 
     if table.unreadable:
-        unless(False, f"{len(table.unreadable):,} unreadable images, first {table.unreadable[0]}")
+        unless(False, f"{counted(len(table.unreadable), 'unreadable image')}, first {table.unreadable[0]}")
     unlabelled = int((table.labels < 0).sum())
-    unless(not unlabelled, f"{unlabelled:,} images have no label")
+    unless(not unlabelled, f"{counted(unlabelled, 'image has', 'images have')} no label")
     if expected.classes is not None:
-        unless(len(names) == expected.classes, f"{len(names):,} classes instead of {expected.classes:,}")
+        unless(len(names) == expected.classes, f"{counted(len(names), 'class')} instead of {expected.classes:,}")
     if name in expected.images:
         total = expected.images[name]
-        unless(len(table.labels) == total, f"{len(table.labels):,} images instead of {total:,}")
+        unless(len(table.labels) == total, f"{counted(len(table.labels), 'image')} instead of {total:,}")
     least, most = expected.per_class.get(name, (1, None))
     for wrong, bound in ((table.per_class < least, f"at least {least}"), (table.per_class > (most or 1e9), most)):
         if wrong.any():
             first = int(wrong.argmax())
             unless(
                 False,
-                f"{wrong.sum():,} classes with another number of images than they should have, first {names[first]!r} "
-                f"with {table.per_class[first]:,} instead of {bound}",
+                f"{counted(wrong.sum(), 'class')} with another number of images than there should be, first "
+                f"{names[first]!r} with {table.per_class[first]:,} instead of {bound}",
             )
     if expected.imagenet:
         problems += [f"{table.name}: {problem}" for problem in _imagenet_problems(table)]
@@ -327,7 +338,10 @@ def _label_problems(table: SplitTable) -> list[str]:
         # Classes that are words come in the order of their sorted ids; that can be seen where all of them are there.
         wrong = ids[labels] != wnids if len(ids) == len(named) else np.zeros(0)
         if wrong.any():
-            problems.append(f"{wrong.sum():,} images have another class than the WordNet id in their file's name")
+            problems.append(
+                f"{counted(wrong.sum(), 'image has', 'images have')} another class than the WordNet id in the file's "
+                "name"
+            )
     numbered = (table.numbers > 0) & (table.labels >= 0)
     if len(set(table.labels[numbered])) > 1:
         in_order = table.labels[numbered][np.argsort(table.numbers[numbered])]
@@ -344,13 +358,15 @@ def _split_notes(table: SplitTable) -> list[str]:
     notes = []
     if table.suspicious:
         notes.append(
-            f"{table.name}: {len(table.suspicious):,} suspicious JPEGs, which can be read, but whose pixels may be "
-            f"wrong in part: look at them. First {next(iter(table.suspicious.values()))}"
+            f"{table.name}: {counted(len(table.suspicious), 'suspicious JPEG')}, to be read, though "
+            f"perhaps with wrong pixels: the report shows them. First {next(iter(table.suspicious.values()))}"
         )
     readable = table.digests[table.widths > 0]
     repeated = len(readable) - len(np.unique(readable))
     if repeated:
-        notes.append(f"{table.name}: {repeated:,} images are, byte for byte, there more than once")
+        notes.append(
+            f"{table.name}: {counted(repeated, 'image is', 'images are')}, byte for byte, there more than once"
+        )
     if table.per_class.any():
         notes.append(f"{table.name}: {counts_in_words(table.per_class, table.class_names)}")
     sides = np.minimum(table.widths, table.heights)[table.widths > 0]

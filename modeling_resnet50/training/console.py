@@ -3,6 +3,7 @@ What a run shows on the terminal: what is about to happen, a live bar within an 
 to do with the result. Only the main process speaks.
 """
 
+import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,10 +18,13 @@ from resnet50_recipe.durations import clock, duration
 from resnet50_recipe.terminal import printable
 from resnet50_recipe.training_arguments import TrainingArguments
 from resnet50_recipe.weights import AVERAGE
+from resnet50_recipe.words import command, counted, says_something
 
 from .averaging import first_averaged_step
+from .memory import memory_here, training_bytes
 from .metrics import TrainMetrics
 from .run_folder import RunFolder
+from .stages import learning_parameters
 from .trackers import kind_of
 
 
@@ -42,6 +46,12 @@ _COLUMNS = {
 _LEAST_MISSED = ("val_top5", "images_per_second", "step")  # on a narrow terminal
 _SHORTEST_BAR = 6  # characters
 _BEST = "  best"
+# In a row: a column of the metrics, and what to say if it is not 0.
+_REMARKS = [
+    ("bad_images", "unreadable image", "replaced"),
+    ("skipped_steps", "step", "skipped"),
+    ("left_out_steps", "step", "left out"),
+]
 
 
 class TrainingConsole:
@@ -51,6 +61,7 @@ class TrainingConsole:
         self.console = Console(quiet=not is_main_process, highlight=False, soft_wrap=True)
         self.num_epochs = num_epochs
         self.averages = averages
+        self._num_labels: int | None = None
         self._header_shown = False
         self._bar: Progress | None = None
         self._trained_until: float | None = None
@@ -83,39 +94,58 @@ class TrainingConsole:
         devices = " + ".join(f"{count} × {name}" for name, count in environment["devices"].items())
         policy = "" if recipe.auto_augment == "none" else f", {recipe.auto_augment}"
         mixing = "".join(f", {name}" for name in ("mixup", "cutmix") if getattr(recipe, f"{name}_alpha"))
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        learn = "" if learning == parameters else f"{learning:,} of them learn, "
-        viewers = [(kind_of(name).viewer or name).format(logs=run.logs) for name in recipe.trackers]
-        all_processes = _counted(processes, "process", "es")
+        viewers = [
+            command(*(word.format(logs=run.logs) for word in kind_of(name).viewer or [name]))
+            for name in recipe.trackers
+        ]
+        all_processes = counted(processes, "process")
+        epochs = counted(recipe.num_train_epochs, "epoch")
+        num_labels = self._num_labels = len(model.config.id2label or ())
         total_steps = steps_per_epoch * recipe.num_train_epochs
         average = {}
         if recipe.averages and first_averaged_step(recipe, steps_per_epoch) > total_steps:
             average["average"] = f"none: it would begin at step {first_averaged_step(recipe, steps_per_epoch):,}"
         self._lines(
             {
-                "recipe": f"{recipe.num_train_epochs} epochs, {recipe.optim}, learning rate {recipe.learning_rate:g} "
-                f"({recipe.lr_scheduler_type}, {recipe.warmup_epochs:g} warm-up epochs), {recipe.loss}, "
+                "recipe": f"{epochs}, {recipe.optim}, learning rate {recipe.learning_rate:g} "
+                f"({recipe.lr_scheduler_type}, {counted(recipe.warmup_epochs, 'warm-up epoch')}), {recipe.loss}, "
                 f"seed {recipe.seed}",
                 "data": f"{recipe.dataset_name}: {environment['num_train_images']:,} training and "
-                f"{environment['num_validation_images']:,} validation images, {model.config.num_labels:,} classes",
+                f"{counted(environment['num_validation_images'], 'validation image')}, "
+                f"{counted(num_labels, 'class')}",
                 **({"classes": classes + _evened_out(recipe)} if classes else {}),
                 "images": f"{recipe.image_size} pixels in training{policy}{mixing}, "
                 f"{recipe.eval_image_size or recipe.image_size} in validation",
-                "model": f"{type(model).__name__}, {parameters:,} parameters, {learn}"
+                "model": f"{type(model).__name__}, {_parameters_in_words(model)}, "
                 + (f"from {recipe.model_name_or_path}" if recipe.model_name_or_path else "from scratch"),
                 "devices": f"{all_processes} on {environment['device_type']}, {devices}, "
                 f"precision {environment['mixed_precision'].replace('no', 'fp32')}",
-                "batch": f"{recipe.total_train_batch_size:,} images per step = {all_processes} × "
-                f"{_counted(recipe.gradient_accumulation_steps, 'accumulation step')} × "
+                "batch": f"{counted(recipe.total_train_batch_size, 'image')} per step = {all_processes} × "
+                f"{counted(recipe.gradient_accumulation_steps, 'accumulation step')} × "
                 f"{recipe.local_batch_size(processes)}",
-                "steps": f"{steps_per_epoch:,} an epoch × {recipe.num_train_epochs} epochs = {total_steps:,}",
+                **({} if recipe.gradient_checkpointing else {"memory": self._memory(recipe, environment, model)}),
+                "steps": f"{steps_per_epoch:,} an epoch × {epochs} = {total_steps:,}",
                 **average,
                 "run folder": str(run.path),
                 **({"watch it": " · ".join(viewers)} if viewers else {}),
             }
         )
         self.print()
+
+    def _memory(self, recipe: TrainingArguments, environment: dict[str, Any], model: PreTrainedModel) -> str:
+        """What it takes, and whether there is as much: a machine without memory may just stand still."""
+        kind, processes = environment["device_type"], environment["num_processes"]
+        needed = training_bytes(model, recipe, processes, kind, environment["mixed_precision"])
+        there = memory_here(kind)
+        if there is not None and kind == "cpu":
+            there /= -(-processes // environment["num_machines"])
+        told = f"about {needed / 1e9:.1f} GB a process"
+        if there is None or needed <= there:
+            return told
+        return (
+            f"{told}, AND IT HAS {there / 1e9:.1f} GB: give a smaller --image_size or --total_train_batch_size, more "
+            "--gradient_accumulation_steps, or --gradient_checkpointing true"
+        )
 
     def finish(self, recipe: TrainingArguments, run: RunFolder) -> None:
         """How it ended, and what can be done with it."""
@@ -124,18 +154,19 @@ class TrainingConsole:
         averaged = ", averaged weights" if weights.averaged else ""
         best = f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {weights.epoch}{averaged}: {run.best}"
         model = run.best if weights.epoch else run.final
-        publish = f"resnet50 publish {run.path}" + ("" if recipe.hub_model_id else " --to user/name")
+        publish = command("resnet50", "publish", run.path, *([] if recipe.hub_model_id else ["--to", "user/name"]))
         average = {}
         if recipe.averages and f"{AVERAGE}val_loss" not in history[-1]:
             average["average"] = "none: the run ended before its first update (ema_every_steps, ema_start_epoch)"
         self.print()
         self._lines(
             {
-                "finished": f"{len(history)} epochs, {history[-1]['step']:,} steps, {duration(run.seconds())}",
+                "finished": f"{counted(len(history), 'epoch')}, {counted(history[-1]['step'], 'step')}, "
+                f"{duration(run.seconds())}",
                 **({"best": best} if weights.epoch else {}),
                 **average,
                 "curves": str(run.training_curves),
-                "evaluate": f"resnet50 evaluate {model} --dataset {recipe.dataset_name}",
+                "evaluate": command("resnet50", "evaluate", model, *_its_validation_images(recipe)),
                 "publish": publish + (" sends what is not there yet" if recipe.push_to_hub else ""),
                 "load": "",
             }
@@ -144,7 +175,7 @@ class TrainingConsole:
             "",
             "import modeling_resnet50",
             "from transformers import AutoModelForImageClassification",
-            f'model = AutoModelForImageClassification.from_pretrained("{model}")',
+            f"model = AutoModelForImageClassification.from_pretrained({json.dumps(str(model), ensure_ascii=False)})",
         )
 
     def _lines(self, lines: dict[str, str]) -> None:
@@ -225,16 +256,18 @@ class TrainingConsole:
         shown = {name: 100 * value if "_top" in name else value for name, value in metrics.items()}
         cells = [form.format(shown[name]) if name in shown else "" for name, (_, form) in columns.items()]
         remarks = [f"  data wait {metrics['data_wait']:.0%}"] if metrics["data_wait"] >= MUCH_WAITING else []
-        remarks += [f"  {metrics['bad_images']} unreadable images replaced"] if metrics["bad_images"] else []
-        remarks += [f"  {metrics['skipped_steps']} steps skipped"] if metrics["skipped_steps"] else []
-        remarks += [f"  {metrics['left_out_steps']} steps left out"] if metrics["left_out_steps"] else []
+        for name, noun, what in _REMARKS:
+            remarks += [f"  {counted(metrics[name], noun)} {what}"] if metrics[name] else []
         remarks += [_BEST] if is_best else []
         line = _join(columns.values(), cells) + "".join(remarks)
         self.console.print(Text(line, "bold green" if is_best else ""))
 
     def _columns(self) -> dict[str, tuple[str, str]]:
         """Those that there are, and that fit: a file takes any width."""
-        columns = {name: column for name, column in _COLUMNS.items() if not name.startswith(AVERAGE) or self.averages}
+        pointless = {name for name in _COLUMNS if name.startswith(AVERAGE) and not self.averages}
+        if self._num_labels is not None and not says_something(5, self._num_labels):
+            pointless.add("val_top5")
+        columns = {name: column for name, column in _COLUMNS.items() if name not in pointless}
         for name in _LEAST_MISSED:
             width = len(_join(columns.values(), [title for title, _ in columns.values()]) + _BEST)
             if self.console.is_terminal and width > self.console.width:
@@ -247,6 +280,11 @@ def _join(columns: Iterable[tuple[str, str]], cells: list[str]) -> str:
     return "  ".join(cell.rjust(max(len(title), len(form.format(0)))) for (title, form), cell in zip(columns, cells))
 
 
+def _parameters_in_words(model: PreTrainedModel) -> str:
+    parameters, learning = sum(parameter.numel() for parameter in model.parameters()), learning_parameters(model)
+    return f"{parameters:,} parameters" + ("" if learning == parameters else f", {learning:,} of them learn")
+
+
 def _evened_out(recipe: TrainingArguments) -> str:
     """What the recipe does about uneven classes."""
     done = [f"sampling {recipe.sampling}"] if recipe.sampling != "uniform" else []
@@ -256,5 +294,17 @@ def _evened_out(recipe: TrainingArguments) -> str:
     return f"; {', '.join(done)}" if done else ""
 
 
-def _counted(number: int, noun: str, plural: str = "s") -> str:
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
+def _its_validation_images(recipe: TrainingArguments) -> list[str]:
+    """Options of `resnet50 evaluate` that stand for what a recipe judges by."""
+    options = ["--dataset", recipe.dataset_name]
+    fields = {
+        "dataset_config": recipe.dataset_config_name,
+        "split": recipe.train_split_name if recipe.train_val_split is not None else recipe.validation_split_name,
+        "image_column": recipe.image_column_name,
+        "label_column": recipe.label_column_name,
+        "train_val_split": recipe.train_val_split,
+        "seed": recipe.seed if recipe.train_val_split is not None and recipe.seed != TrainingArguments.seed else None,
+    }
+    for name, value in fields.items():
+        options += [] if value is None else [f"--{name}", str(value)]
+    return [*options, *(["--streaming"] if recipe.streaming else [])]

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 from resnet50_recipe.weights import AVERAGE, Weights
 
@@ -36,7 +36,7 @@ class Course(NamedTuple):
 
 def draw_training_curves(history: list[dict[str, Any]], best_epoch: int, path: Path) -> None:
     """
-    Loss, top-1, learning rate and images per second over the epochs, as a PNG of 1200 × 750 pixels.
+    Loss, top-1, learning rate and images per second over the epochs, as a PNG of 1200 × 780 pixels.
 
     Args:
         history: rows of metrics.jsonl.
@@ -49,15 +49,15 @@ def draw_training_curves(history: list[dict[str, Any]], best_epoch: int, path: P
 @lru_cache(maxsize=1)  # run folder and card want the same picture at the same time, and a drawing takes 0.2 s
 def _training_curves(history_as_json: str, best_epoch: int) -> bytes:
     history = json.loads(history_as_json)
-    figure, (loss, top1, learning_rate, speed) = _four_axes()
+    figure, (loss, top1, learning_rate, speed) = _four_axes(legend_rows=1)
     _lines(loss, history, {"train_loss": "training", "val_loss": "validation", f"{AVERAGE}val_loss": "average"})
     _lines(top1, history, {"train_top1": "training", "val_top1": "validation", f"{AVERAGE}val_top1": "average"})
     _lines(learning_rate, history, {"learning_rate": None})
     _lines(speed, history, {"images_per_second": None})
     for axes in (loss, top1, learning_rate, speed):
         axes.axvline(best_epoch, color="black", linestyle=":", linewidth=1, label=f"best: epoch {best_epoch}")
-    for axes in (loss, top1):
-        axes.legend(frameon=False)
+    # Above all four: within them, it would lie over a line sooner or later.
+    figure.legend(*loss.get_legend_handles_labels(), loc="upper center", ncols=4, frameon=False)
     return _png(figure)
 
 
@@ -69,6 +69,8 @@ def draw_comparison(courses: dict[str, Course], path: Path) -> None:
         courses: runs by the names to call them.
         path: the PNG to write, of 1200 × 750 pixels, and a line more for every three runs.
     """
+    import matplotlib
+
     rows = -(-len(courses) // 3)
     figure, (loss, top1, learning_rate, speed) = _four_axes(legend_rows=rows)
     colours: Sequence[Any] = _SEVERAL
@@ -89,8 +91,12 @@ def draw_comparison(courses: dict[str, Course], path: Path) -> None:
     path.write_bytes(_png(figure))
 
 
-def _four_axes(legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
+def _four_axes(legend_rows: int = 0) -> "tuple[Figure, list[Axes]]":
     """Loss, top-1, learning rate and images per second."""
+    # Half a second, which neither a model that is opened nor the first training step need wait for.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
     inches = 6.25 + 0.25 * legend_rows
     figure = Figure(figsize=(10, inches))  # no pyplot, which would want a display
     top = 1 - (0.3125 + 0.25 * legend_rows) / inches
@@ -111,7 +117,7 @@ def _four_axes(legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: "Figure") -> bytes:
     for axes in figure.axes[2:]:
         axes.set_ylim(0, None)  # once the lines are there
     picture = BytesIO()
@@ -119,14 +125,14 @@ def _png(figure: Figure) -> bytes:
     return picture.getvalue()
 
 
-def _lines(axes: Axes, history: list[dict[str, Any]], labels: dict[str, str | None]) -> None:
+def _lines(axes: "Axes", history: list[dict[str, Any]], labels: dict[str, str | None]) -> None:
     """A line for each column that there is."""
     colours = [_ALONE] if len(labels) == 1 else [_TRAINING, _VALIDATION, _AVERAGE]
     for (name, label), colour in zip(labels.items(), colours):
         _line(axes, history, name, color=colour, label=label)
 
 
-def _line(axes: Axes, history: list[dict[str, Any]], name: str, **style: Any) -> Any:
+def _line(axes: "Axes", history: list[dict[str, Any]], name: str, **style: Any) -> Any:
     """A column over the epochs that have it: an average begins late. None if none has."""
     rows = [row for row in history if name in row]
     if not rows:

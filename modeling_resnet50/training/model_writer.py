@@ -3,6 +3,7 @@
 import copy
 import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from resnet50_recipe.weights import Weights
 
 from .checkpoint import RETRY_AFTER, WRITE_ERRORS
 from .run_folder import RunFolder
+from .supervision import TrainingStopped
 
 
 TRIES_AT_THE_END = 10
@@ -86,15 +88,20 @@ class ModelWriter:
 
     def finish(self) -> None:
         """
-        Wait until all models stand.
+        Wait until all models stand, or until the run is to stop.
 
         Raises:
+            TrainingStopped: somebody has asked for it. The last checkpoint has the weights.
             UserError: the disk does not take them.
         """
         for _ in range(TRIES_AT_THE_END):
             if not self._try_again():
                 return
-            self._closed.wait(RETRY_AFTER)
+            until = time.monotonic() + RETRY_AFTER
+            while (reason := self.run.wish()) is None and time.monotonic() < until:
+                self._closed.wait(1)
+            if reason is not None:
+                raise TrainingStopped(reason)
         missing = ", ".join(str(path) for path in self._waiting)
         raise UserError(
             f"{missing} could not be written: make room on the disk, then the same command with "

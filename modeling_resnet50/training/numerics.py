@@ -225,10 +225,14 @@ class NumericsGuard:
             "images": self._images,
         }
         records = [record for record in gather_object([found]) if record["trouble"]]
+        where = f"All of it is in {self.run.nonfinite_file}"
         if self.accelerator.is_main_process:
-            with self.run.nonfinite_file.open("a") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
-            self.recent.write(self.run.recent_steps_file)
+            try:
+                with self.run.nonfinite_file.open("a") as file:
+                    file.writelines(json.dumps(record) + "\n" for record in records)
+                self.recent.write(self.run.recent_steps_file)
+            except OSError as error:  # a full disk must not hide what went wrong
+                where = f"{self.run.nonfinite_file} could not be written: {error.strerror}"
         first = records[0]
         rank = f" on rank {first['rank']}" if self.accelerator.num_processes > 1 else ""
         scale = "" if first["loss_scale"] is None else f", loss scale {first['loss_scale']:g}"
@@ -238,7 +242,7 @@ class NumericsGuard:
         return (
             f"{first['trouble']}{rank}, after {first['step']} steps, in epoch {first['epoch']}: learning rate "
             f"{learning_rate:g}{scale}; {'; '.join(tensors) or 'all weights and gradients are finite'}; training "
-            f"images {_some(first['images'])}. All of it is in {self.run.nonfinite_file}"
+            f"images {_some(first['images'])}. {where}"
         )
 
     def roll_back(self, trouble: str | None, learning_rate: float) -> str:

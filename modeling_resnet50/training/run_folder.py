@@ -62,6 +62,7 @@ class RunFolder:
     Attributes:
         lock: to be held while it trains.
         report: is told what was set aside, a sentence.
+        wish: says why the run is to stop, if somebody has asked for it.
         restarted: whether torchrun started the processes again after a failure, with the command they had before.
     """
 
@@ -89,6 +90,7 @@ class RunFolder:
         self.contents_file = self.path / "contents.json"
         self.lock = RunLock(self.path)
         self.report: Callable[[str], None] = lambda sentence: None
+        self.wish: Callable[[], str | None] = lambda: None
         self._contents_lock = threading.Lock()  # checkpoints are written by another thread
         self._unwritten: list[str] = []
 

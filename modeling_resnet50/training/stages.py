@@ -51,6 +51,11 @@ def freeze_for_good(model: nn.Module, recipe: Recipe) -> None:
         part.requires_grad_(False)
 
 
+def learning_parameters(model: nn.Module) -> int:
+    """How many numbers ever learn."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
 def forget_gradients(parts: list[nn.Module]) -> None:
     """Of frozen parts: the optimizer passes over parameters that have none, with all that it does to others."""
     for part in parts:

@@ -92,6 +92,7 @@ class Supervisor:
 
     def __init__(self, accelerator: Accelerator, run: RunFolder, options: RunOptions, progress: Progress):
         self.accelerator, self.run, self.progress = accelerator, run, progress
+        run.wish = lambda: _in_words(self._wish)
         self.watchdog_seconds = math.inf if options.watchdog_minutes is None else 60 * options.watchdog_minutes
         self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
         self._wish = 0
@@ -178,10 +179,7 @@ class Supervisor:
             dist.all_reduce(values, dist.ReduceOp.MAX, group=self._group)
             wishes = values.tolist()
         wish, checkpoint_wanted, in_trouble = wishes
-        stop = None
-        if wish:
-            stop = "the launcher has ended" if wish == _LAUNCHER_GONE else signal.Signals(wish - 1).name
-        return Agreed(stop, bool(checkpoint_wanted), bool(in_trouble))
+        return Agreed(_in_words(wish), bool(checkpoint_wanted), bool(in_trouble))
 
     # Signals
 
@@ -320,6 +318,13 @@ class Supervisor:
         # A full disk must not end the run.
         with suppress(OSError), replaced_file(self.run.status_file) as unfinished:
             unfinished.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _in_words(wish: int) -> str | None:
+    """Why a run is to stop."""
+    if not wish:
+        return None
+    return "the launcher has ended" if wish == _LAUNCHER_GONE else signal.Signals(wish - 1).name
 
 
 def _launcher() -> int | None:

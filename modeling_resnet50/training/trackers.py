@@ -59,7 +59,7 @@ class TrackerKind:
     """
     Attributes:
         is_extra: whether `pip install modeling-resnet50[NAME]` brings it.
-        viewer: the command that shows what it was told, with `{logs}` in it; None if it says so itself.
+        viewer: words of the command that shows what it was told, with `{logs}` among them; none if it says so itself.
         logs: what it writes in the run's folder for that; None: under the id of its run.
         init: what Accelerate is to start it with.
         own_id: asks it for the id of its run; None if it takes the one it is given.
@@ -67,7 +67,7 @@ class TrackerKind:
     """
 
     is_extra: bool = False
-    viewer: str | None = None
+    viewer: tuple[str, ...] = ()
     logs: str | None = None
     init: Callable[[Start], dict[str, Any]] = lambda start: {}
     own_id: Callable[[GeneralTracker], str] | None = None
@@ -77,7 +77,7 @@ class TrackerKind:
 KINDS = {
     "tensorboard": TrackerKind(
         is_extra=True,
-        viewer="tensorboard --logdir {logs}",
+        viewer=("tensorboard", "--logdir", "{logs}"),
         logs=PROJECT,
         # Whatever an earlier start told after the checkpoint happens again.
         init=lambda start: {"purge_step": start.step + 1} if start.resumed else {},
@@ -85,7 +85,7 @@ KINDS = {
     ),
     "trackio": TrackerKind(
         is_extra=True,
-        viewer=f"trackio show --project {PROJECT}",
+        viewer=("trackio", "show", "--project", PROJECT),
         init=lambda start: {"name": start.id, "resume": "allow"},
         log_image=_to_trackio,
     ),
@@ -96,7 +96,7 @@ KINDS = {
     ),
     "mlflow": TrackerKind(
         is_extra=True,
-        viewer="mlflow ui",
+        viewer=("mlflow", "ui"),
         init=lambda start: {"run_id": start.id if start.resumed else None, "run_name": start.run_name},
         own_id=lambda tracker: tracker.tracker.info.run_id,
         log_image=_to_mlflow,

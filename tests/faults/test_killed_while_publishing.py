@@ -1,6 +1,5 @@
 """SIGKILL of training, and of the process that uploads, at random moments: in the end the Hub has what the run has."""
 
-import os
 import random
 import signal
 import time
@@ -9,7 +8,7 @@ import psutil
 import pytest
 from conftest import tiny_arguments
 from hub_server import HubServer
-from test_killed_while_saving import preloaded_forkserver, run_train_py
+from test_killed_while_saving import start
 
 from modeling_resnet50.hub import upload
 from modeling_resnet50.hub.upload import files_of, read_records, waiting
@@ -17,12 +16,6 @@ from modeling_resnet50.hub.upload import files_of, read_records, waiting
 
 SETTINGS = {"total_train_batch_size": 4, "checkpoint_every_epochs": 1, "keep_last": 2, "push_to_hub": "true",
             "hub_model_id": "ann/net", "hub_strategy": "all_checkpoints", "hub_final_tag": "v1.0"}  # fmt: skip
-
-
-def run_with(environment: dict[str, str], arguments: list[str]) -> None:
-    """For a process of its own, whose environment is otherwise that of its start."""
-    os.environ.update(environment)
-    run_train_py(arguments)
 
 
 def uploaders(run) -> list[psutil.Process]:
@@ -60,23 +53,20 @@ def test_the_repository_ends_equal_to_the_run(kills, epochs, xet, image_folder, 
     run, rng, landed = tmp_path / "run", random.Random(2), 0
     settings = {**SETTINGS, "num_train_epochs": epochs}
     arguments = tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto")
-    context = preloaded_forkserver()
     with HubServer() as hub:
-        environment = hub.environment(tmp_path / "home", "hf_ann", xet)
-        for name, value in environment.items():
+        for name, value in hub.environment(tmp_path / "home", "hf_ann", xet).items():
             monkeypatch.setenv(name, value)
         while landed < kills:
-            process = context.Process(target=run_with, args=(environment, arguments))
-            process.start()
+            process = start(arguments)
             goal = epochs_done(run) + rng.randint(1, 2)
-            while process.is_alive() and epochs_done(run) < goal:
+            while process.poll() is None and epochs_done(run) < goal:
                 time.sleep(0.02 * rng.random())
             landed += kill_uploaders(run)  # which training starts again
             time.sleep(0.2 * rng.random())
             process.kill()
             landed += 1
-            process.join()
-            assert process.exitcode == -signal.SIGKILL, f"the run was over after {landed} kills"
+            process.wait()
+            assert process.returncode == -signal.SIGKILL, f"the run was over after {landed} kills"
             if rng.random() < 0.5:
                 landed += kill_uploaders(run)  # otherwise it sends what goes at once, beside the next training
         train(arguments)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from conftest import tiny_arguments
-from test_killed_while_saving import newest_step, preloaded_forkserver, run_train_py
+from test_killed_while_saving import newest_step, start
 from test_resuming import outcome
 
 from modeling_resnet50.data.loader import ImageBatches
@@ -26,20 +26,18 @@ def test_stopped_at_random_moments_it_ends_as_if_undisturbed(signals, epochs, im
     run, rng = tmp_path / "run", random.Random(1)
     settings = {**SETTINGS, "num_train_epochs": epochs, "checkpoint_every_epochs": epochs}
     arguments = tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto")
-    context = preloaded_forkserver()
     stands = -1
     for _ in range(signals):
-        process = context.Process(target=run_train_py, args=(arguments,))
-        process.start()
+        process = start(arguments)
         metrics = run / "metrics.jsonl"
         # Between one and three validations later, wherever the loop then is
         goal = (len(metrics.read_text().splitlines()) if metrics.exists() else 0) + rng.randint(1, 3)
         while not metrics.exists() or len(metrics.read_text().splitlines()) < goal:
-            assert process.is_alive()
+            assert process.poll() is None
             time.sleep(rng.random() / 100)
-        os.kill(process.pid, signal.SIGTERM)
-        process.join()
-        assert process.exitcode == 75
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        assert process.returncode == 75
         status = json.loads((run / "status.json").read_text())
         assert (status["status"], status["reason"]) == ("stopped", "SIGTERM")
         assert newest_step(run) == status["step"] > stands  # nothing lost

@@ -18,11 +18,6 @@ from modeling_resnet50.training.supervision import TrainingStopped
 SETTINGS = {"total_train_batch_size": 4, "ema_decay": 0.5, "num_train_epochs": 3, "checkpoint_every_epochs": 1}
 
 
-@pytest.fixture(scope="module")
-def undisturbed():
-    return {}
-
-
 def stop_at_call(monkeypatch, owner, name: str, number: int) -> list[int]:
     """Let this process signal itself within a call of a function. Returns the number of calls, in a list."""
     original, calls = getattr(owner, name), [0]
@@ -50,10 +45,8 @@ def stop_at_call(monkeypatch, owner, name: str, number: int) -> list[int]:
         pytest.param("end", 1, marks=pytest.mark.long),
     ],
 )
-def test_it_ends_as_if_undisturbed(where, call, undisturbed, image_folder, tmp_path, train, monkeypatch):
-    if not undisturbed:
-        train(tiny_arguments(image_folder, tmp_path / "undisturbed", **SETTINGS))
-        undisturbed.update(outcome(tmp_path / "undisturbed"))
+def test_it_ends_as_if_undisturbed(where, call, trained, image_folder, tmp_path, train, monkeypatch):
+    undisturbed = trained(**SETTINGS)
     owner, name = {
         "best": (saving, "save_model"),
         "checkpoint": (CheckpointWriter, "save"),
@@ -73,6 +66,6 @@ def test_it_ends_as_if_undisturbed(where, call, undisturbed, image_folder, tmp_p
     monkeypatch.undo()
     if stopped:
         train(tiny_arguments(image_folder, run, **SETTINGS, resume_from_checkpoint="auto"))
-    assert outcome(run) == undisturbed
+    assert outcome(run) == outcome(undisturbed)
     assert not (run / "lock.json").exists()
     assert not list(run.glob("set_aside-*"))  # nothing was done twice

@@ -70,7 +70,7 @@ def write_gradio_space(folder: Path, title: str, models: list[str], examples: li
         "sdk_version": GRADIO_VERSION,
         "python_version": PYTHON_VERSION,
         "app_file": "app.py",
-        "preload_from_hub": on_hub or None,  # when the Space is built, not each time that it starts
+        "preload_from_hub": list(on_hub) or None,  # when the Space is built, not each time that it starts
     }
     _write_card("gradio_space", folder, title, on_hub, **settings)
 
