@@ -25,8 +25,8 @@ from resnet50_recipe.recipe import Recipe
 FREEZE = {"freeze_stages": "backbone", "model_name_or_path": "somewhere"}
 
 
-def tiny(**config) -> ResNet50ForImageClassification:
-    return ResNet50ForImageClassification(ResNet50Config(**{**TINY, "num_labels": 3, **config}))
+def tiny() -> ResNet50ForImageClassification:
+    return ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3))
 
 
 # Learning rates
@@ -35,7 +35,7 @@ def tiny(**config) -> ResNet50ForImageClassification:
 @pytest.mark.parametrize("depths", [[3, 4, 6, 3], [1, 2, 1, 1]])
 def test_layer_decay_is_timms_parameter_by_parameter(depths):
     with torch.device("meta"):
-        model = tiny(depths=depths, hidden_sizes=[8, 16, 32, 64])
+        model = ResNet50ForImageClassification(ResNet50Config(depths=depths, num_labels=3))
         theirs = timm.models.resnet.ResNet(timm.models.resnet.Bottleneck, depths, num_classes=3)
     expected = {}
     for group in param_groups_layer_decay(theirs, layer_decay=0.7):
