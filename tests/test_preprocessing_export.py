@@ -52,7 +52,7 @@ def by_pillow(pixels, resize_size, image_size, interpolation, crop_mode):
 def test_the_square_is_pillows_to_a_level_whatever_the_shape(crop_mode, interpolation):
     unlike = []
     for sizes in SIZES:
-        preparation = ImagePreparation(*sizes, interpolation, MEAN, STD, crop_mode)
+        preparation = ImagePreparation(Preprocessing(*sizes, interpolation, MEAN, STD, crop_mode=crop_mode))
         for shape in SHAPES:
             pixels = noise(*shape)
             found = preparation.crop(torch.from_numpy(pixels)[None])[0].permute(1, 2, 0).numpy()

@@ -88,7 +88,7 @@ def test_the_service_answers_about_photos_of_several_sizes_in_one_batch(served, 
     response = client.post("/classify", files=photos(*(path.read_bytes() for path in paths)))
     assert response.status_code == 200
     for path, answers in zip(paths, response.json()):
-        assert pairs(answers) == expected(model, path)[:5]
+        assert sorted(pairs(answers)) == sorted(expected(model, path)[:5])  # of equal scores, in any order
 
 
 def bomb() -> bytes:
