@@ -83,7 +83,6 @@ def as_if_trained(model: torch.nn.Module) -> torch.nn.Module:
     return model.eval()
 
 
-<<<<<<< HEAD
 def save_teacher(folder: Path, seed: int = 0) -> Path:
     """A classifier of three classes, with a normalisation of its own: (pixels - 0.5) / 0.25."""
     torch.manual_seed(seed)
@@ -93,7 +92,8 @@ def save_teacher(folder: Path, seed: int = 0) -> Path:
         folder, model, image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
     )
     return folder
-=======
+
+
 @torch.no_grad()
 def with_spread_logits(model: torch.nn.Module, pixel_values: torch.Tensor) -> torch.nn.Module:
     """Its answers about these images are as far apart as those of a trained network, and not all one class."""
@@ -101,7 +101,6 @@ def with_spread_logits(model: torch.nn.Module, pixel_values: torch.Tensor) -> to
     model.fc.weight *= 2 / (logits - logits.mean(0)).std()
     model.fc.bias -= model(pixel_values).logits.mean(0)
     return model
->>>>>>> export
 
 
 def write_image(path: Path, seed: int, size: tuple[int, int] = (40, 32), image_format: str | None = None) -> None:

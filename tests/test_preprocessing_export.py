@@ -68,13 +68,9 @@ def save(folder, processor=None, num_channels=3, **fields):
     config = ResNet50Config(**{**TINY, **labels, "num_channels": num_channels, **fields})
     model = as_if_trained(ResNet50ForImageClassification(config))
     mean, std = (MEAN, STD) if num_channels == 3 else ([0.5] * num_channels, [0.25] * num_channels)
-<<<<<<< HEAD
-    save_model_and_processor(folder, model, image_processor(Preprocessing.by_ratio(64, 0.875, "bicubic", mean, std)))
-=======
-    processor = image_processor(64, 0.875, "bicubic", mean, std)
+    processor = image_processor(Preprocessing.by_ratio(64, 0.875, "bicubic", mean, std))
     prepared = torch.cat([prepared_by_pillow(processor)(photo) for photo in made_up_photos(num_channels)])
     save_model_and_processor(folder, with_spread_logits(model, prepared), processor)
->>>>>>> export
     return model
 
 

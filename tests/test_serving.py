@@ -46,7 +46,9 @@ def served(tmp_path_factory):
 
 
 def prepared_photo(path):
-    return normalize_by(*MEAN_STD, evaluation_transform(256, 224, "bilinear")(decode_image(path.read_bytes())))
+    return normalize_by(
+        *MEAN_STD, EvaluationTransform(Preprocessing(256, 224, "bilinear"))(decode_image(path.read_bytes()))
+    )
 
 
 @torch.no_grad()
