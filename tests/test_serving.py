@@ -17,7 +17,7 @@ from PIL import Image
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.decoding import decode_image
 from modeling_resnet50.data.preprocessing import Preprocessing
-from modeling_resnet50.data.transforms import normalize_by
+from modeling_resnet50.data.transforms import EvaluationTransform, normalize_by
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import main
 
@@ -46,9 +46,8 @@ def served(tmp_path_factory):
 
 
 def prepared_photo(path):
-    return normalize_by(
-        *MEAN_STD, EvaluationTransform(Preprocessing(256, 224, "bilinear"))(decode_image(path.read_bytes()))
-    )
+    preprocessing = Preprocessing(256, 224, "bilinear", *MEAN_STD)
+    return normalize_by(preprocessing, EvaluationTransform(preprocessing)(decode_image(path.read_bytes())))
 
 
 @torch.no_grad()
