@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from timm.optim import param_groups_layer_decay
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.plan import forward_flops, training_passes
 from modeling_resnet50.training.optimization import create_optimizer, parameter_groups, set_learning_rate
@@ -134,7 +135,7 @@ def changed(before, after) -> set[str]:
 @pytest.fixture
 def fine_tuning(tmp_path) -> dict:
     """A model to start from, at `start`, and a run that frees its second stage after an epoch."""
-    processor = image_processor(16, 0.875, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    processor = image_processor(Preprocessing(18, 16))
     save_model_and_processor(tmp_path / "start", as_if_trained(tiny()), processor)
     return {
         "model_name_or_path": tmp_path / "start", "freeze_stages": "backbone", "unfreeze_epochs": [1],
