@@ -32,7 +32,10 @@ from resnet50_recipe.errors import UserError
 
 
 METRICS = Path(modeling_resnet50.evaluation.metrics.__file__).parent
-NAMES = ["cross_entropy", "expected_calibration_error", "real_accuracy", "topk_accuracy"]
+NAMES = [
+    "classification_report", "confusion_matrix", "cross_entropy", "expected_calibration_error", "one_vs_rest_auc",
+    "real_accuracy", "topk_accuracy",
+]  # fmt: skip
 MEAN_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -54,6 +57,7 @@ def inputs_of(said):
         "references": said.labels,
         "log_probabilities": log_probability,
         "confidences": confidence,
+        "prediction_scores": said.logits,
     }
 
 
@@ -145,6 +149,9 @@ def shared_between_two(name, inputs, process_id, cache_dir):
     ("name", "features"),
     [
         ("topk_accuracy", ["predictions", "references"]),
+        ("classification_report", ["predictions", "references"]),
+        ("confusion_matrix", ["predictions", "references"]),
+        ("one_vs_rest_auc", ["prediction_scores", "references"]),
         ("cross_entropy", ["log_probabilities", "references"]),
         ("expected_calibration_error", ["predictions", "references", "confidences"]),
     ],

@@ -16,7 +16,17 @@ results.json: an evaluation, to be read by programs.
         ece                   expected calibration error, 15 bins
         temperature           divides the logits for the smallest loss; loss_at_temperature, ece_at_temperature
         reliability           15 × {low, high, images, confidence, accuracy}
-        classes               for each class that occurs {label, name, images, correct, top1}
+        macro_precision, macro_recall, macro_f1, weighted_precision, …
+                              means over the classes that occur as true ones or as answers; weighted: by images
+        balanced_accuracy     mean recall of the classes with images; cohen_kappa
+        roc_auc, average_precision
+                              areas under the curves of each class against the rest, mean over the classes with images;
+                              weighted_roc_auc, weighted_average_precision: by images
+        classes               for each class with images {label, name, images, correct, top1, precision, recall, f1,
+                              roc_auc, average_precision}; top1 is its recall
+        curves                {label, name, tpr, precision} × 101 points: at the false positive rates 0, 0.01, …, 1, and
+                              at these recalls; first the mean of the classes (label null), then each of up to 20
+        coverage              20 × {coverage, threshold, images, accuracy}: all images of at least that confidence
         confusions            up to 20 × {label, name, predicted_label, predicted_name, images, share}, share being of
                               the true class's images
         metrics               what --metrics asked for, by name
