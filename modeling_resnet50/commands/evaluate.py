@@ -325,10 +325,8 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
 def _coverage_in_words(coverage: list[dict[str, Any]]) -> str:
     """`97.1% right of 90% of the images (confidence from 0.52 on)`, and of a half."""
     rows = (coverage[round(20 * share) - 1] for share in (0.9, 0.5))
-    return "; ".join(
-        f"{row['accuracy']:.1%} right of {row['coverage']:.0%} of the images (confidence {row['threshold']:.2f} or more)"
-        for row in rows
-    )
+    told = ((row["accuracy"], row["coverage"], row["threshold"]) for row in rows)
+    return "; ".join("{:.1%} right of {:.0%} of the images (confidence {:.2f} or more)".format(*each) for each in told)
 
 
 def _show_several(console: Console, results: dict[str, Any]) -> None:

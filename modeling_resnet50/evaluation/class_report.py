@@ -82,7 +82,7 @@ def _curves(ranking: Ranking) -> np.ndarray:
     if ranking.misses[-1]:
         xs, ys = (np.append(0.0, values) for values in (ranking.false_positive_rate, ranking.recall))
         rates = np.interp(CURVE_POINTS, xs, ys)
-    reached = np.searchsorted(ranking.recall, CURVE_POINTS - 1e-9)
+    reached = np.searchsorted(ranking.recall, np.maximum(CURVE_POINTS - 1e-9, 1e-9))
     return np.stack([rates, ranking.precision[np.minimum(reached, len(ranking.recall) - 1)]])
 
 

@@ -24,8 +24,8 @@ results.json: an evaluation, to be read by programs.
                               weighted_roc_auc, weighted_average_precision: by images
         classes               for each class with images {label, name, images, correct, top1, precision, recall, f1,
                               roc_auc, average_precision}; top1 is its recall
-        curves                {label, name, tpr, precision} × 101 points: at the false positive rates 0, 0.01, …, 1, and
-                              at these recalls; first the mean of the classes (label null), then each of up to 20
+        curves                {label, name, tpr, precision} × 101 points: at the false positive rates 0, 0.01, …, 1, or
+                              recalls; first the mean of the classes (label null), then each of up to 20
         coverage              20 × {coverage, threshold, images, accuracy}: all images of at least that confidence
         confusions            up to 20 × {label, name, predicted_label, predicted_name, images, share}, share being of
                               the true class's images

@@ -1,4 +1,4 @@
-"""The confusion matrix as an `evaluate` metric that needs no network: `evaluate.load("…/metrics/confusion_matrix")`."""
+"""Confusion matrix as an `evaluate` metric that needs no network: `evaluate.load("…/metrics/confusion_matrix")`."""
 
 from typing import Any
 
