@@ -56,6 +56,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     running.add_argument("--torch_compile", action="store_true", help="compile the models first")
     running.add_argument("--flip", action="store_true", help="average with the mirror images")
+    running.add_argument(
+        "--wanted_precision", type=float, metavar="SHARE", help="find the threshold for it, and keep it in the model"
+    )
+    running.add_argument("--foreign", type=Path, metavar="DIR", help="images of no class of the model's: AUROC, FPR95")
     running.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="further modules of `evaluate`")
     add_dtype_option(running)
     running.add_argument("--trust_remote_code", action="store_true", help="run code that comes with other models")

@@ -30,7 +30,6 @@ from ..evaluation.evaluate import predict
 from ..evaluation.metric_modules import compute_metric, load_metric
 from ..evaluation.predictions import Predictions
 from ..evaluation.results import to_json, versions, write_results
-from ..evaluation.selective import coverage_table
 from ..evaluation.statistics import allowed_digits, compare, summarize
 from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
 from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
@@ -38,11 +37,13 @@ from ..hub.exporting import trained_model_in
 from ..hub.model_folder import exif_orientation_of, load_model, renew_card
 from ..training.precision import precision_here, remark_on
 from ..training.run_folder import is_run
+from .abstaining import abstaining, find_foreign, foreign_dataset, keep_threshold
 from .evaluation_data import class_map_of, load_split, make_loader, open_stream
 from .preparation import protocol, set_protocol
 
 
 _SHOWN = 5  # of the worst classes and confusions
+_DETAILS = ("threshold", "foreign", "metrics", "suites")  # in --json as in results.json
 _SHARES = {"top-1": "top1", "top-5": "top5"}
 
 
@@ -58,7 +59,12 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"train_val_split must be between 0 and 1, got {options.train_val_split}")
     if options.train_val_split is not None and options.streaming:
         raise UserError(HELD_OUT_OF_A_STREAM)
+    if options.dataset is None and (options.wanted_precision is not None or options.foreign is not None):
+        raise UserError("--wanted_precision and --foreign need --dataset, images of the model's own classes")
+    if options.wanted_precision is not None and not 0 < options.wanted_precision <= 1:
+        raise UserError(f"--wanted_precision must be above 0 and at most 1, got {options.wanted_precision}")
     # Everything that can be wrong is found before the work begins.
+    find_foreign(options.foreign)
     metrics = {name: load_metric(name) for name in options.metrics}
     accelerator = Accelerator(mixed_precision=precision_here(options.mixed_precision, options.torch_compile))
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
@@ -107,6 +113,10 @@ def _judge_by_dataset(
         images_per_second = len(dataset) / (time.perf_counter() - started_at)
         if not np.isfinite(named[name].logits).all():
             raise UserError(f"{name} gives numbers that are not finite: try --mixed_precision no")
+        foreign = None
+        if (paths := find_foreign(options.foreign)) is not None:
+            images = foreign_dataset(paths, classifier.label_names)
+            foreign = _predict(name, classifier, images, options, accelerator, library)
         again = [_predict(name, classifier, dataset, options, accelerator, other) for other in others]
         if accelerator.is_main_process:
             resize_size, image_size, interpolation = protocol(classifier.processor)
@@ -125,7 +135,9 @@ def _judge_by_dataset(
                 "images_per_second": round(images_per_second, 1),
                 **summarize(named[name]),
                 **class_report(named[name]),
-                "coverage": coverage_table(named[name]),
+                **abstaining(
+                    named[name], foreign, options.wanted_precision, options.foreign and options.foreign.resolve().name
+                ),
                 "metrics": {metric: compute_metric(module, named[name]) for metric, module in metrics.items()},
             }
             if options.output is not None:
@@ -241,6 +253,8 @@ def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
     if options.protocol == "both" and results["dataset"] is not None:
         for name, result in results["models"].items():
             _tell_the_card(Path(name), results["dataset"]["name"], result)
+    for name, result in results["models"].items() if options.wanted_precision is not None else ():
+        _keep_threshold(Path(name), result, options)
     if options.output is not None:
         write_results(options.output / "results.json", results)
         for name, result in results["models"].items() if results["dataset"] is not None else ():
@@ -259,6 +273,16 @@ def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
         _show_suites(console, results)
     if options.output is not None:
         console.print(f"wrote {in_table(str(options.output))}")
+
+
+def _keep_threshold(folder: Path, result: dict[str, Any], options: argparse.Namespace) -> None:
+    found, given = result["threshold"], (options.image_size, options.crop_ratio, options.interpolation)
+    if found["threshold"] is None:
+        say(f"{folder}: no confidence makes {found['wanted_precision']:.1%} of the answers right", file=sys.stderr)
+    elif options.flip or options.exif_orientation or any(value is not None for value in given):
+        say(f"{folder}: the threshold is not kept in its config.json: images were prepared otherwise", file=sys.stderr)
+    elif keep_threshold(folder.expanduser(), found, options.dataset):
+        say(f"{folder}: its config.json has the threshold, which resnet50 predict goes by", file=sys.stderr)
 
 
 def _tell_the_card(folder: Path, dataset_name: str, result: dict[str, Any]) -> None:
@@ -280,7 +304,7 @@ def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:
         return {"model": name, "suites": result["suites"]}
     numbers = {key: result[key]["value"] for key in ("top1", "top5", "loss")}
     numbers |= {key: result[key] for key in AVERAGES}
-    others = {key: result[key] for key in ("images", "ece", "temperature", "images_per_second", "metrics", "suites")}
+    others = {key: result[key] for key in ("images", "ece", "temperature", "images_per_second", *_DETAILS)}
     return {"model": name, **numbers, **others}
 
 
@@ -300,6 +324,15 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
     )
     console.print(", ".join(f"{title} {result[key]:.3f}" for key, title in SHOWN_AVERAGES.items()))
     console.print(f"the most confident answers: {_coverage_in_words(result['coverage'])}")
+    if (found := result["threshold"]) is not None and found["threshold"] is not None:
+        console.print(
+            f"with a confidence of at least {found['threshold']:.4f}: {found['precision']:.1%} right "
+            f"({found['low']:.1%} to {found['high']:.1%}) of {found['coverage']:.1%} of the images"
+        )
+    if result["foreign"] is not None:
+        scores = result["foreign"]["scores"].items()
+        told = (f"{score} AUROC {of['auroc']:.3f}, FPR95 {of['fpr95']:.1%}" for score, of in scores)
+        console.print(f"against {counted(result['foreign']['images'], 'foreign image')}: {'; '.join(told)}")
     if result["by_transformers"] is not None:
         console.print(f"by the saved image processor, in transformers: {both_in_words(result)}")
     for name, values in result["metrics"].items():

@@ -121,6 +121,8 @@ def write_report(
         scores=_scores(of_first),
         curves=_class_curves(of_first),
         coverage=of_first.get("coverage", [])[1::2],
+        threshold=of_first.get("threshold"),
+        foreign=of_first.get("foreign"),
         matrix=_matrix(detailed),
         pairs=_pairs(detailed, pictures),
         hardest=[pictures(row) for row in np.argsort(detailed.log_likelihood, kind="stable")[:_PICTURES]],

@@ -29,6 +29,10 @@ results.json: an evaluation, to be read by programs.
         coverage              20 × {coverage, threshold, images, accuracy}: all images of at least that confidence
         confusions            up to 20 × {label, name, predicted_label, predicted_name, images, share}, share being of
                               the true class's images
+        threshold             with --wanted_precision {wanted_precision, threshold, coverage, images, precision, low,
+                              high}: the answers of at least that confidence; null if none is high enough
+        foreign               with --foreign {name, images, scores}: for max_softmax (its logarithm), max_logit and
+                              energy {auroc, fpr95, threshold}; the threshold lets pass 95 % of the model's own images
         metrics               what --metrics asked for, by name
         suites                for each of the ImageNet family that is there, its scores: top1, top5, images; by part
                               where it has several; mce and, for each corruption, ce, error, errors; see `suites`

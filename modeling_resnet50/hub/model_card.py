@@ -36,7 +36,14 @@ _SOMEWHERE = "path/to/this/folder"
 _MOST_CLASSES = 10  # that are named
 _LONGEST_CHANGE = 200  # characters
 # Fields of the configuration that are no architecture: they matter in training only, or say how images are prepared.
-_NO_ARCHITECTURE = ("zero_init_residual", "drop_path_rate", "batch_norm_momentum", "pretrained_cfg", "model_type")
+_NO_ARCHITECTURE = (
+    "zero_init_residual",
+    "drop_path_rate",
+    "batch_norm_momentum",
+    "pretrained_cfg",
+    "confidence_threshold",
+    "model_type",
+)
 _OVER_CLASSES = {
     "val_balanced_accuracy": "balanced accuracy",
     "val_macro_precision": "macro precision",
@@ -58,7 +65,10 @@ _PATHS = {
 
 
 def model_card(
-    model: PreTrainedModel, trained: TrainedModel, both_protocols: dict[str, Any] | None = None
+    model: PreTrainedModel,
+    trained: TrainedModel,
+    both_protocols: dict[str, Any] | None = None,
+    threshold: dict[str, Any] | None = None,
 ) -> ModelCard:
     """
     The card of a model.
@@ -67,6 +77,7 @@ def model_card(
         model: unwrapped.
         trained: what its run has to say of it.
         both_protocols: as for `renew_card`.
+        threshold: `confidence_threshold` of the configuration.
     """
     config: Any = model.config  # what transformers annotates as if it could be missing
     accuracies = _accuracies(trained, config.num_labels)
@@ -85,6 +96,7 @@ def model_card(
         **_what_it_is(model, trained.recipe),
         **_how_well_it_does(trained, accuracies),
         both_protocols=both_protocols and {**both_protocols, "dataset": code(both_protocols["dataset"])},
+        threshold=threshold and {**threshold, "dataset": code(threshold["dataset"])},
         **_how_it_came_about(trained),
         **_what_it_cost(footprint, trained.sessions),
     )

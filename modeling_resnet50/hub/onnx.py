@@ -169,14 +169,25 @@ def open_onnx(path: Path) -> tuple[nn.Module, list[str], BitImageProcessor]:
             "`resnet50 export --format onnx`"
         ) from error
     problem_type = metadata.get("problem_type")
-    return _OnnxModel(session, len(names), problem_type), [names[str(i)] for i in range(len(names))], processor
+    threshold = json.loads(metadata.get("confidence_threshold", "null"))
+    return (
+        _OnnxModel(session, len(names), problem_type, threshold),
+        [names[str(i)] for i in range(len(names))],
+        processor,
+    )
 
 
 class _OnnxModel(nn.Module):
-    def __init__(self, session: "onnxruntime.InferenceSession", num_labels: int, problem_type: str | None):
+    def __init__(
+        self,
+        session: "onnxruntime.InferenceSession",
+        num_labels: int,
+        problem_type: str | None,
+        threshold: dict[str, Any] | None,
+    ):
         super().__init__()
         self.session = session
-        self.config = SimpleNamespace(num_labels=num_labels, problem_type=problem_type)
+        self.config = SimpleNamespace(num_labels=num_labels, problem_type=problem_type, confidence_threshold=threshold)
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
         (logits,) = self.session.run(["logits"], {"pixel_values": pixel_values.float().cpu().numpy()})
@@ -235,13 +246,14 @@ def _metadata(model: ResNet50ForImageClassification, processor: BitImageProcesso
         "std": list(processor.image_std),
         "exif_orientation": exif_orientation_of(processor),
     }
-    problem_type = model.config.problem_type
+    problem_type, threshold = model.config.problem_type, model.config.confidence_threshold
     return {
         "producer": f"modeling-resnet50 {__version__}",
         "model_type": model.config.model_type,
         "preprocessing": json.dumps(preparation),
         "id2label": json.dumps(model.config.id2label, ensure_ascii=False),
         **({} if problem_type is None else {"problem_type": problem_type}),
+        **({} if threshold is None else {"confidence_threshold": json.dumps(threshold)}),
     }
 
 
