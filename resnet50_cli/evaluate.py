@@ -60,6 +60,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--wanted_precision", type=float, metavar="SHARE", help="find the threshold for it, and keep it in the model"
     )
     running.add_argument("--foreign", type=Path, metavar="DIR", help="images of no class of the model's: AUROC, FPR95")
+    running.add_argument(
+        "--probe", choices=["knn", "linear"], metavar="NAME", help="fit knn or linear on its features, and judge that"
+    )
     running.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="further modules of `evaluate`")
     add_dtype_option(running)
     running.add_argument("--trust_remote_code", action="store_true", help="run code that comes with other models")

@@ -10,9 +10,10 @@ from conftest import TINY, as_if_trained, write_image
 from sklearn import metrics as sk
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.commands.abstaining import foreign_dataset, keep_threshold
+from modeling_resnet50.commands.abstaining import foreign_images, keep_threshold
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.selective import COVERAGES, coverage_table, familiarity, tell_apart, threshold_for
+from modeling_resnet50.hub.classifiers import Classifier
 from modeling_resnet50.hub.exporting import as_resnet_config
 from modeling_resnet50.hub.model_folder import image_processor, load_model, save_model_and_processor
 from resnet50_cli import main
@@ -98,9 +99,11 @@ def test_scores_and_areas_are_scikit_learns(ties):
         assert passing[is_own == 0].mean() == pytest.approx(found[name]["fpr95"])
 
 
-def test_foreign_images_need_no_class_that_is_called_otherwise():
-    dataset = foreign_dataset(["a.jpg", "b.jpg"], ["crane", "crane", "tench"])
-    assert dataset["label"] == [0, 0]
+def test_foreign_images_have_a_label_that_the_model_knows(tmp_path):
+    for name in ("a.png", "below/b.png"):
+        write_image(tmp_path / name, seed=0)
+    dataset = foreign_images(tmp_path, Classifier(None, ["crane", "crane", "tench"], None))
+    assert list(dataset["label"]) == [0, 0]
     assert dataset.features["label"].names == ["tench"]  # the only name that says which class
 
 

@@ -1,5 +1,6 @@
 """Beside an evaluation: from which confidence on a model should answer, and what it makes of foreign images."""
 
+import argparse
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,48 +15,43 @@ from ..data.image_files import FORMATS_IN_WORDS, find_images
 from ..evaluation.predictions import Predictions
 from ..evaluation.selective import coverage_table, tell_apart, threshold_for
 from ..files import replaced_file
+from ..hub.classifiers import Classifier
 from ..hub.exporting import trained_model_in
 from ..hub.model_folder import load_model, renew_card
 from ..training.run_folder import is_run
 
 
-def find_foreign(folder: Path | None) -> list[str] | None:
+def check_abstaining(options: argparse.Namespace) -> None:
     """
-    The images of a folder and those below it, of none of a model's classes; None if no folder is given.
-
     Raises:
-        UserError: there are none.
+        UserError: `wanted_precision` is no share, `foreign` holds no images, or the model's own are not given.
     """
-    if folder is None:
-        return None
-    paths = find_images(folder).paths if folder.is_dir() else []
-    if not paths:
-        raise UserError(f"--foreign {folder}: no images there ({FORMATS_IN_WORDS})")
-    return [path_as_text(path) for path in paths]
+    if options.dataset is None and (options.wanted_precision is not None or options.foreign is not None):
+        raise UserError("--wanted_precision and --foreign need --dataset, images of the model's own classes")
+    if options.wanted_precision is not None and not 0 < options.wanted_precision <= 1:
+        raise UserError(f"--wanted_precision must be above 0 and at most 1, got {options.wanted_precision}")
+    if options.foreign is not None and not (options.foreign.is_dir() and find_images(options.foreign).paths):
+        raise UserError(f"--foreign {options.foreign}: no images there ({FORMATS_IN_WORDS})")
 
 
-def foreign_dataset(paths: list[str], label_names: list[str]) -> datasets.Dataset:
-    """These images as a data set for a model: it needs a label, which nobody looks at."""
-    counts = Counter(label_names)
-    some_class = next(name for name in label_names if counts[name] == 1)
+def foreign_images(folder: Path, classifier: Classifier) -> datasets.Dataset:
+    """The images of a folder and those below it as a data set for a model: it needs a label, which nobody looks at."""
+    counts = Counter(classifier.label_names)
+    some_class = next(name for name in classifier.label_names if counts[name] == 1)
     label = datasets.ClassLabel(names=[some_class])
+    paths = [path_as_text(path) for path in find_images(folder).paths]
     features = datasets.Features({"image": datasets.Image(decode=False), "label": label})
     return datasets.Dataset.from_dict({"image": paths, "label": [0] * len(paths)}, features=features)
 
 
-def abstaining(
-    own: Predictions, foreign: Predictions | None, wanted_precision: float | None, foreign_name: str | None
-) -> dict[str, Any]:
+def abstaining(own: Predictions, foreign: Predictions | None, options: argparse.Namespace) -> dict[str, Any]:
     """What results.json says of it: `coverage`, `threshold`, `foreign`."""
-    apart = None
+    wanted, apart = options.wanted_precision, None
     if foreign is not None:
         scores = tell_apart(own.logits, foreign.logits)
-        apart = {"name": foreign_name, "images": len(foreign.labels), "scores": scores}
-    return {
-        "coverage": coverage_table(own),
-        "threshold": None if wanted_precision is None else threshold_for(own, wanted_precision),
-        "foreign": apart,
-    }
+        apart = {"name": options.foreign.resolve().name, "images": len(foreign.labels), "scores": scores}
+    threshold = None if wanted is None else threshold_for(own, wanted)
+    return {"coverage": coverage_table(own), "threshold": threshold, "foreign": apart}
 
 
 def keep_threshold(folder: Path, result: dict[str, Any], dataset_name: str) -> bool:

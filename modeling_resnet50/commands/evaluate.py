@@ -37,9 +37,10 @@ from ..hub.exporting import trained_model_in
 from ..hub.model_folder import exif_orientation_of, load_model, renew_card
 from ..training.precision import precision_here, remark_on
 from ..training.run_folder import is_run
-from .abstaining import abstaining, find_foreign, foreign_dataset, keep_threshold
+from .abstaining import abstaining, check_abstaining, foreign_images, keep_threshold
 from .evaluation_data import class_map_of, load_split, make_loader, open_stream
 from .preparation import protocol, set_protocol
+from .probing import load_training_images, of_features, probed
 
 
 _SHOWN = 5  # of the worst classes and confusions
@@ -59,12 +60,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"train_val_split must be between 0 and 1, got {options.train_val_split}")
     if options.train_val_split is not None and options.streaming:
         raise UserError(HELD_OUT_OF_A_STREAM)
-    if options.dataset is None and (options.wanted_precision is not None or options.foreign is not None):
-        raise UserError("--wanted_precision and --foreign need --dataset, images of the model's own classes")
-    if options.wanted_precision is not None and not 0 < options.wanted_precision <= 1:
-        raise UserError(f"--wanted_precision must be above 0 and at most 1, got {options.wanted_precision}")
     # Everything that can be wrong is found before the work begins.
-    find_foreign(options.foreign)
+    check_abstaining(options)
     metrics = {name: load_metric(name) for name in options.metrics}
     accelerator = Accelerator(mixed_precision=precision_here(options.mixed_precision, options.torch_compile))
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
@@ -78,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
         set_protocol(classifier.processor, options)
         if classifier.is_onnx and (options.torch_compile or options.mixed_precision not in (None, "no")):
             raise UserError(f"{name} is an ONNX file, whose precision and compilation are its own")
-    dataset = None
+    dataset = train = None
     if options.dataset is not None:
         with accelerator.main_process_first():
             if options.streaming:
@@ -86,12 +83,16 @@ def run(options: argparse.Namespace) -> None:
             else:
                 held_out = None if options.train_val_split is None else (options.train_val_split, options.seed)
                 dataset = load_split(options, options.split, held_out)
+            train = load_training_images(options)
+    if train is not None:
+        names = train.features["label"].names
+        classifiers = {name: of_features(name, classifier, names) for name, classifier in classifiers.items()}
 
     results = _results_without_models(dataset, options, accelerator)
     if options.suite is not None:
         _judge_by_suites(classifiers, options, accelerator, results)
     if dataset is not None:
-        _judge_by_dataset(classifiers, dataset, metrics, options, accelerator, results)
+        _judge_by_dataset(classifiers, dataset, train, metrics, options, accelerator, results)
     if accelerator.is_main_process:
         _report(results, options)
     accelerator.end_training()
@@ -100,6 +101,7 @@ def run(options: argparse.Namespace) -> None:
 def _judge_by_dataset(
     classifiers: dict[str, Classifier],
     dataset: datasets.Dataset | StreamedSplit,
+    train: datasets.Dataset | None,
     metrics: dict[str, Any],
     options: argparse.Namespace,
     accelerator: Accelerator,
@@ -109,14 +111,17 @@ def _judge_by_dataset(
     for name, classifier in classifiers.items():
         started_at = time.perf_counter()
         library, *others = ["timm", "transformers"] if options.protocol == "both" else [options.protocol]
-        named[name] = _predict(name, classifier, dataset, options, accelerator, library)
+
+        def ask(classifier, images, name=name, library=library):
+            return _predict(name, classifier, images, options, accelerator, library)
+
+        named[name] = (
+            ask(classifier, dataset) if train is None else probed(options.probe, classifier, train, dataset, ask)
+        )
         images_per_second = len(dataset) / (time.perf_counter() - started_at)
         if not np.isfinite(named[name].logits).all():
             raise UserError(f"{name} gives numbers that are not finite: try --mixed_precision no")
-        foreign = None
-        if (paths := find_foreign(options.foreign)) is not None:
-            images = foreign_dataset(paths, classifier.label_names)
-            foreign = _predict(name, classifier, images, options, accelerator, library)
+        foreign = None if options.foreign is None else ask(classifier, foreign_images(options.foreign, classifier))
         again = [_predict(name, classifier, dataset, options, accelerator, other) for other in others]
         if accelerator.is_main_process:
             resize_size, image_size, interpolation = protocol(classifier.processor)
@@ -130,29 +135,28 @@ def _judge_by_dataset(
                     "dtype": classifier.dtype,
                     "library": library,
                 },
+                "probe": options.probe,
                 "num_labels": named[name].logits.shape[1],
                 "by_transformers": {**summarize(again[0]), **compare(named[name], again[0])} if again else None,
                 "images_per_second": round(images_per_second, 1),
                 **summarize(named[name]),
                 **class_report(named[name]),
-                **abstaining(
-                    named[name], foreign, options.wanted_precision, options.foreign and options.foreign.resolve().name
-                ),
+                **abstaining(named[name], foreign, options),
                 "metrics": {metric: compute_metric(module, named[name]) for metric, module in metrics.items()},
             }
-            if options.output is not None:
-                from ..evaluation.class_files import write_class_files  # with matplotlib
-
-                write_class_files(_folder_of(name, options), named[name], results["models"][name])
     if accelerator.is_main_process:
         first, *others = options.models
         results["comparisons"] = [
             {"first": first, "second": other, **compare(named[first], named[other])} for other in others
         ]
-        if options.output is not None and isinstance(dataset, datasets.Dataset):
+        if options.output is not None:
+            from ..evaluation.class_files import write_class_files
             from .evaluation_report import write_html_report  # with matplotlib, for those who want the page
 
-            write_html_report(named, classifiers[first], dataset, results, options.output / "report.html")
+            for name, predictions in named.items():
+                write_class_files(_folder_of(name, options), predictions, results["models"][name])
+            if isinstance(dataset, datasets.Dataset):
+                write_html_report(named, classifiers[first], dataset, results, options.output / "report.html")
 
 
 def _results_without_models(
@@ -257,7 +261,8 @@ def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
         _keep_threshold(Path(name), result, options)
     if options.output is not None:
         write_results(options.output / "results.json", results)
-        for name, result in results["models"].items() if results["dataset"] is not None else ():
+        is_of_models = results["dataset"] is not None and options.probe is None
+        for name, result in results["models"].items() if is_of_models else ():
             write_eval_results(_folder_of(name, options), Path(name).name or "model", results["dataset"], result)
     if options.json:
         for name, result in results["models"].items():
@@ -310,6 +315,8 @@ def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:
 
 def _show_one(console: Console, result: dict[str, Any]) -> None:
     images = result["images"]
+    if result["probe"] is not None:
+        console.print(f"a {result['probe']} probe, fitted on the model's features of the training images:")
     shares = {title: key for title, key in _SHARES.items() if _is_shown(key, result)}
     values = "".join(f"{title} {_percent(result[key], images)}   " for title, key in shares.items())
     console.print(

@@ -102,7 +102,6 @@ def write_report(
     classes = _classes(detailed)
     pictures = _Pictures(detailed, images)
     models = results.get("models", {})
-    of_first = models.get(next(iter(named)), {})
     write_page(
         path,
         files(__package__).joinpath("report.html"),
@@ -118,11 +117,7 @@ def write_report(
         bar_titles=[f"{row['name']}: {row['correct']} of {row['images']}" for row in classes],
         all_named=len(classes) <= _MOST_BARS,
         named_classes=_NAMED,
-        scores=_scores(of_first),
-        curves=_class_curves(of_first),
-        coverage=of_first.get("coverage", [])[1::2],
-        threshold=of_first.get("threshold"),
-        foreign=of_first.get("foreign"),
+        **_of_its_results(models.get(next(iter(named)), {})),
         matrix=_matrix(detailed),
         pairs=_pairs(detailed, pictures),
         hardest=[pictures(row) for row in np.argsort(detailed.log_likelihood, kind="stable")[:_PICTURES]],
@@ -252,6 +247,16 @@ def _as_svg(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return data_address(buffer.getvalue(), "image/svg+xml")
+
+
+def _of_its_results(result: dict[str, Any]) -> dict[str, Any]:
+    """What is shown as results.json has it."""
+    return {
+        "scores": _scores(result),
+        "curves": _class_curves(result),
+        "coverage": result.get("coverage", [])[1::2],
+        **{name: result.get(name) for name in ("probe", "threshold", "foreign")},
+    }
 
 
 def _class_curves(result: dict[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ results.json: an evaluation, to be read by programs.
         protocol              resize_size and image_size (pixels), interpolation, exif_orientation, flip (mirror
                               images averaged), dtype (of the weights: float32, float16, …; null for ONNX files),
                               library (whose pixels: timm or transformers)
+        probe                 with --probe knn or linear: the numbers are those of this classifier on its features
         num_labels            classes that it tells apart
         by_transformers       with --protocol both, these numbers by transformers' image processor, and as in
                               `comparisons` how they differ; else null
