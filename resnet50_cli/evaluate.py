@@ -21,10 +21,7 @@ SUITES = [
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add them to the command's parser."""
-    command.description = (
-        "Top-1, top-5, loss with 95 % intervals, and more. On several processes: accelerate launch -m resnet50_cli "
-        "evaluate …"
-    )
+    command.description = "How good models are. On GPUs: accelerate launch -m resnet50_cli evaluate …"
     command.epilog = "example: resnet50 evaluate runs/digits/best --dataset digits --output report"
     command.usage = "resnet50 evaluate MODEL [MODEL …] --dataset SOURCE [options]"
     command.add_argument(
@@ -35,14 +32,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     images = add_dataset_options(command)
     images.add_argument(
-        "--train_val_split", type=float, metavar="SHARE", help="what this field of a recipe held out of training"
+        "--train_val_split", type=float, metavar="SHARE", help="what a recipe held out, by its --seed (42)"
     )
-    images.add_argument("--seed", type=int, default=42, metavar="N", help="of that recipe (default 42)")
+    images.add_argument("--seed", type=int, default=42, help=argparse.SUPPRESS)  # a line more would not fit the screen
     images.add_argument(
         "--suite",
         choices=["robustness", *SUITES],
         metavar="NAME",
-        help="robustness: all; or imagenet-1k, -real, -v2, -a, -r, -sketch, -c, objectnet",
+        help="robustness: all; or imagenet-v2, …, objectnet",
     )
     images.add_argument("--suite_root", type=Path, metavar="DIR", help="where these test sets lie")
     images.add_argument("--streaming", action="store_true", help="read parquet shards where they are")
@@ -57,7 +54,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     running.add_argument("--torch_compile", action="store_true", help="compile the models first")
     running.add_argument("--flip", action="store_true", help="average with the mirror images")
     running.add_argument(
-        "--wanted_precision", type=float, metavar="SHARE", help="find the threshold for it, and keep it in the model"
+        "--wanted_precision", type=float, metavar="SHARE", help="find its threshold, and keep it in the model"
     )
     running.add_argument("--foreign", type=Path, metavar="DIR", help="images of no class of the model's: AUROC, FPR95")
     running.add_argument(
