@@ -15,12 +15,14 @@ BENCHMARKS = {
     "loop": "train.py beside a bare loop and the peers' scripts",
     "scale": "1.3 million rows: first batch, memory, shuffling, checkpoints",
     "inference": "one network in its many forms",
+    "export": "one network in every format and runtime: size, answers, speed",
     "evaluation": "from files to top-1",
     "checkpoint": "how long training stands still for a checkpoint",
     "gpu": "all that only a GPU can show, in one command",
     "cifar10": "does it learn as a plain loop does",
     "same_weights": "do two checkouts train the same weights",
     "startup": "CPU seconds from the shell to the first own line, or the first step",
+    "distillation": "does a teacher pay, in train.py and with timm's task",
     "soak": "memory, descriptors, threads and processes over a long run",
 }
 

@@ -137,11 +137,12 @@ def write_inputs(folder: Path) -> None:
     from PIL import Image
 
     from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+    from modeling_resnet50.data.preprocessing import Preprocessing
     from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 
     Image.new("RGB", (40, 32), "orange").save(folder / "image.png")
     config = ResNet50Config(depths=[1, 1], hidden_sizes=[8, 16], embedding_size=8, num_labels=10)
-    processor = image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)
+    processor = image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
     save_model_and_processor(folder / "model", ResNet50ForImageClassification(config), processor)
 
 

@@ -13,7 +13,6 @@ from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.commands.abstaining import foreign_images, keep_threshold
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.selective import COVERAGES, coverage_table, familiarity, tell_apart, threshold_for
-from modeling_resnet50.hub.classifiers import Classifier
 from modeling_resnet50.hub.exporting import as_resnet_config
 from modeling_resnet50.hub.model_folder import image_processor, load_model, save_model_and_processor
 from resnet50_cli import main
@@ -102,7 +101,7 @@ def test_scores_and_areas_are_scikit_learns(ties):
 def test_foreign_images_have_a_label_that_the_model_knows(tmp_path):
     for name in ("a.png", "below/b.png"):
         write_image(tmp_path / name, seed=0)
-    dataset = foreign_images(tmp_path, Classifier(None, ["crane", "crane", "tench"], None))
+    dataset = foreign_images(tmp_path, ["crane", "crane", "tench"])
     assert list(dataset["label"]) == [0, 0]
     assert dataset.features["label"].names == ["tench"]  # the only name that says which class
 

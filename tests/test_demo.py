@@ -1,24 +1,27 @@
 """`resnet50 demo`, and the same page as a Space: in a browser, beside transformers' own pipeline."""
 
+import io
 import os
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 import pytest
 import torch
 from browser import open_browser, watched
-from conftest import TINY, as_if_trained, write_image
+from conftest import TINY, as_if_trained, free_port, write_image
 from hub_server import HubServer
 from PIL import Image
 from transformers import pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.data.transforms import decode_image
+from modeling_resnet50.data.decoding import decode_image
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.hub.spaces import gradio_space
 from modeling_resnet50.hub.spaces.gradio_space import app
@@ -34,7 +37,9 @@ def write_model(folder: Path, seed: int) -> Path:
     labels = {"id2label": dict(enumerate(NAMES)), "label2id": {name: i for i, name in enumerate(NAMES)}}
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **labels)))
     torch.nn.init.normal_(model.fc.weight, std=0.3)  # so that no two classes are as likely
-    processor = image_processor(64, 0.875, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    processor = image_processor(
+        Preprocessing.by_ratio(64, 0.875, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     save_model_and_processor(folder, model, processor)
     return folder
 
@@ -76,12 +81,6 @@ def shown(page, position: int) -> list[tuple[str, float]]:
 def assert_agree(answers: list[tuple[str, float]], reference: list[tuple[str, float]]) -> None:
     assert [name for name, _ in answers] == [name for name, _ in reference]
     assert [score for _, score in answers] == pytest.approx([score for _, score in reference], abs=0.0051)  # rounded
-
-
-def free_port() -> int:
-    with socket.socket() as any_socket:
-        any_socket.bind(("127.0.0.1", 0))
-        return any_socket.getsockname()[1]
 
 
 @pytest.fixture
@@ -211,3 +210,15 @@ def test_grey_of_16_bits_is_scaled_as_in_training(models, tmp_path):
     pixels = decode_image((tmp_path / "ramp.png").read_bytes())
     assert torch.equal(seen, classifier.pixel_values(Image.fromarray(pixels.permute(1, 2, 0).numpy())))
     assert len(pixels.unique()) > 200
+
+
+def test_a_strangers_picture_is_neither_a_large_file_nor_many_pixels(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # as it is for others again
+    given = {}
+    app.launch(SimpleNamespace(launch=lambda **options: given.update(options)))
+    assert given["max_file_size"] == 20_000_000
+    for height, refused in ((5000, False), (5001, True)):  # a few kilobytes each
+        data = io.BytesIO()
+        Image.new("1", (10_000, height)).save(data, "PNG")
+        with pytest.raises(Image.DecompressionBombError) if refused else pytest.warns(Image.DecompressionBombWarning):
+            Image.open(data)

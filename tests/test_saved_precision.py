@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification, ResNetConfig, ResNetForImageClassification, pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.fold import fold_batch_norm
 from modeling_resnet50.hub.importing import import_model
@@ -24,7 +25,7 @@ from resnet50_recipe.recipe import Recipe
 
 NAMES = ["ant", "bee", "cat"]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-PROCESSOR = image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3)
+PROCESSOR = image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
 
 
 @pytest.fixture(scope="module", params=[("ours", "float16"), ("theirs", "bfloat16")], ids=" ".join)
@@ -173,7 +174,7 @@ def test_every_export_is_float32_and_on_request_as_saved(ours, tmp_path, capsys)
     torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(SystemExit):
         export("refused", "--format", "onnx", "--dtype", "auto")
-    assert "--dtype auto is not for ONNX files" in capsys.readouterr().err
+    assert "--dtype auto is not for onnx" in capsys.readouterr().err
 
 
 def test_folding_half_precision_rounds_once(ours):

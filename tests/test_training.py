@@ -24,6 +24,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 from modeling_resnet50 import ResNet50ForImageClassification, files
 from modeling_resnet50.architecture import model_config
 from modeling_resnet50.data import loader
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.training import run_folder
 from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d, check_images_fit
@@ -206,9 +207,10 @@ def test_resuming_at_an_epoch_boundary_is_bit_identical(image_folder, tmp_path, 
     assert rows[0] == rows[1]
 
 
-def test_resume_latest_takes_the_newest_and_a_finished_run_stays_as_it_is(copied_run, image_folder, train, capsys):
+def test_resume_latest_takes_the_newest_and_a_finished_run_stays_as_it_is(finished_run, copied_run, train, capsys):
     before = weights_of(copied_run / "final")
-    train(tiny_arguments(image_folder, copied_run, total_train_batch_size=12, resume_from_checkpoint="latest"))
+    images = finished_run.parent / "images"
+    train(tiny_arguments(images, copied_run, total_train_batch_size=12, resume_from_checkpoint="latest"))
     assert "epoch-0002: 2 epochs, 4 steps done" in capsys.readouterr().out
     assert_same_weights(weights_of(copied_run / "final"), before)
 
@@ -433,7 +435,9 @@ def test_finetuning_works_from_ten_photos_of_a_class_on(tmp_path, train, capsys,
     for number in range(26):
         split, name = "val" if number >= 20 else "train", ("ant", "bee")[number % 2]
         write_image(tmp_path / "photos" / split / name / f"{number}.jpg", seed=number)
-    processor = image_processor(16, 0.95, "bicubic", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    processor = image_processor(
+        Preprocessing.by_ratio(16, 0.95, "bicubic", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     save_model_and_processor(tmp_path / "model", ResNet50ForImageClassification(tiny_config), processor)
     arguments = [
         "--config", str(PROJECT / "recipes" / "finetune.yaml"), "--dataset_name", str(tmp_path / "photos"),

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from resnet50_recipe.errors import UserError
@@ -40,11 +39,6 @@ class FeatureModel(nn.Module):
 
     def _keep(self, head: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.features = inputs[0]
-
-    @property
-    def device(self) -> torch.device:
-        """Where it is."""
-        return next(self.model.parameters()).device
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
         self.model(pixel_values=pixel_values)

@@ -20,8 +20,8 @@ from resnet50_recipe.words import says_something
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_wnids, imagenet_words
-from ..data.transforms import IMAGE_MODES, evaluation_resize_size
-from ..evaluation.statistics import allowed_digits
+from ..data.decoding import IMAGE_MODES
+from ..data.preprocessing import Preprocessing
 from ..training.trained_model import TrainedModel
 from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
@@ -110,6 +110,7 @@ def _session_of(trained: TrainedModel) -> dict[str, Any]:
 def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, Any]:
     config: Any = model.config
     settings, repository = recipe.public_dict(), recipe.hub_model_id
+    teachers = settings["teacher"] or []
     class_names = [config.id2label[index] for index in range(config.num_labels)]
     image_mode = IMAGE_MODES[recipe.num_channels]
     return {
@@ -121,7 +122,7 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
         "parameters": model.num_parameters(),
         "dataset": code(settings["dataset_name"]),
         "first_weights": None if recipe.model_name_or_path is None else code(settings["model_name_or_path"]),
-        "teacher": None if recipe.teacher is None else code(settings["teacher"]),
+        "teacher": " and ".join(map(code, [teachers] if isinstance(teachers, str) else teachers)),
         "num_labels": config.num_labels,
         "class_names": [code(class_name) for class_name in class_names[:_MOST_CLASSES]],
         "is_timms": "architecture" in config.to_dict(),
@@ -135,7 +136,6 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
 
 def _how_well_it_does(trained: TrainedModel, accuracies: dict[str, float]) -> dict[str, Any]:
     recipe, num_images = trained.recipe, _session_of(trained)["num_validation_images"]
-    eval_size = recipe.eval_image_size or recipe.image_size
     best_score, _ = recipe.best_of(trained.history)
     is_best = recipe.score(trained.row, trained.weights) == best_score
     with_intervals = [_with_interval(title, value, num_images) for title, value in accuracies.items()]
@@ -144,8 +144,7 @@ def _how_well_it_does(trained: TrainedModel, accuracies: dict[str, float]) -> di
         "over_classes": _over_classes(trained, digits=with_intervals[0][-1] if with_intervals else 0),
         "loss": trained.result("val_loss"),
         "split": None if recipe.validation_split_name is None else code(recipe.validation_split_name),
-        "eval_size": eval_size,
-        "resize_size": evaluation_resize_size(eval_size, recipe.eval_crop_ratio),
+        "preprocessing": Preprocessing.from_recipe(recipe),
         "average": _average(recipe) if trained.weights.averaged else None,
         "chosen_by": _IN_WORDS[recipe.metric_for_best_model] if is_best else None,
     }
@@ -247,6 +246,8 @@ def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
 
 def _with_interval(title: str, accuracy: float, num_images: int) -> tuple[str, float, float, float, int]:
     """A row of the card: the last number is how many digits of the per cents to show."""
+    from ..evaluation.statistics import allowed_digits  # with scipy, for who writes a card
+
     low, high = accuracy_interval(accuracy, num_images)
     return title, accuracy, low, high, allowed_digits({"low": low, "high": high}, num_images)
 

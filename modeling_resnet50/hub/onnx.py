@@ -7,14 +7,10 @@ Models as ONNX files, laid out as transformers.js and optimum look for them.
 
 import json
 import logging
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor
@@ -22,10 +18,10 @@ from transformers import BitImageProcessor
 from resnet50_recipe.errors import UserError
 
 from .. import __version__
+from ..data.preprocessing import Preprocessing
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from .exporting import as_resnet_config
+from .exporting import needs_packages, save_descriptions
 from .fold import fold_batch_norm
-from .model_folder import INTERPOLATIONS, exif_orientation_of, processor_of_sizes
 from .weights import LogitsOnly
 
 
@@ -57,7 +53,7 @@ def export_onnx(
     Raises:
         UserError: the packages for it are not installed.
     """
-    with _needs_onnx():
+    with needs_packages("ONNX", "onnx"):
         import onnx
         import onnxruntime  # noqa: F401  (whoever exports wants to run it)
         import onnxscript  # noqa: F401  (the exporter asks for it, with a traceback)
@@ -67,81 +63,16 @@ def export_onnx(
         # BatchNorm is folded before rounding: its small variances would lose more than the products do.
         variants["model_fp16.onnx"] = _HalfLogits(fold_batch_norm(model).half())
     for name, network in variants.items():
-        proto = _to_onnx(network, model.config.num_channels)
+        example = torch.zeros(2, model.config.num_channels, 224, 224, device=model.device)
+        sizes = {0: "batch", 2: "height", 3: "width"}
+        proto = to_onnx(network, {"pixel_values": example}, {"pixel_values": sizes}, "logits")
         onnx.helper.set_model_props(proto, _metadata(model, processor))
         onnx.checker.check_model(proto, full_check=True)
         onnx.save(proto, folder / "onnx" / name)
-    # A ResNet by its family name, which transformers.js and optimum know without our code; the graph is in the file.
-    config = as_resnet_config(model.config)
-    config.architectures = ["ResNetForImageClassification"]
-    config.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    save_descriptions(model, processor, folder)
 
 
-def quantize_onnx(folder: Path, calibration_images: Iterable[np.ndarray]) -> Path:
-    """
-    Write `onnx/model_quantized.onnx`: int8 weights (per channel) and activations, a quarter of the size.
-
-    Static quantisation of ONNX Runtime in QDQ form. The first convolution and the classifier are quantised as well.
-
-    Args:
-        folder: where `export_onnx` has written.
-        calibration_images: float32 `(batch, channels, height, width)`, prepared as the model takes them. A few hundred
-            images of the training set show the activations' ranges.
-
-    Raises:
-        UserError: the packages for it are not installed.
-    """
-    with _needs_onnx():
-        from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Images(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.batches = iter(calibration_images)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {"pixel_values": batch}
-
-    target = folder / "onnx" / "model_quantized.onnx"
-    with tempfile.TemporaryDirectory() as scratch:
-        prepared = Path(scratch) / "prepared.onnx"
-        quant_pre_process(folder / "onnx" / "model.onnx", prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            target,
-            Images(),
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            activation_type=QuantType.QUInt8,
-        )
-    return target
-
-
-def evaluate_onnx(path: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """
-    Top-1 and top-5 of an ONNX file, run by ONNX Runtime on the CPU.
-
-    Args:
-        path: the file.
-        batches: `pixel_values` float32 `(batch, channels, height, width)` and `labels` int64 `(batch,)`.
-
-    Returns:
-        `{"top1": share, "top5": share}`.
-    """
-    from ..evaluation import TopKAccuracy  # `evaluate`, two seconds of imports, for int8 only
-    from ..evaluation.metric_modules import in_memory
-
-    session = _session(path)
-    accuracy = in_memory(TopKAccuracy)
-    for pixel_values, labels in batches:
-        (logits,) = session.run(["logits"], {"pixel_values": pixel_values})
-        accuracy.add_batch(predictions=np.argsort(-logits, axis=1, kind="stable")[:, :5], references=labels)
-    return accuracy.compute()
-
-
-def open_onnx(path: Path) -> tuple[nn.Module, list[str], BitImageProcessor]:
+def open_onnx(path: Path) -> tuple[nn.Module, list[str], Preprocessing]:
     """
     A file that `export_onnx` or `quantize_onnx` wrote, to be run by ONNX Runtime on the CPU.
 
@@ -151,58 +82,63 @@ def open_onnx(path: Path) -> tuple[nn.Module, list[str], BitImageProcessor]:
     Raises:
         UserError: no such file, damaged, from elsewhere, or the packages for it are not installed.
     """
-    session = _session(path)
+    session = open_session(path)
+    if session.get_inputs()[0].name == "images":
+        raise UserError(
+            f"{path} takes photos of any size, one after another, and prepares them itself: give the file without "
+            "_with_preprocessing beside it, which answers the same"
+        )
     metadata = session.get_modelmeta().custom_metadata_map
     try:
-        preparation, names = json.loads(metadata["preprocessing"]), json.loads(metadata["id2label"])
-        processor = processor_of_sizes(
-            preparation["resize_short_side"],
-            preparation["crop_size"],
-            preparation["interpolation"],
-            preparation["mean"],
-            preparation["std"],
-            preparation.get("exif_orientation", "apply"),
-        )
+        preprocessing = Preprocessing.from_exported(json.loads(metadata["preprocessing"]))
+        names = json.loads(metadata["id2label"])
     except (KeyError, ValueError) as error:
         raise UserError(
             f"{path} does not say how its images are prepared and what its classes are: write it with "
             "`resnet50 export --format onnx`"
         ) from error
     problem_type = metadata.get("problem_type")
-    threshold = json.loads(metadata.get("confidence_threshold", "null"))
-    return (
-        _OnnxModel(session, len(names), problem_type, threshold),
-        [names[str(i)] for i in range(len(names))],
-        processor,
-    )
+    model = _OnnxModel(session, len(names), problem_type)
+    model.config.confidence_threshold = json.loads(metadata.get("confidence_threshold", "null"))
+    return model, [names[str(i)] for i in range(len(names))], preprocessing
 
 
 class _OnnxModel(nn.Module):
-    def __init__(
-        self,
-        session: "onnxruntime.InferenceSession",
-        num_labels: int,
-        problem_type: str | None,
-        threshold: dict[str, Any] | None,
-    ):
+    def __init__(self, session: "onnxruntime.InferenceSession", num_labels: int, problem_type: str | None):
         super().__init__()
         self.session = session
-        self.config = SimpleNamespace(num_labels=num_labels, problem_type=problem_type, confidence_threshold=threshold)
+        self.config = SimpleNamespace(num_labels=num_labels, problem_type=problem_type)
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
         (logits,) = self.session.run(["logits"], {"pixel_values": pixel_values.float().cpu().numpy()})
         return SimpleNamespace(logits=torch.from_numpy(logits).to(pixel_values.device))
 
 
-def _session(path: Path) -> "onnxruntime.InferenceSession":
+def open_session(path: Path, threads: int | None = None) -> "onnxruntime.InferenceSession":
+    """
+    By ONNX Runtime on the CPU.
+
+    Args:
+        threads: that compute, and do not spin between two calls; None: as it likes.
+
+    Raises:
+        UserError: no such file, damaged, with operators that this version lacks, or there is no ONNX Runtime.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    with _needs_onnx():
+    with needs_packages("ONNX", "onnx"):
         import onnxruntime
     try:
-        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        if threads is not None:
+            options.intra_op_num_threads = threads
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own classes, which have no common base
-        raise UserError(f"{path} is damaged or not an ONNX file: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"{path} is damaged or not an ONNX file, or asks for what ONNX Runtime {onnxruntime.__version__} lacks: "
+            f"{' '.join(str(error).split())}"
+        ) from error
 
 
 def add_metadata(path: Path, values: dict[str, str]) -> None:
@@ -215,19 +151,30 @@ def add_metadata(path: Path, values: dict[str, str]) -> None:
     onnx.save(proto, path)
 
 
-def _to_onnx(network: nn.Module, num_channels: int) -> "onnx.ModelProto":
+def to_onnx(
+    network: nn.Module, inputs: dict[str, Tensor], free_sizes: dict[str, dict[int, str]], output: str
+) -> "onnx.ModelProto":
+    """
+    A network as an ONNX graph, of standard operators alone.
+
+    Args:
+        network: its `forward` names its arguments as `inputs` does.
+        inputs: an example of each.
+        free_sizes: of each input, the axes that may have any size, and what that is called.
+        output: what the result is called.
+    """
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         program = torch.onnx.export(
             network.eval(),
-            (torch.zeros(2, num_channels, 224, 224, device=next(network.parameters()).device),),
+            tuple(inputs.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["pixel_values"],
-            output_names=["logits"],
-            dynamic_shapes={"pixel_values": {0: "batch", 2: "height", 3: "width"}},
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=free_sizes,
             verbose=False,
         )
     finally:
@@ -237,20 +184,11 @@ def _to_onnx(network: nn.Module, num_channels: int) -> "onnx.ModelProto":
 
 
 def _metadata(model: ResNet50ForImageClassification, processor: BitImageProcessor) -> dict[str, str]:
-    preparation: dict[str, Any] = {
-        "resize_short_side": processor.size["shortest_edge"],
-        "crop_size": processor.crop_size["height"],
-        "interpolation": INTERPOLATIONS[int(processor.resample)],
-        "rescale_factor": processor.rescale_factor,
-        "mean": list(processor.image_mean),
-        "std": list(processor.image_std),
-        "exif_orientation": exif_orientation_of(processor),
-    }
     problem_type, threshold = model.config.problem_type, model.config.confidence_threshold
     return {
         "producer": f"modeling-resnet50 {__version__}",
         "model_type": model.config.model_type,
-        "preprocessing": json.dumps(preparation),
+        "preprocessing": json.dumps(Preprocessing.from_processor(processor, "the model").exported()),
         "id2label": json.dumps(model.config.id2label, ensure_ascii=False),
         **({} if problem_type is None else {"problem_type": problem_type}),
         **({} if threshold is None else {"confidence_threshold": json.dumps(threshold)}),
@@ -262,11 +200,3 @@ class _HalfLogits(LogitsOnly):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         return self.model(pixel_values.half()).logits.float()
-
-
-@contextmanager
-def _needs_onnx() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(f"ONNX needs more packages ({error.name}): pip install 'modeling-resnet50[onnx]'") from error
