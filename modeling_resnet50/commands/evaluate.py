@@ -236,8 +236,8 @@ def _judge_by_dataset(
             raise UserError(f"{name} gives numbers that are not finite: try --mixed_precision no")
         foreign, by_transformers = None, None
         if evaluation.abstaining.foreign is not None:
-            others = foreign_images(evaluation.abstaining.foreign, classifier.label_names)
-            foreign = judge.predict(name, classifier, others, evaluation.library)
+            strangers = foreign_images(evaluation.abstaining.foreign, classifier.label_names)
+            foreign = judge.predict(name, classifier, strangers, evaluation.library)
         if evaluation.protocol == "both":
             again = judge.predict(name, classifier, dataset, "transformers")
             if judge.accelerator.is_main_process:
