@@ -8,9 +8,11 @@ import pytest
 import torch
 from conftest import TINY, as_if_trained, write_image
 from sklearn import metrics as sk
+from transformers import AutoImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.commands.abstaining import foreign_images, keep_threshold
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.selective import COVERAGES, coverage_table, familiarity, tell_apart, threshold_for
 from modeling_resnet50.hub.exporting import as_resnet_config
@@ -161,15 +163,15 @@ def test_a_threshold_is_found_kept_and_gone_by(own_folder, image_folder, tmp_pat
 
 def test_only_this_librarys_folders_keep_a_threshold(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "resnet"}')
-    assert not keep_threshold(tmp_path, {"threshold": 0.5}, "digits")
+    assert not keep_threshold(tmp_path, {}, "digits")
     assert (tmp_path / "config.json").read_text() == '{"model_type": "resnet"}'
-    assert not keep_threshold(tmp_path / "user" / "name", {"threshold": 0.5}, "digits")
+    assert not keep_threshold(tmp_path / "user" / "name", {}, "digits")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "x", "--suite", "imagenet-a", "--suite_root", ".", "--foreign", "y"], "need --dataset"),
+        (["evaluate", "x", "--suite", "imagenet-a", "--suite_root", ".", "--wanted_precision", "1"], "need --dataset"),
         (["evaluate", "x", "--dataset", "y", "--wanted_precision", "95"], "--wanted_precision must be above 0 and at"),
         (["evaluate", "x", "--dataset", "y", "--foreign", "nowhere"], "--foreign nowhere: no images there"),
         (["predict", "x", "y.jpg", "--threshold", "50"], r"--threshold must be in [0, 1], got 50.0"),
@@ -187,7 +189,11 @@ def test_the_card_tells_the_threshold(trained, tmp_path):
              "low": 0.6, "high": 0.98}  # fmt: skip
     assert "None of these" not in (run / "best" / "README.md").read_text()
     assert "| macro F1 |" in (run / "best" / "README.md").read_text()
-    assert keep_threshold(run / "best", found, str(tmp_path))
+    own = Preprocessing.from_processor(AutoImageProcessor.from_pretrained(run / "best"), "it").as_result()
+    for other in ({"flip": True}, {"flip": False, "image_size": 24}):  # predict prepares images as the model says
+        assert not keep_threshold(run / "best", {"threshold": found, "protocol": {**own, **other}}, str(tmp_path))
+    result = {"threshold": found, "protocol": {**own, "flip": False}}
+    assert keep_threshold(run / "best", result, str(tmp_path))
     card = " ".join((run / "best" / "README.md").read_text().split())
     assert "a `confidence_threshold` of 0.7531: below it" in card
     assert f"Of `{tmp_path.name}`, 62.5% of the images are answered, and 91.0% of these answers are right" in card
