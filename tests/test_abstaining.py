@@ -115,7 +115,7 @@ def model_folder(tmp_path_factory):
     config = ResNet50Config(**TINY, id2label=dict(enumerate(NAMES)), label2id=label2id)
     folder = tmp_path_factory.mktemp("abstaining") / "model"
     model = as_if_trained(ResNet50ForImageClassification(config))
-    save_model_and_processor(folder, model, image_processor(16, 0.5, "bilinear", [0.5] * 3, [0.25] * 3))
+    save_model_and_processor(folder, model, image_processor(Preprocessing(32, 16)))
     assert "confidence_threshold" not in json.loads((folder / "config.json").read_text())
     return folder
 

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.probe import FeatureModel, probe
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
@@ -74,7 +75,7 @@ def test_features_are_what_the_classifier_gets():
 def test_a_model_of_other_classes_is_probed(image_folder, tmp_path, capsys):
     torch.manual_seed(0)
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=7)))
-    save_model_and_processor(tmp_path / "m", model, image_processor(16, 0.5, "bilinear", [0.5] * 3, [0.25] * 3))
+    save_model_and_processor(tmp_path / "m", model, image_processor(Preprocessing(32, 16)))
     arguments = ["--dataset", str(image_folder), "--num_workers", "0", "--probe", "knn"]
     main(["evaluate", str(tmp_path / "m"), *arguments, "--output", str(tmp_path / "out")])
     assert "a knn probe, fitted on the model's features of the training images:" in capsys.readouterr().out
