@@ -79,6 +79,8 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
         pretrained_cfg: how images are prepared, in timm's terms (`input_size`, `mean`, `std`, `interpolation`,
             `crop_pct`), for whoever opens the model with timm. transformers reads preprocessor_config.json instead.
             Classes that have a code beside their name: `label_names` and `label_descriptions`, as timm has them.
+        confidence_threshold: below which probability of the likeliest class "none" is the better answer, and how that
+            was found: `threshold`, `wanted_precision`, `precision`, `coverage`, `images`, `dataset`, ….
         out_features, out_indices: which of `"stem"`, `"stage1"`, … the backbone returns. Default: the last stage.
 
     The number of classes is `num_labels` (default 1000) or, with names, `id2label`.
@@ -107,6 +109,7 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
     batch_norm_folded: bool = False
     zero_init_residual: bool = False
     pretrained_cfg: dict[str, Any] | None = None
+    confidence_threshold: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         for name in _DERIVED:

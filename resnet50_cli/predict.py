@@ -19,6 +19,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "input, one a line. One that cannot be read is named, the others go on, and the exit code is 1",
     )
     command.add_argument("--topk", type=int, default=5, metavar="N", help="classes to show (default 5)")
+    command.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="answer none where no class is as likely (default: the model's own, from resnet50 evaluate "
+        "--wanted_precision, or 0)",
+    )
     command.add_argument("--batch_size", type=int, default=32, metavar="N", help="images at once (default 32)")
     add_protocol_options(command, ["timm", "transformers"])
     add_dtype_option(command)

@@ -316,8 +316,22 @@ class Recipe(Settings):
 
     # Evaluation
     eval_flip: bool = setting(False, "Test-time augmentation: mean of the logits of each image and its mirror image.")
-    metric_for_best_model: Literal["val_top1", "val_top5", "val_loss"] = setting(
-        "val_top1", "Which metric decides what best/ holds. Of losses, the lowest is best."
+    metric_for_best_model: Literal[
+        "val_top1",
+        "val_top5",
+        "val_loss",
+        "val_balanced_accuracy",
+        "val_cohen_kappa",
+        "val_macro_precision",
+        "val_macro_recall",
+        "val_macro_f1",
+        "val_weighted_precision",
+        "val_weighted_recall",
+        "val_weighted_f1",
+    ] = setting(
+        "val_top1",
+        "Which metric decides what best/ holds. Of losses, the lowest is best. (Areas under curves need all scores: "
+        "resnet50 evaluate has them.)",
     )
 
     def __post_init__(self) -> None:
@@ -459,8 +473,11 @@ class Recipe(Settings):
         return (self.config_overrides or {}).get("num_channels", 3)
 
     def score(self, row: dict[str, Any], weights: Weights) -> float:
-        """`metric_for_best_model` in their row of metrics.jsonl, so that more is better; -inf if it is not finite."""
-        value = row[weights.column(self.metric_for_best_model)]
+        """
+        `metric_for_best_model` in their row of metrics.jsonl, so that more is better; -inf if it is not finite, or not
+        there, as in rows of earlier versions.
+        """
+        value = row.get(weights.column(self.metric_for_best_model), math.nan)
         if not math.isfinite(value):
             return -math.inf
         return -value if self.metric_for_best_model.endswith("loss") else value

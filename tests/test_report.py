@@ -2,7 +2,10 @@
 
 import base64
 import io
+import json
+import re
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -47,7 +50,7 @@ class Page(HTMLParser):
             self.pictures.setdefault(self.section, []).append(dict(attributes)["src"])
 
     def handle_data(self, data):
-        if self.tags and self.tags[-1] == "style":
+        if self.tags and self.tags[-1] in ("style", "script"):
             return
         if self.tags and self.tags[-1] == "h2" and data.strip() and not self.section:
             self.section = data.strip()
@@ -153,7 +156,11 @@ def test_names_are_only_text_and_nothing_comes_from_outside(tmp_path):
         {"dataset": {"name": evil[1]}, "models": {evil[0]: {"metrics": {evil[0]: 1.0}}}, "versions": {evil[0]: "1"}},
         lambda row, label: np.ones((4, 4)),
     )
-    assert not {"script", "link", "iframe", "object", "base", "form"} & set(page.tags)
+    data, script = re.findall(r"<script[^>]*>(.*?)</script>", (tmp_path / "report.html").read_text(), re.DOTALL)
+    assert json.loads(data)["names"] == evil
+    assert script.strip() in files("modeling_resnet50.evaluation").joinpath("report.html").read_text()
+    assert page.tags.count("script") == 2
+    assert not {"link", "iframe", "object", "base", "form"} & set(page.tags)
     for name in evil:
         assert name in page.text
     for name, value in page.attributes:

@@ -36,8 +36,9 @@ from resnet50_recipe.training_arguments import TrainingArguments
 
 METRICS = [
     "epoch", "step", "train_loss", "train_top1", "images_per_second",
-    "data_wait", "bad_images", "val_loss", "val_top1", "val_top5", "learning_rate", "skipped_steps", "left_out_steps",
-    "seconds",
+    "data_wait", "bad_images", "val_loss", "val_top1", "val_top5", "val_macro_precision", "val_macro_recall",
+    "val_macro_f1", "val_weighted_precision", "val_weighted_recall", "val_weighted_f1", "val_balanced_accuracy",
+    "val_cohen_kappa", "learning_rate", "skipped_steps", "left_out_steps", "seconds",
 ]  # fmt: skip
 CLOCKED = ("images_per_second", "data_wait", "seconds")
 

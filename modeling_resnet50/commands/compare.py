@@ -125,6 +125,10 @@ def _show(summaries: list[RunSummary], differing: dict[str, list[Any]]) -> None:
     table.add_row("its top-1", *(Text(_percent(each["val_top1"]), style) for each, style in zip(results, styles)))
     if any(each["val_top5"] != 1 for each in results):  # as it is for five classes or fewer
         table.add_row("its top-5", *(_percent(each["val_top5"]) for each in results))
+    others = {each.recipe.metric_for_best_model for each in summaries} - {"val_top1", "val_top5", "val_loss"}
+    for name in sorted(others):
+        values = [(each.best.row(each.history) or {}).get(each.best.column(name)) for each in summaries]
+        table.add_row(f"its {name.removeprefix('val_')}", *("–" if v is None else f"{v:.4f}" for v in values))
     table.add_row("its loss", *("–" if each["val_loss"] is None else f"{each['val_loss']:.4f}" for each in results))
     table.add_row("epochs", *(f"{len(each.history)} of {each.recipe.num_train_epochs}" for each in summaries))
     table.add_row("status", *(in_table(each.status) for each in summaries))

@@ -20,6 +20,7 @@ from resnet50_recipe.terminal import in_table, say
 
 from ..data.sources import HELD_OUT_OF_A_STREAM
 from ..data.streaming import StreamedSplit, evaluation_sampler
+from ..evaluation.class_report import class_report
 from ..evaluation.evaluate import predict
 from ..evaluation.metric_modules import compute_metric, load_metric
 from ..evaluation.predictions import Predictions
@@ -27,9 +28,11 @@ from ..evaluation.results import versions
 from ..evaluation.statistics import compare, summarize
 from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
 from ..training.precision import precision_here, remark_on
+from .abstaining import Abstaining, abstaining, foreign_images
 from .evaluation_data import class_map_of, load_split, make_loader, open_stream
-from .evaluation_output import report
+from .evaluation_output import folder_of, report
 from .preparation import Preparation
+from .probing import of_features, probed, training_images
 from .typed_options import Changes, Loading, Source, typed
 
 
@@ -55,6 +58,8 @@ class Evaluation:
     seed: int
     suite: str | None
     suite_root: Path | None
+    abstaining: Abstaining
+    probe: Literal["knn", "linear"] | None
     metrics: list[str]
     flip: bool
     mixed_precision: str | None
@@ -75,6 +80,14 @@ class Evaluation:
             raise UserError(f"train_val_split must be between 0 and 1, got {self.train_val_split}")
         if self.train_val_split is not None and self.streaming:
             raise UserError(HELD_OUT_OF_A_STREAM)
+        if self.source.dataset is None and self.abstaining.is_wanted:
+            raise UserError("--wanted_precision and --foreign need --dataset, images of the model's own classes")
+        needs_more = self.suite is not None or self.streaming or self.protocol == "both" or self.abstaining.is_wanted
+        if self.probe is not None and needs_more:
+            raise UserError(
+                "--probe judges a model's features by one data set at hand: it goes without --suite, --streaming, "
+                "--foreign, --wanted_precision and --protocol both"
+            )
 
     @property
     def library(self) -> Library:
@@ -97,14 +110,27 @@ def run(options: argparse.Namespace) -> None:
         _judge_by_suites(classifiers, evaluation.suite, evaluation.suite_root, judge, evaluation.library, results)
     if dataset is not None:
         named = _judge_by_dataset(classifiers, dataset, metrics, judge, evaluation, results)
-        if accelerator.is_main_process and evaluation.output is not None and isinstance(dataset, datasets.Dataset):
-            from .evaluation_report import write_html_report  # with matplotlib, for those who want the page
-
-            first = classifiers[evaluation.models[0]]
-            write_html_report(named, first, dataset, results, evaluation.output / "report.html")
+        if accelerator.is_main_process and evaluation.output is not None:
+            _write_pages(named, classifiers, dataset, results, evaluation.output)
     if accelerator.is_main_process:
         report(results, evaluation.output, evaluation.json)
     accelerator.end_training()
+
+
+def _write_pages(
+    named: dict[str, Predictions],
+    classifiers: dict[str, Classifier],
+    dataset: datasets.Dataset | StreamedSplit,
+    results: dict[str, Any],
+    output: Path,
+) -> None:
+    from ..evaluation.class_files import write_class_files  # with matplotlib, for those who want pages
+    from .evaluation_report import write_html_report
+
+    for name, predictions in named.items():
+        write_class_files(folder_of(name, list(named), output), predictions, results["models"][name])
+    if isinstance(dataset, datasets.Dataset):
+        write_html_report(named, next(iter(classifiers.values())), dataset, results, output / "report.html")
 
 
 def _accelerator(evaluation: Evaluation) -> Accelerator:
@@ -194,13 +220,24 @@ def _judge_by_dataset(
 ) -> dict[str, Predictions]:
     """Each model's predictions; what follows from them is put into the results."""
     named = {}
+    train = (
+        training_images(evaluation.source, evaluation.train_val_split, evaluation.seed) if evaluation.probe else None
+    )
     for name, classifier in classifiers.items():
         started_at = time.perf_counter()
-        named[name] = judge.predict(name, classifier, dataset, evaluation.library)
+        if evaluation.probe is None or train is None:
+            named[name] = judge.predict(name, classifier, dataset, evaluation.library)
+        else:
+            classifier = of_features(name, classifier, train)
+            splits = (judge.predict(name, classifier, split, evaluation.library) for split in (train, dataset))
+            named[name] = probed(evaluation.probe, *splits)
         images_per_second = len(dataset) / (time.perf_counter() - started_at)
         if not np.isfinite(named[name].logits).all():
             raise UserError(f"{name} gives numbers that are not finite: try --mixed_precision no")
-        by_transformers = None
+        foreign, by_transformers = None, None
+        if evaluation.abstaining.foreign is not None:
+            strangers = foreign_images(evaluation.abstaining.foreign, classifier.label_names)
+            foreign = judge.predict(name, classifier, strangers, evaluation.library)
         if evaluation.protocol == "both":
             again = judge.predict(name, classifier, dataset, "transformers")
             if judge.accelerator.is_main_process:
@@ -213,10 +250,13 @@ def _judge_by_dataset(
                     "dtype": classifier.dtype,
                     "library": evaluation.library,
                 },
+                "probe": evaluation.probe,
                 "num_labels": named[name].logits.shape[1],
                 "by_transformers": by_transformers,
                 "images_per_second": round(images_per_second, 1),
                 **summarize(named[name]),
+                **class_report(named[name]),
+                **abstaining(named[name], foreign, evaluation.abstaining),
                 "metrics": {metric: compute_metric(module, named[name]) for metric, module in metrics.items()},
             }
     if judge.accelerator.is_main_process:

@@ -11,15 +11,18 @@ from rich.table import Table
 from resnet50_recipe.terminal import in_table, say
 from resnet50_recipe.words import counted, says_something
 
+from ..evaluation.class_report import AVERAGES, SHOWN_AVERAGES
 from ..evaluation.results import to_json, write_results
 from ..evaluation.statistics import allowed_digits
 from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
 from ..hub.exporting import trained_model_in
 from ..hub.model_folder import load_model, renew_card
 from ..training.run_folder import is_run
+from .abstaining import keep_threshold
 
 
 _SHOWN = 5  # of the worst classes and confusions
+_DETAILS = ("threshold", "foreign", "metrics", "suites")  # in --json as in results.json
 _SHARES = {"top-1": "top1", "top-5": "top5"}
 
 
@@ -37,8 +40,10 @@ def report(results: dict[str, Any], output: Path | None, as_json: bool) -> None:
         for name, result in models.items():
             if result["by_transformers"] is not None:
                 _tell_the_card(Path(name), dataset["name"], result)
-            if output is not None:
-                folder = output if len(models) == 1 else output / _file_name(name)
+            if result["threshold"] is not None:
+                _keep_threshold(name, result, dataset["name"])
+            if output is not None and result["probe"] is None:
+                folder = folder_of(name, list(models), output)
                 write_eval_results(folder, Path(name).name or "model", dataset, result)
     if output is not None:
         write_results(output / "results.json", results)
@@ -56,6 +61,21 @@ def report(results: dict[str, Any], output: Path | None, as_json: bool) -> None:
         _show_suites(console, results)
     if output is not None:
         console.print(f"wrote {in_table(str(output))}")
+
+
+def folder_of(name: str, models: list[str], output: Path) -> Path:
+    """Within `output`, for the files about one of the models."""
+    return output if len(models) == 1 else output / _file_name(name)
+
+
+def _keep_threshold(name: str, result: dict[str, Any], dataset_name: str) -> None:
+    found = result["threshold"]
+    if found["threshold"] is None:
+        say(f"{name}: no confidence makes {found['wanted_precision']:.1%} of the answers right", file=sys.stderr)
+    elif keep_threshold(Path(name).expanduser(), result, dataset_name):
+        say(f"{name}: its config.json has the threshold, which resnet50 predict goes by", file=sys.stderr)
+    else:
+        say(f"{name}: the threshold is not kept: no folder of ours, or other images than its own", file=sys.stderr)
 
 
 def _tell_the_card(folder: Path, dataset_name: str, result: dict[str, Any]) -> None:
@@ -76,12 +96,15 @@ def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:
     if "top1" not in result:
         return {"model": name, "suites": result["suites"]}
     numbers = {key: result[key]["value"] for key in ("top1", "top5", "loss")}
-    others = {key: result[key] for key in ("images", "ece", "temperature", "images_per_second", "metrics", "suites")}
+    numbers |= {key: result[key] for key in AVERAGES}
+    others = {key: result[key] for key in ("images", "ece", "temperature", "images_per_second", *_DETAILS)}
     return {"model": name, **numbers, **others}
 
 
 def _show_one(console: Console, result: dict[str, Any]) -> None:
     images = result["images"]
+    if result["probe"] is not None:
+        console.print(f"a {result['probe']} probe, fitted on the model's features of the training images:")
     shares = {title: key for title, key in _SHARES.items() if _is_shown(key, result)}
     values = "".join(f"{title} {_percent(result[key], images)}   " for title, key in shares.items())
     console.print(
@@ -94,6 +117,7 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
         f"calibration error {result['ece']:.2%}; {result['ece_at_temperature']:.2%} with the logits divided by "
         f"{result['temperature']:.3f}, and a loss of {result['loss_at_temperature']:.4f}"
     )
+    _show_details(console, result)
     if result["by_transformers"] is not None:
         console.print(f"by the saved image processor, in transformers: {both_in_words(result)}")
     for name, values in result["metrics"].items():
@@ -114,6 +138,25 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
             table.add_row(in_table(row["name"]), in_table(row["predicted_name"]), f"{row['images']:,}")
         console.print()
         console.print(table)
+
+
+def _show_details(console: Console, result: dict[str, Any]) -> None:
+    """Averages over the classes, and when the model should rather say nothing."""
+    console.print(", ".join(f"{title} {result[key]:.3f}" for key, title in SHOWN_AVERAGES.items()))
+    rows = (result["coverage"][round(20 * share) - 1] for share in (0.9, 0.5))
+    told = ((row["accuracy"], row["coverage"], row["threshold"]) for row in rows)
+    of_each = ("{:.1%} right of {:.0%} of the images (confidence {:.2f} or more)".format(*each) for each in told)
+    console.print(f"the most confident answers: {'; '.join(of_each)}")
+    found = result["threshold"]
+    if found is not None and found["threshold"] is not None:
+        console.print(
+            f"with a confidence of at least {found['threshold']:.4f}: {found['precision']:.1%} right "
+            f"({found['low']:.1%} to {found['high']:.1%}) of {found['coverage']:.1%} of the images"
+        )
+    if result["foreign"] is not None:
+        scores = result["foreign"]["scores"].items()
+        of_scores = (f"{score} AUROC {of['auroc']:.3f}, FPR95 {of['fpr95']:.1%}" for score, of in scores)
+        console.print(f"against {counted(result['foreign']['images'], 'foreign image')}: {'; '.join(of_scores)}")
 
 
 def _show_several(console: Console, results: dict[str, Any]) -> None:

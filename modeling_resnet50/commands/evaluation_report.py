@@ -30,7 +30,8 @@ def write_html_report(
     preprocessing = classifier.preprocessing
     transform = EvaluationTransform(preprocessing)
     device: Any = classifier.model.device
-    has_maps = isinstance(classifier.model, ResNet50ForImageClassification | ResNetForImageClassification)
+    is_resnet = isinstance(classifier.model, ResNet50ForImageClassification | ResNetForImageClassification)
+    has_maps = is_resnet and next(iter(results["models"].values()))["probe"] is None  # its classes are the model's
 
     def pixels(row: int) -> torch.Tensor:
         data = encoded_bytes(dataset[row]["image"])

@@ -5,6 +5,7 @@ import glob
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -27,6 +28,8 @@ from .typed_options import Changes, typed
 @torch.inference_mode()
 def run(options: argparse.Namespace) -> None:
     """Name what images show."""
+    if options.threshold is not None and not 0 <= options.threshold <= 1:
+        raise UserError(f"--threshold must be in [0, 1], got {options.threshold}")
     if options.topk < 1 or options.batch_size < 1:
         raise UserError("--topk and --batch_size must be at least 1")
     changes = typed(Changes, options)
@@ -36,6 +39,7 @@ def run(options: argparse.Namespace) -> None:
     device = PartialState().device
     model = classifier.model.to(device).to(memory_format=torch.channels_last)
     preparation = Preparation(preprocessing, options.protocol)
+    threshold = _threshold_of(model) if options.threshold is None else options.threshold
     any_unreadable = False
     for start in range(0, len(paths), options.batch_size):
         pictures, readable = [], []
@@ -61,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         scores = probabilities.gather(-1, classes)
         for path, image_scores, image_classes in zip(readable, scores.tolist(), classes.tolist()):
             answers = [(classifier.label_names[label], score) for label, score in zip(image_classes, image_scores)]
-            _show(as_utf8(path), answers, options.json)
+            _show(as_utf8(path), answers, threshold, options.json)
     if any_unreadable:
         sys.exit(ExitCode.FAILED)
 
@@ -89,10 +93,21 @@ def _paths(argument: str) -> list[str]:
     return found
 
 
-def _show(path: str, answers: list[tuple[str, float]], as_json: bool) -> None:
+def _threshold_of(model: Any) -> float:
+    """Its own, which `resnet50 evaluate --wanted_precision` found; else 0, so that it always answers."""
+    return (getattr(model.config, "confidence_threshold", None) or {}).get("threshold") or 0.0
+
+
+def _show(path: str, answers: list[tuple[str, float]], threshold: float, as_json: bool) -> None:
+    """`answers`: the likeliest class first. Below the threshold, it is none of them."""
+    is_none = answers[0][1] < threshold
     if as_json:
-        say(to_json({"image": path, "predictions": [{"label": name, "score": score} for name, score in answers]}))
+        predictions = [{"label": name, "score": score} for name, score in answers]
+        about_none = {"threshold": threshold, "none": is_none} if threshold else {}
+        say(to_json({"image": path, "predictions": predictions, **about_none}))
         return
     say(path)
+    if is_none:
+        say(f"  none: no class reaches {threshold:.2%}; most likely:")
     for name, score in answers:
         say(f"  {score:7.2%}  {name}")

@@ -5,16 +5,30 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from .metrics.classification_report.classification_report import ClassificationReport
+    from .metrics.confusion_matrix.confusion_matrix import ConfusionMatrix
     from .metrics.cross_entropy.cross_entropy import CrossEntropy
     from .metrics.expected_calibration_error.expected_calibration_error import ExpectedCalibrationError
+    from .metrics.one_vs_rest_auc.one_vs_rest_auc import OneVsRestAUC
     from .metrics.real_accuracy.real_accuracy import RealAccuracy
     from .metrics.topk_accuracy.topk_accuracy import TopKAccuracy
 
-__all__ = ["CrossEntropy", "ExpectedCalibrationError", "RealAccuracy", "TopKAccuracy"]
+__all__ = [
+    "ClassificationReport",
+    "ConfusionMatrix",
+    "CrossEntropy",
+    "ExpectedCalibrationError",
+    "OneVsRestAUC",
+    "RealAccuracy",
+    "TopKAccuracy",
+]
 
 _MODULES = {
+    "ClassificationReport": "classification_report",
+    "ConfusionMatrix": "confusion_matrix",
     "CrossEntropy": "cross_entropy",
     "ExpectedCalibrationError": "expected_calibration_error",
+    "OneVsRestAUC": "one_vs_rest_auc",
     "RealAccuracy": "real_accuracy",
     "TopKAccuracy": "topk_accuracy",
 }

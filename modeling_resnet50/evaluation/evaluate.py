@@ -51,10 +51,12 @@ def evaluate_model(
         model, loader, accelerator, flip: as for `forward_batches`. Call on every process.
 
     Returns:
-        `{"val_loss": nats, "val_top1": share, "val_top5": share}`, the same on every process.
+        `{"val_loss": nats, "val_top1": share, "val_top5": share}`, and as `val_macro_f1` each of the averages that
+        `ClassCounts` makes of the most likely classes. The same on every process.
     """
     # `evaluate` and scipy, a second of imports: the first training step need not wait for them.
     from .metric_modules import in_memory
+    from .metrics.classification_report.classification_report import ClassificationReport
     from .metrics.cross_entropy.cross_entropy import CrossEntropy
     from .metrics.topk_accuracy.topk_accuracy import TopKAccuracy
 
@@ -79,8 +81,10 @@ def evaluate_model(
     loss = in_memory(CrossEntropy)
     # 64 bits on the host: not every device has them.
     loss.add_batch(log_probabilities=all_log_probabilities.astype(np.float64), references=all_labels)
-    results = {**accuracy.compute(), **loss.compute()}
-    return {"val_loss": results["loss"], "val_top1": results["top1"], "val_top5": results["top5"]}
+    report = in_memory(ClassificationReport)
+    report.add_batch(predictions=all_top_classes[:, 0], references=all_labels)
+    results = {**loss.compute(), **accuracy.compute(), **report.compute()}
+    return {f"val_{name}": value for name, value in results.items()}
 
 
 def predict(

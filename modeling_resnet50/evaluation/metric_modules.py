@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import evaluate
+import torch
 from datasets import Value
 
 from resnet50_recipe.errors import UserError, did_you_mean
@@ -54,7 +55,7 @@ def load_metric(name: str) -> evaluate.EvaluationModule:
 def compute_metric(metric: evaluate.EvaluationModule, predictions: Predictions) -> dict[str, float]:
     """
     Give a metric what it takes: the most likely class of each image, or several where it wants a list, and
-    probabilities.
+    probabilities, of the likeliest class or of all.
 
     Raises:
         UserError: it takes something else.
@@ -68,6 +69,8 @@ def compute_metric(metric: evaluate.EvaluationModule, predictions: Predictions) 
         "log_probabilities": log_probability,
         "confidences": confidence,
     }
+    if "prediction_scores" in features:
+        inputs["prediction_scores"] = torch.from_numpy(predictions.logits).double().softmax(1).numpy()
     try:
         return metric.compute(**{name: inputs[name] for name in features})
     except (ValueError, TypeError, KeyError) as error:

@@ -19,6 +19,8 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.words import says_something
 
 from ..web_page import data_address, thumbnail, write_page
+from .class_files import draw_curves
+from .class_report import SHOWN_AVERAGES
 from .grad_cam import overlay
 from .metrics.expected_calibration_error.expected_calibration_error import reliability_bins
 from .predictions import Predictions, share_in_words
@@ -35,7 +37,7 @@ _EXPLAINED = 12  # half of them right
 _SMALL, _LARGE = 96, 160  # pixels
 _GREY = "#888"  # to be read on white and on black
 _STYLE: dict[Any, Any] = {
-    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _GREY),
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"), _GREY),
     "svg.hashsalt": "the same figure, the same file",
 }
 
@@ -45,12 +47,14 @@ _COLUMNS = {
     "top1": ("top-1", _PERCENT),
     "top5": ("top-5", _PERCENT),
     "loss": ("loss", _NUMBER),
+    **{key: (title, _NUMBER) for key, title in SHOWN_AVERAGES.items()},
     "ece": ("ECE", _PERCENT),
     "temperature": ("temperature", _NUMBER),
     "loss_at_temperature": ("loss at it", _NUMBER),
     "ece_at_temperature": ("ECE at it", _PERCENT),
     "images_per_second": ("images/s", "{:,.1f}"),
 }
+_CLASS_SCORES = ("precision", "recall", "f1", "roc_auc", "average_precision")
 _SUITE_SCORES = {
     "mce": ("mCE", _PERCENT),
     "ce": ("CE", _PERCENT),
@@ -113,6 +117,8 @@ def write_report(
         bar_titles=[f"{row['name']}: {row['correct']} of {row['images']}" for row in classes],
         all_named=len(classes) <= _MOST_BARS,
         named_classes=_NAMED,
+        **_of_its_results(models.get(next(iter(named)), {})),
+        matrix=_matrix(detailed),
         pairs=_pairs(detailed, pictures),
         hardest=[pictures(row) for row in np.argsort(detailed.log_likelihood, kind="stable")[:_PICTURES]],
         overconfident=[pictures(row) for row in detailed.wrong_rows[:_PICTURES]],
@@ -234,9 +240,49 @@ def _reliability(model: _Judged) -> str:
         how_often.set(xlabel="confidence", ylabel="images")
         for axis in (shown.yaxis, how_often.yaxis, how_often.xaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        return _as_svg(figure)
+
+
+def _as_svg(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return data_address(buffer.getvalue(), "image/svg+xml")
+
+
+def _of_its_results(result: dict[str, Any]) -> dict[str, Any]:
+    """What is shown as results.json has it."""
+    return {
+        "scores": _scores(result),
+        "curves": _class_curves(result),
+        "coverage": result.get("coverage", [])[1::2],
+        **{name: result.get(name) for name in ("probe", "threshold", "foreign")},
+    }
+
+
+def _class_curves(result: dict[str, Any]) -> str | None:
+    if "curves" not in result:
+        return None
+    with matplotlib.rc_context(_STYLE):
+        return _as_svg(draw_curves(result["curves"], result["coverage"]))
+
+
+def _scores(result: dict[str, Any]) -> list[list[str]]:
+    """A table of the classes with the lowest F1 first; of many, the first ones only."""
+    rows = sorted((row for row in result.get("classes", []) if "f1" in row), key=lambda row: row["f1"])
+    return [
+        [row["name"], f"{row['images']:,}", *(_text(row[key], "{:.3f}") for key in _CLASS_SCORES)]
+        for row in rows[: _MOST_BARS if len(rows) <= _MOST_BARS else _NAMED]
+    ]
+
+
+def _matrix(model: _Judged) -> dict[str, Any]:
+    """The confusion matrix, for the page's script: only what is not 0, as row, column, count, row, …"""
+    pairs = np.stack([model.predictions.labels, model.predicted])
+    places, counts = np.unique(pairs, axis=1, return_counts=True)
+    return {
+        "names": list(map(str, model.predictions.label_names)),
+        "cells": np.vstack([places, counts]).T.ravel().tolist(),
+    }
 
 
 def _classes(model: _Judged) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ results.json: an evaluation, to be read by programs.
                               resize_size is of the short side; squash: of both; pad: of the long side), flip (mirror
                               images averaged), dtype (of the weights: float32, float16, …; null for ONNX files),
                               library (whose pixels: timm or transformers)
+        probe                 with --probe knn or linear: the numbers are those of this classifier on its features
         num_labels            classes that it tells apart
         by_transformers       with --protocol both, these numbers by transformers' image processor, and as in
                               `comparisons` how they differ; else null
@@ -17,9 +18,23 @@ results.json: an evaluation, to be read by programs.
         ece                   expected calibration error, 15 bins
         temperature           divides the logits for the smallest loss; loss_at_temperature, ece_at_temperature
         reliability           15 × {low, high, images, confidence, accuracy}
-        classes               for each class that occurs {label, name, images, correct, top1}
+        macro_precision, macro_recall, macro_f1, weighted_precision, …
+                              means over the classes that occur as true ones or as answers; weighted: by images
+        balanced_accuracy     mean recall of the classes with images; cohen_kappa
+        roc_auc, average_precision
+                              areas under the curves of each class against the rest, mean over the classes with images;
+                              weighted_roc_auc, weighted_average_precision: by images
+        classes               for each class with images {label, name, images, correct, top1, precision, recall, f1,
+                              roc_auc, average_precision}; top1 is its recall
+        curves                {label, name, tpr, precision} × 101 points: at the false positive rates 0, 0.01, …, 1, or
+                              recalls; first the mean of the classes (label null), then each of up to 20
+        coverage              20 × {coverage, threshold, images, accuracy}: all images of at least that confidence
         confusions            up to 20 × {label, name, predicted_label, predicted_name, images, share}, share being of
                               the true class's images
+        threshold             with --wanted_precision {wanted_precision, threshold, coverage, images, precision, low,
+                              high}: the answers of at least that confidence; null if none is high enough
+        foreign               with --foreign {name, images, scores}: for max_softmax (its logarithm), max_logit and
+                              energy {auroc, fpr95, threshold}; the threshold lets pass 95 % of the model's own images
         metrics               what --metrics asked for, by name
         suites                for each of the ImageNet family that is there, its scores: top1, top5, images; by part
                               where it has several; mce and, for each corruption, ce, error, errors; see `suites`

@@ -74,8 +74,10 @@ def needs_packages(what: str, extra: str) -> Iterator[None]:
 
 
 def as_resnet_config(config: ResNet50Config) -> ResNetConfig:
-    """The configuration in terms of transformers' own ResNet, as far as it has them."""
+    """The configuration in terms of transformers' own ResNet, as far as it has them; and the threshold."""
+    threshold = config.confidence_threshold
     return ResNetConfig(
+        **({} if threshold is None else {"confidence_threshold": threshold}),
         num_channels=config.num_channels,
         embedding_size=config.embedding_size,
         hidden_sizes=config.hidden_sizes,

@@ -24,7 +24,7 @@ from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet,
 
 
 # Fields of a configuration that go with its classifier.
-_OF_CLASSES = ("id2label", "label2id", "problem_type", "pretrained_cfg")
+_OF_CLASSES = ("id2label", "label2id", "problem_type", "pretrained_cfg", "confidence_threshold")
 
 
 @dataclass

@@ -36,8 +36,26 @@ _SOMEWHERE = "path/to/this/folder"
 _MOST_CLASSES = 10  # that are named
 _LONGEST_CHANGE = 200  # characters
 # Fields of the configuration that are no architecture: they matter in training only, or say how images are prepared.
-_NO_ARCHITECTURE = ("zero_init_residual", "drop_path_rate", "batch_norm_momentum", "pretrained_cfg", "model_type")
-_IN_WORDS = {"val_top1": "top-1 accuracy", "val_top5": "top-5 accuracy", "val_loss": "loss"}
+_NO_ARCHITECTURE = (
+    "zero_init_residual",
+    "drop_path_rate",
+    "batch_norm_momentum",
+    "pretrained_cfg",
+    "confidence_threshold",
+    "model_type",
+)
+_OVER_CLASSES = {
+    "val_balanced_accuracy": "balanced accuracy",
+    "val_macro_precision": "macro precision",
+    "val_macro_recall": "macro recall",
+    "val_macro_f1": "macro F1",
+    "val_weighted_precision": "weighted precision",
+    "val_weighted_recall": "weighted recall",
+    "val_weighted_f1": "weighted F1",
+    "val_cohen_kappa": "Cohen's kappa",
+}
+_IN_WORDS = {"val_top1": "top-1 accuracy", "val_top5": "top-5 accuracy", "val_loss": "loss", **_OVER_CLASSES}
+_SHOWN_OVER_CLASSES = ("val_balanced_accuracy", "val_macro_precision", "val_macro_f1", "val_cohen_kappa")
 # What has to be given again where it was a path: of that, the published recipe holds only the last name.
 _PATHS = {
     "dataset_name": "PATH/TO/THE/IMAGES",
@@ -47,7 +65,10 @@ _PATHS = {
 
 
 def model_card(
-    model: PreTrainedModel, trained: TrainedModel, both_protocols: dict[str, Any] | None = None
+    model: PreTrainedModel,
+    trained: TrainedModel,
+    both_protocols: dict[str, Any] | None = None,
+    threshold: dict[str, Any] | None = None,
 ) -> ModelCard:
     """
     The card of a model.
@@ -56,6 +77,7 @@ def model_card(
         model: unwrapped.
         trained: what its run has to say of it.
         both_protocols: as for `renew_card`.
+        threshold: `confidence_threshold` of the configuration.
     """
     config: Any = model.config  # what transformers annotates as if it could be missing
     accuracies = _accuracies(trained, config.num_labels)
@@ -74,6 +96,7 @@ def model_card(
         **_what_it_is(model, trained.recipe),
         **_how_well_it_does(trained, accuracies),
         both_protocols=both_protocols and {**both_protocols, "dataset": code(both_protocols["dataset"])},
+        threshold=threshold and {**threshold, "dataset": code(threshold["dataset"])},
         **_how_it_came_about(trained),
         **_what_it_cost(footprint, trained.sessions),
     )
@@ -115,8 +138,10 @@ def _how_well_it_does(trained: TrainedModel, accuracies: dict[str, float]) -> di
     recipe, num_images = trained.recipe, _session_of(trained)["num_validation_images"]
     best_score, _ = recipe.best_of(trained.history)
     is_best = recipe.score(trained.row, trained.weights) == best_score
+    with_intervals = [_with_interval(title, value, num_images) for title, value in accuracies.items()]
     return {
-        "accuracies": [_with_interval(title, value, num_images) for title, value in accuracies.items()],
+        "accuracies": with_intervals,
+        "over_classes": _over_classes(trained, digits=with_intervals[0][-1] if with_intervals else 0),
         "loss": trained.result("val_loss"),
         "split": None if recipe.validation_split_name is None else code(recipe.validation_split_name),
         "preprocessing": Preprocessing.from_recipe(recipe),
@@ -225,6 +250,23 @@ def _with_interval(title: str, accuracy: float, num_images: int) -> tuple[str, f
 
     low, high = accuracy_interval(accuracy, num_images)
     return title, accuracy, low, high, allowed_digits({"low": low, "high": high}, num_images)
+
+
+def _over_classes(trained: TrainedModel, digits: int) -> dict[str, str]:
+    """
+    Scores of the classes' precision and recall, in words; those that metrics.jsonl has, which of old ones is none.
+
+    Args:
+        digits: of per cents, as top-1 has them.
+    """
+    chosen_by = trained.recipe.metric_for_best_model
+    columns = [column for column in _OVER_CLASSES if column in (*_SHOWN_OVER_CLASSES, chosen_by)]
+    values = {column: trained.row.get(trained.weights.column(column), math.nan) for column in columns}
+    return {
+        _OVER_CLASSES[column]: f"{value:.{digits + 2}f}" if column == "val_cohen_kappa" else f"{value:.{digits}%}"
+        for column, value in values.items()
+        if math.isfinite(value)
+    }
 
 
 def _accuracies(trained: TrainedModel, num_labels: int) -> dict[str, float]:

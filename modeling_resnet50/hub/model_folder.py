@@ -92,7 +92,8 @@ def _save_card(folder: Path, model: PreTrainedModel, trained: TrainedModel) -> N
     """The card, and beside it what it stands on: curves, metrics, recipe, results for leaderboards."""
     both = folder / _BOTH_PROTOCOLS_FILE
     both_protocols = json.loads(both.read_text(encoding="utf-8")) if both.is_file() else None
-    model_card(model, trained, both_protocols).save(folder / "README.md")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    model_card(model, trained, both_protocols, config.get("confidence_threshold")).save(folder / "README.md")
     _, best = trained.recipe.best_of(trained.history)
     draw_training_curves(trained.history, best.epoch, folder / CURVES_FILE)
     (folder / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in trained.history))

@@ -98,7 +98,9 @@ def open_onnx(path: Path) -> tuple[nn.Module, list[str], Preprocessing]:
             "`resnet50 export --format onnx`"
         ) from error
     problem_type = metadata.get("problem_type")
-    return _OnnxModel(session, len(names), problem_type), [names[str(i)] for i in range(len(names))], preprocessing
+    model = _OnnxModel(session, len(names), problem_type)
+    model.config.confidence_threshold = json.loads(metadata.get("confidence_threshold", "null"))
+    return model, [names[str(i)] for i in range(len(names))], preprocessing
 
 
 class _OnnxModel(nn.Module):
@@ -182,13 +184,14 @@ def to_onnx(
 
 
 def _metadata(model: ResNet50ForImageClassification, processor: BitImageProcessor) -> dict[str, str]:
-    problem_type = model.config.problem_type
+    problem_type, threshold = model.config.problem_type, model.config.confidence_threshold
     return {
         "producer": f"modeling-resnet50 {__version__}",
         "model_type": model.config.model_type,
         "preprocessing": json.dumps(Preprocessing.from_processor(processor, "the model").exported()),
         "id2label": json.dumps(model.config.id2label, ensure_ascii=False),
         **({} if problem_type is None else {"problem_type": problem_type}),
+        **({} if threshold is None else {"confidence_threshold": json.dumps(threshold)}),
     }
 
 

@@ -49,6 +49,7 @@ def starting_model(recipe: Recipe, label_names: list[str]) -> ResNet50ForImageCl
     if order is not None:
         model.fc.weight.data, model.fc.bias.data = model.fc.weight.data[order], model.fc.bias.data[order]
     model.config.pretrained_cfg = None  # the recipe prepares the images, and the classes are the data's
+    model.config.confidence_threshold = None  # it was for the weights before
     model.config.problem_type = None  # one class for each image, whatever it was before
     model.config.id2label = dict(enumerate(label_names))
     model.config.label2id = {name: index for index, name in enumerate(label_names)}

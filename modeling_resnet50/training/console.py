@@ -152,7 +152,8 @@ class TrainingConsole:
         history = run.history()
         score, weights = run.best_model(recipe)
         averaged = ", averaged weights" if weights.averaged else ""
-        best = f"{recipe.metric_for_best_model} {abs(score):.4f}, epoch {weights.epoch}{averaged}: {run.best}"
+        value = -score if recipe.metric_for_best_model.endswith("loss") else score
+        best = f"{recipe.metric_for_best_model} {value:.4f}, epoch {weights.epoch}{averaged}: {run.best}"
         model = run.best if weights.epoch else run.final
         publish = command("resnet50", "publish", run.path, *([] if recipe.hub_model_id else ["--to", "user/name"]))
         average = {}
