@@ -32,8 +32,9 @@ class Recipe(Settings):
     # Data
     dataset_name: str = setting(
         "ILSVRC/imagenet-1k",
-        "A data set on the Hub, a local folder (train/<class>/*.jpg and val/<class>/*.jpg, or parquet files), one "
-        "parquet file, or 'digits', which is embedded.",
+        "A data set on the Hub, a local folder (train/<class>/*.jpg and val/<class>/*.jpg, metadata.csv beside "
+        "images, or parquet files), one parquet file, a table of files and labels (.csv, .tsv, .jsonl) or a list of "
+        "files (.txt), or 'digits', which is embedded.",
     )
     dataset_config_name: str | None = setting(None, "Configuration of the data set on the Hub, if it has several.")
     train_split_name: str | None = setting(None, "Split to train on. Unset: 'train'.")
@@ -45,7 +46,9 @@ class Recipe(Settings):
         "Fraction of the training images, at least one of each class, held out if there is no validation split.",
         Range("between 0 and 1", lambda share: 0 < share < 1),
     )
-    image_column_name: str | None = setting(None, "Column of the images. Unset: the only image column.")
+    image_column_name: str | None = setting(
+        None, "Column of the images, or of their files in a table. Unset: the only image column, or 'file_name'."
+    )
     label_column_name: str | None = setting(
         None, "Column of the labels. Unset: the only class-label column, or 'label'."
     )

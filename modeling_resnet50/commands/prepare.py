@@ -11,7 +11,8 @@ from resnet50_recipe.terminal import say
 from resnet50_recipe.words import command
 
 from ..data.notes import say_note
-from ..data.sources import load_splits
+from ..data.sources import images_and_labels, load_splits
+from ..data.tables import USUAL_COLUMNS, Columns
 from ..evaluation.results import to_json
 from ..hub.upload import Item, explain_failures, send
 from ..prepare.check import EXPECTATIONS, CheckResult, check_folder
@@ -67,13 +68,14 @@ def _imagenet(options: argparse.Namespace) -> None:
 
 def _folder(options: argparse.Namespace) -> None:
     _require(options.source)
-    _check_and_pack(options, options.source, Steps())
+    _check_and_pack(options, options.source, Steps(), Columns(options.image_column, options.label_column))
 
 
 def _check_alone(options: argparse.Namespace) -> None:
     _require(options.source)
     report = place_for(f"check-{options.source.resolve().name}.html", options.report, "report")
-    result = _check(options.source, options, report, Steps(sys.stderr if options.json else sys.stdout))
+    columns = Columns(options.image_column, options.label_column)
+    result = _check(options.source, options, report, Steps(sys.stderr if options.json else sys.stdout), columns)
     if options.json:
         counts = {table.name: len(table.labels) for table in result.tables}
         names = result.tables[0].class_names
@@ -100,8 +102,8 @@ def _push(options: argparse.Namespace) -> None:
     say(f"pushed: {result['url']}")
 
 
-def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps) -> None:
-    if not options.no_check and _check(source, options, options.to / "check.html", steps).problems:
+def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps, columns: Columns = USUAL_COLUMNS) -> None:
+    if not options.no_check and _check(source, options, options.to / "check.html", steps, columns).problems:
         raise UserError(
             f"{source} is not what it should be, see {options.to / 'check.html'}; nothing was packed. If you want it "
             "as it is: --expect nothing, or --no_check"
@@ -110,10 +112,9 @@ def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps) -> 
         size = "original" if options.short_side is None else options.short_side
         packed = options.to / f"packed-{size}"
         with steps.bar("pack", str(packed), "images") as on_progress:
+            note = say_note if options.no_check else lambda text: None  # check has said it
             pack(
-                load_splits(
-                    str(source), note=say_note if options.no_check else lambda text: None
-                ),  # check has said it
+                images_and_labels(load_splits(str(source), note=note, columns=columns), columns),
                 packed,
                 short_side=options.short_side,
                 quality=options.quality,
@@ -125,10 +126,16 @@ def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps) -> 
         steps.say("ready", f"train with {command('--dataset_name', source)}")
 
 
-def _check(source: Path, options: argparse.Namespace, report: Path, steps: Steps) -> CheckResult:
+def _check(
+    source: Path, options: argparse.Namespace, report: Path, steps: Steps, columns: Columns = USUAL_COLUMNS
+) -> CheckResult:
     with steps.bar("check", str(source), "images") as on_progress:
         result = check_folder(
-            source, expected=EXPECTATIONS[options.expect], num_proc=options.num_proc, on_progress=on_progress
+            source,
+            columns=columns,
+            expected=EXPECTATIONS[options.expect],
+            num_proc=options.num_proc,
+            on_progress=on_progress,
         )
     for problem in result.problems:
         steps.say("check", f"WRONG: {problem}")

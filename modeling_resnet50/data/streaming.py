@@ -169,6 +169,8 @@ def open_streamed_split(
         UserError: the source is missing, out of reach, not parquet, empty, unlabelled, or without such a split.
     """
     path = Path(dataset_name).expanduser()
+    if path.is_file() and path.suffix != ".parquet":
+        raise UserError(f"{dataset_name} is not in parquet shards, so it cannot be streamed")
     with errors_named(dataset_name):
         if path.is_file():
             builder = load_dataset_builder("parquet", data_files=str(path))

@@ -21,6 +21,7 @@ from ..data.class_names import imagenet_words
 from ..data.folders import VALIDATION_NAMES, standard_split_name
 from ..data.notes import say_note
 from ..data.sources import images_and_labels, load_splits
+from ..data.tables import USUAL_COLUMNS, Columns
 from ..data.transforms import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
 from .processes import in_order
 
@@ -128,6 +129,7 @@ class CheckResult:
 def check_folder(
     source: Path,
     *,
+    columns: Columns = USUAL_COLUMNS,
     expected: Expected | None = None,
     num_proc: int = 1,
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
@@ -137,6 +139,7 @@ def check_folder(
 
     Args:
         source: in any layout that training takes.
+        columns: of it.
         expected: what it has to be. None: ImageNet-1K if most of its classes are there, otherwise anything.
         num_proc: processes that decode.
         on_progress: called with images done and to do.
@@ -150,7 +153,7 @@ def check_folder(
         said.append(text)
         say_note(text)
 
-    splits = images_and_labels(load_splits(str(source), note=note))
+    splits = images_and_labels(load_splits(str(source), note=note, columns=columns), columns)
     tables, total, done = [], sum(map(len, splits.values())), 0
 
     def count(images: int) -> None:
