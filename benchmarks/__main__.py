@@ -21,6 +21,7 @@ BENCHMARKS = {
     "cifar10": "does it learn as a plain loop does",
     "same_weights": "do two checkouts train the same weights",
     "startup": "CPU seconds from the shell to the first own line, or the first step",
+    "distillation": "does a teacher pay, in train.py and with timm's task",
     "soak": "memory, descriptors, threads and processes over a long run",
 }
 

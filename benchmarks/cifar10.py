@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import timm
@@ -29,6 +31,7 @@ from timm.data import create_transform
 from timm.models.resnet import Bottleneck, ResNet
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
+from timm.task import ClassificationTask
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -41,21 +44,31 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 WARMUP_SHARE = 0.05  # of the training, as in the recipe
 
 
-def ours(folder: Path, seed: int, epochs: int, width: int, precision: str) -> list[dict]:
-    """Top-1 and loss after each epoch."""
+def ours(
+    folder: Path, seed: int, epochs: int, width: int, precision: str, keep: Path | None = None, **fields: Any
+) -> list[dict]:
+    """
+    Top-1 and loss after each epoch.
+
+    Args:
+        keep: the run folder, which is removed unless it is given.
+        fields: of the recipe, besides.
+    """
     architecture = {
         "stem_type": "cifar", "zero_init_residual": True, "embedding_size": 64,
         "hidden_sizes": [4 * width * 2**stage for stage in range(4)],
     }  # fmt: skip
-    with tempfile.TemporaryDirectory() as output_dir:
+    with tempfile.TemporaryDirectory() if keep is None else nullcontext(keep) as output_dir:
         settings = {
             "dataset_name": folder, "output_dir": output_dir, "seed": seed, "num_train_epochs": epochs,
             "warmup_epochs": WARMUP_SHARE * epochs, "config_overrides": json.dumps(architecture),
             "total_train_batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "nesterov": "false",
             "label_smoothing_factor": 0.0, "mixed_precision": precision, "checkpoint_every_epochs": epochs,
-            "overwrite_output_dir": "true",
+            "overwrite_output_dir": "true", **fields,
         }  # fmt: skip
-        arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+        arguments = []
+        for name, value in settings.items():
+            arguments += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
         command = [sys.executable, "train.py", "--config", "recipes/cifar10.yaml", *arguments]
         subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
         rows = (Path(output_dir) / "metrics.jsonl").read_text().splitlines()
@@ -78,13 +91,20 @@ class Images(torch.utils.data.Dataset):
         return self.transform(Image.open(io.BytesIO(row[self.image]["bytes"])).convert("RGB")), row[self.label]
 
 
-def plain(folder: Path, seed: int, epochs: int, width: int, precision: str) -> list[dict]:
-    """Top-1 and loss after each epoch, by timm and a loop."""
+def plain(
+    folder: Path, seed: int, epochs: int, width: int, precision: str, image_size: int = 32, task: Any = None
+) -> list[dict]:
+    """
+    Top-1 and loss after each epoch, by timm and a loop.
+
+    Args:
+        task: makes timm's training task of a model. None: cross-entropy of its outputs.
+    """
     torch.manual_seed(seed)
     splits = load_dataset(str(folder))
     image = next(name for name, feature in splits["train"].features.items() if type(feature).__name__ == "Image")
     splits = splits.cast_column(image, type(splits["train"].features[image])(decode=False))
-    common = {"input_size": 32, "mean": MEAN, "std": STD, "interpolation": "bilinear"}
+    common = {"input_size": image_size, "mean": MEAN, "std": STD, "interpolation": "bilinear"}
     train_set = Images(
         splits["train"], create_transform(**common, is_training=True, scale=(0.5, 1.0), color_jitter=None)
     )
@@ -106,7 +126,8 @@ def plain(folder: Path, seed: int, epochs: int, width: int, precision: str) -> l
         optimizer, steps - warmup, warmup_t=warmup, warmup_lr_init=LEARNING_RATE / warmup, warmup_prefix=True,
         t_in_epochs=False,
     )  # fmt: skip
-    loss_of, step, rows = nn.CrossEntropyLoss(), 0, []
+    step, rows = 0, []
+    train_task = (task or ClassificationTask)(model, criterion=nn.CrossEntropyLoss(), verbose=False)
     for _ in range(epochs):
         model.train()
         losses = []
@@ -114,7 +135,7 @@ def plain(folder: Path, seed: int, epochs: int, width: int, precision: str) -> l
             schedule.step_update(step)
             step += 1
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                loss = loss_of(model(pixels.contiguous(memory_format=torch.channels_last)), labels)
+                loss = train_task(pixels.contiguous(memory_format=torch.channels_last), labels)["loss"]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -27,10 +27,12 @@ from timm.data import create_loader
 from timm.utils import AverageMeter, accuracy
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.decoding import encoded_bytes
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sampling import EvaluationSampler
 from modeling_resnet50.data.sources import load_evaluation_split
-from modeling_resnet50.data.transforms import encoded_bytes, evaluation_transform
+from modeling_resnet50.data.transforms import EvaluationTransform
 from modeling_resnet50.evaluation import TopKAccuracy
 from modeling_resnet50.evaluation.evaluate import predict
 from modeling_resnet50.evaluation.predictions import Predictions
@@ -65,11 +67,11 @@ def forms(split: datasets.Dataset, num_workers: int, folder: Path) -> dict[str, 
     names = [str(number) for number in range(1000)]
     label2id = {name: number for number, name in enumerate(names)}
     model = ResNet50ForImageClassification(ResNet50Config(id2label=dict(enumerate(names)), label2id=label2id)).eval()
-    save_model_and_processor(folder, model, image_processor(224, 0.875, "bilinear", MEAN, STD))
+    save_model_and_processor(folder, model, image_processor(Preprocessing.by_ratio(224, 0.875, "bilinear", MEAN, STD)))
     device = torch.device("cpu")
 
     def ours(precision: str) -> Callable[[], float]:
-        batches = ImageBatches(split, evaluation_transform(256, 224, "bilinear"))
+        batches = ImageBatches(split, EvaluationTransform(Preprocessing(256, 224, "bilinear")))
         loader = DeviceLoader(batches, EvaluationSampler(len(split), BATCH_SIZE), device, MEAN, STD, num_workers)
         network = model.to(memory_format=torch.channels_last)
 

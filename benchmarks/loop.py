@@ -34,9 +34,9 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.decoding import encoded_bytes
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.data.sources import load_evaluation_split
-from modeling_resnet50.data.transforms import encoded_bytes
 from resnet50_recipe.training_arguments import TrainingArguments
 
 from .common import argument_parser, hardware, keep, print_table, take_turns, versions

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from modeling_resnet50.data.decoding import encoded_bytes
 from modeling_resnet50.data.sources import load_evaluation_split
-from modeling_resnet50.data.transforms import encoded_bytes
 from modeling_resnet50.prepare.pack import PARQUET
 
 from .common import hardware, keep, print_table, take_turns, versions

@@ -28,10 +28,10 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from modeling_resnet50.data.augmentation import TrainingTransform
+from modeling_resnet50.data.decoding import encoded_bytes
 from modeling_resnet50.data.loader import ImageBatches
 from modeling_resnet50.data.sampling import TrainSampler
 from modeling_resnet50.data.sources import load_evaluation_split
-from modeling_resnet50.data.transforms import encoded_bytes
 from modeling_resnet50.prepare.pack import pack
 from resnet50_recipe.training_arguments import TrainingArguments
 

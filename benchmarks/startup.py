@@ -141,7 +141,7 @@ def write_inputs(folder: Path) -> None:
 
     Image.new("RGB", (40, 32), "orange").save(folder / "image.png")
     config = ResNet50Config(depths=[1, 1], hidden_sizes=[8, 16], embedding_size=8, num_labels=10)
-    processor = image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)
+    processor = image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
     save_model_and_processor(folder / "model", ResNet50ForImageClassification(config), processor)
 
 

@@ -1,12 +1,16 @@
 """What a recipe will do and take, worked out on paper: no data, no GPU, no training."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
+import timm
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModelForImageClassification
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
@@ -14,7 +18,7 @@ from resnet50_recipe.training_arguments import TrainingArguments
 
 from .architecture import model_config
 from .data.augmentation import image_size_at
-from .data.transforms import evaluation_resize_size
+from .data.preprocessing import Preprocessing
 from .modeling_resnet50 import ResNet50ForImageClassification
 from .training.averaging import first_averaged_step
 from .training.distributed import check_images_fit
@@ -50,6 +54,7 @@ RUNTIME_MEMORY = runtime_bytes("cuda")
 _RULE = 0.1 / 256
 _TOLERANCE = 4
 _SIZE_UNIT = 16  # pixels
+_LARGE_FOR_ADAM = 0.03  # which Beyer et al. (2022) take
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,15 @@ class Plan:
         steps_per_epoch, total_steps: of the optimizer.
         lr_at: learning rate of an optimizer step.
         image_sizes: of the training images, for each epoch, in pixels.
-        image_cost: operations for a training image, of those of 224 pixels through a ResNet-50; mean over all epochs.
+        image_cost: operations for a training image, its teacher's included, of those of 224 pixels through a
+            ResNet-50; mean over all epochs.
         parameters: trainable numbers.
         forward_flops: for one image at `image_size`; a multiplication and an addition are two.
-        total_flops: of all training; backward counts twice the forward pass.
+        teacher_flops: for one image, of all teachers that are known here; 0 without.
+        unknown_teachers: whose cost is not known here, and not counted.
+        total_flops: of all training, teachers included; backward counts twice the forward pass.
         reference_images: images of 224 pixels through a ResNet-50 that would take as long, evaluations included.
-        model_memory: bytes on a device for weights, gradients, optimizer and average.
+        model_memory: bytes on a device for weights, gradients, optimizer, average and teachers.
         activation_memory: bytes on a device that the backward pass needs, at the largest size.
         checkpoint_size: bytes of one training state.
         model_size: bytes of one saved model.
@@ -83,6 +91,8 @@ class Plan:
     image_cost: float
     parameters: int
     forward_flops: int
+    teacher_flops: int
+    unknown_teachers: list[str]
     total_flops: float
     reference_images: float
     model_memory: int
@@ -110,7 +120,8 @@ def data_size_of(recipe: Recipe) -> DataSize | None:
 def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1) -> Plan:
     """
     Raises:
-        UserError: fewer images than one batch, images too small for the network, or an optimizer that does not exist.
+        UserError: fewer images than one batch, images too small for the network or not of the teacher's size, or an
+            optimizer or a teacher that does not exist.
     """
     steps_per_epoch = data.train_images // recipe.total_train_batch_size
     recipe.check_fills_a_batch(data.train_images)
@@ -123,9 +134,16 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
     parameters = sum(p.numel() for p in model.parameters())
     numbers = parameters + sum(b.numel() for b in model.buffers())
     eval_size = recipe.eval_image_size or recipe.image_size
-    flops = {size: forward_flops(model, size) for size in {*image_sizes, recipe.image_size, eval_size}}
+    channels = recipe.num_channels
+    flops = {size: forward_flops(model, size, channels) for size in {*image_sizes, recipe.image_size, eval_size}}
+    teachers = {name: teacher_on_paper(name) for name in recipe.teachers}
+    known = [model for model in teachers.values() if model is not None]
+    taught = {
+        size: sum(_teacher_flops(recipe, model, size) for model in known) for size in {*image_sizes, recipe.image_size}
+    }
     images_per_epoch = steps_per_epoch * recipe.total_train_batch_size
-    train_flops = sum(3 * flops[size] * images_per_epoch for size in image_sizes)
+    teacher_memory = 4 * sum(p.numel() for model in known for p in model.parameters())
+    train_flops = sum((3 * flops[size] + taught[size]) * images_per_epoch for size in image_sizes)
     looks = (2 if recipe.eval_flip else 1) * (2 if recipe.averages else 1)
     eval_flops = recipe.num_train_epochs * looks * data.validation_images * flops[eval_size]
     reference = forward_flops(_model_on_paper(Recipe(), 1000), 224)
@@ -148,9 +166,11 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
         image_cost=train_flops / (3 * reference * images_per_epoch * recipe.num_train_epochs),
         parameters=parameters,
         forward_flops=flops[recipe.image_size],
+        teacher_flops=taught[recipe.image_size],
+        unknown_teachers=[name for name, model in teachers.items() if model is None],
         total_flops=train_flops,
         reference_images=(train_flops + eval_flops) / (3 * reference),
-        model_memory=int(model_bytes(model, recipe, num_processes)),
+        model_memory=int(model_bytes(model, recipe, num_processes)) + teacher_memory,
         activation_memory=activation_memory,
         checkpoint_size=checkpoint_size,
         model_size=model_size,
@@ -191,14 +211,20 @@ def _arithmetic_complaints(plan: Plan) -> list[str]:
         size = getattr(recipe, name)
         if size is not None and size % _SIZE_UNIT:
             found.append(f"{name} {size} is not a multiple of {_SIZE_UNIT}: padding grows, and GPUs like it less")
-    eval_size = recipe.eval_image_size or recipe.image_size
+    preprocessing = Preprocessing.from_recipe(recipe)
+    eval_size = preprocessing.image_size
     if eval_size < recipe.image_size:
         found.append(
             f"images are smaller in validation ({eval_size}) than in training ({recipe.image_size}): random crops "
             "enlarge what is in them, so the best size for validation is larger (FixRes, Touvron et al. 2019)"
         )
-    if evaluation_resize_size(eval_size, recipe.eval_crop_ratio) > 2 * eval_size:
+    if preprocessing.resize_size > 2 * eval_size:
         found.append(f"eval_crop_ratio {recipe.eval_crop_ratio} leaves only the middle of validation images")
+    elif recipe.crop_mode != "center" and preprocessing.resize_size > eval_size:
+        found.append(
+            f"crop_mode {recipe.crop_mode} is to lose nothing of an image, but eval_crop_ratio "
+            f"{recipe.eval_crop_ratio} cuts its margins off: 1.0 keeps them"
+        )
     return found
 
 
@@ -213,7 +239,7 @@ def _optimization_complaints(plan: Plan) -> list[str]:
                 f"learning_rate {recipe.learning_rate:g} is {ratio:.2g} times what the linear rule gives for "
                 f"{recipe.total_train_batch_size} images: {rule:.3g} (0.1 at 256; Goyal et al. 2017)"
             )
-    elif "adam" in recipe.optim and recipe.learning_rate > 0.01:
+    elif "adam" in recipe.optim and recipe.learning_rate > _LARGE_FOR_ADAM:
         found.append(f"learning_rate {recipe.learning_rate:g} is large for {recipe.optim}, which takes about 1e-3")
     if recipe.min_learning_rate > recipe.learning_rate:
         found.append("min_learning_rate is above learning_rate: it rises instead of falling")
@@ -239,8 +265,6 @@ def _optimization_complaints(plan: Plan) -> list[str]:
                 f"ema_decay {recipe.ema_decay:g} averages over {horizon:,.0f} steps, of {plan.total_steps:,}: the "
                 "average will not have forgotten the first weights"
             )
-    if recipe.mixes and recipe.loss == "cross_entropy" and recipe.label_smoothing_factor == 0 and recipe.teacher:
-        found.append("the teacher sees mixed images too: make sure it was trained on such")
     if recipe.mixes and recipe.num_train_epochs < 30:
         found.append(
             f"mixup and CutMix pay off in long training; in {recipe.num_train_epochs} epochs they tend to cost"
@@ -250,6 +274,11 @@ def _optimization_complaints(plan: Plan) -> list[str]:
 
 def _machine_complaints(plan: Plan) -> list[str]:
     recipe, found = plan.recipe, []
+    if plan.unknown_teachers:
+        found.append(
+            f"what the teacher {', '.join(plan.unknown_teachers)} costs is not known here, and not counted: it is for "
+            "models of timm, and for folders on this disk"
+        )
     if plan.local_batch_size < 16 and not (recipe.sync_batch_norm or recipe.freeze_batch_norm):
         found.append(
             f"BatchNorm sees {plan.local_batch_size} images at a time, which is few: use fewer devices or "
@@ -270,11 +299,53 @@ def _machine_complaints(plan: Plan) -> list[str]:
     return found
 
 
-def forward_flops(model: ResNet50ForImageClassification, image_size: int) -> int:
+def forward_flops(model: nn.Module, image_size: int, num_channels: int = 3) -> int:
     """Of one image through a model on the meta device; a multiplication and an addition are two."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(torch.empty(1, model.config.num_channels, image_size, image_size, device="meta"))
+        model.eval()(torch.empty(1, num_channels, image_size, image_size, device="meta"))
     return counter.get_total_flops()
+
+
+def teacher_on_paper(name: str) -> nn.Module | None:
+    """
+    The shapes of a teacher without its weights, which are not read: of timm's models by their names, and of folders on
+    this disk by their config.json. None of what lies elsewhere: nothing is fetched.
+
+    Raises:
+        UserError: timm has no model of that name.
+    """
+    config = Path(name).expanduser() / "config.json"
+    with torch.device("meta"):
+        if config.is_file():
+            return _model_of_config(config)
+        architecture = name.removeprefix("timm:").removeprefix("timm/")
+        if architecture == name or ":" in architecture:
+            return None
+        try:
+            return timm.create_model(architecture)
+        except RuntimeError as error:
+            raise UserError(f"the teacher {name}: {error}") from error
+
+
+def _model_of_config(config: Path) -> nn.Module:
+    try:
+        fields = json.loads(config.read_text(encoding="utf-8"))
+        if "model_type" in fields:
+            return AutoModelForImageClassification.from_config(AutoConfig.from_pretrained(config.parent))
+        return timm.create_model(fields["architecture"], **fields.get("model_args", {}))
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f"{config} describes no classifier of timm or transformers: {error}") from error
+
+
+def _teacher_flops(recipe: Recipe, model: nn.Module, image_size: int) -> int:
+    size = recipe.teacher_image_size or image_size
+    try:
+        return forward_flops(model, size, recipe.num_channels)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the teacher {', '.join(recipe.teachers)} does not take images of {size} pixels: --teacher_image_size "
+            f"with what it takes, 224 mostly ({' '.join(str(error).split())})"
+        ) from error
 
 
 def _model_on_paper(recipe: Recipe, labels: int) -> ResNet50ForImageClassification:

@@ -33,4 +33,4 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add_dtype_option(command)
     command.add_argument("--trust_remote_code", action="store_true", help="run code that comes with other models")
     add_json_option(command, "print a line of JSON instead of the table")
-    command.set_defaults(passes_on=True, crop_ratio=None, interpolation=None, exif_orientation=None)
+    command.set_defaults(passes_on=True)

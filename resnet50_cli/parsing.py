@@ -17,6 +17,7 @@ from resnet50_recipe.exit_codes import ExitCode
 # The library's tables need torch; a test compares.
 INTERPOLATIONS = ["bilinear", "bicubic"]
 EXIF_ORIENTATIONS = ["apply", "ignore"]
+CROP_MODES = ["center", "squash", "pad"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -143,6 +144,9 @@ def add_protocol_options(command: argparse.ArgumentParser, protocols: Sequence[s
     )
     group.add_argument("--image_size", type=int, metavar="PIXELS", help="side of the central square")
     group.add_argument("--crop_ratio", type=float, metavar="RATIO", help="of that side to the short side, e.g. 0.875")
+    group.add_argument(
+        "--crop_mode", choices=CROP_MODES, metavar="NAME", help="center, squash (both sides), or pad (margins)"
+    )
     group.add_argument("--interpolation", choices=INTERPOLATIONS, metavar="NAME", help="bilinear or bicubic")
     group.add_argument(
         "--exif_orientation", choices=EXIF_ORIENTATIONS, metavar="NAME", help="apply: turn photos upright; or ignore"

@@ -76,6 +76,11 @@ class Recipe(Settings):
         "Validation images: short side resized to eval_image_size / eval_crop_ratio, then centre crop.",
         Range("in (0, 1]", lambda ratio: 0 < ratio <= 1),
     )
+    crop_mode: Literal["center", "squash", "pad"] = setting(
+        "center",
+        "Validation images that are not square: center crops; squash resizes both sides; pad resizes the long side "
+        "and adds margins of the mean colour. These two show all of the image where eval_crop_ratio is 1.",
+    )
     interpolation: Literal["bilinear", "bicubic"] = setting("bilinear", "Resampling filter, always with antialiasing.")
     train_interpolation: Literal["bilinear", "bicubic", "random"] | None = setting(
         None, "For training images, if it is another one; random draws one of the two for each image, as timm does."
@@ -100,13 +105,16 @@ class Recipe(Settings):
     )
     auto_augment: Literal["none", "randaugment", "trivialaugment", "autoaugment", "augmix"] = setting(
         "none",
-        "Augmentation policy. randaugment is timm's, with increasing severity; the others are torchvision's.",
+        "Augmentation policy. randaugment is timm's; the others are torchvision's.",
     )
     rand_augment_num_ops: int = setting(2, "RandAugment: operations per image.", AT_LEAST_1)
     rand_augment_magnitude: float = setting(
         9.0, "RandAugment: their magnitude.", Range("in [0, 10]", lambda magnitude: 0 <= magnitude <= 10)
     )
     rand_augment_magnitude_std: float = setting(0.5, "RandAugment: standard deviation of the magnitude.", AT_LEAST_0)
+    rand_augment_increasing: bool = setting(
+        True, "RandAugment: every operation grows with the magnitude (timm's inc1), or not all of them do (inc0)."
+    )
     random_erasing: float = setting(0.0, "Probability that a rectangle is erased to the mean colour.", SHARE)
     augmentation_repeats: int = setting(
         1,
@@ -188,6 +196,11 @@ class Recipe(Settings):
         False, "The course after warm-up starts where it would be without one, as in timm, instead of from its start."
     )
     min_learning_rate: float = setting(0.0, "Where cosine, linear and polynomial end.", AT_LEAST_0)
+    cooldown_epochs: float = setting(
+        0.0,
+        "The last so many of num_train_epochs stay where the course of the learning rate ends, before them.",
+        AT_LEAST_0,
+    )
     lr_power: float = setting(2.0, "Power of polynomial.", AT_LEAST_0)
     lr_step_epochs: list[float] = setting([30.0, 60.0], "For step: epochs after which the learning rate falls.")
     lr_step_factor: float = setting(0.1, "For step: by this factor.", AT_LEAST_0)
@@ -206,11 +219,29 @@ class Recipe(Settings):
     bce_target_threshold: float | None = setting(
         None, "For bce: mixed targets above this are 1, others 0. Unset: they stay soft.", BELOW_1
     )
-    teacher: str | None = setting(
-        None, "Distil from this classifier of the same classes, a folder or an id on the Hub (timm's too)."
+    teacher: list[str] | str | None = setting(
+        None,
+        "Distil from this classifier of the same classes, a folder or an id on the Hub (timm's too), or timm:NAME. Of "
+        "several, the mean of their probabilities.",
     )
-    distillation_alpha: float = setting(0.5, "Share of the teacher in the loss.", SHARE)
+    teacher_image_size: int | None = setting(
+        None, "The teacher sees the student's images resized to this side, in pixels. Unset: as they are.", AT_LEAST_1
+    )
+    distillation_loss: Literal["kl", "reverse_kl", "hard", "dkd"] = setting(
+        "kl",
+        "Divergence of the student from the teacher; of the teacher from the student; cross-entropy with the class "
+        "that the teacher names; or DKD, the first one split into the labelled class and the others.",
+    )
+    distillation_alpha: float = setting(0.5, "Weight of the teacher in the loss.", AT_LEAST_0)
+    task_loss_weight: float | None = setting(
+        None, "Weight of the labels in the loss, beside a teacher. Unset: 1 - distillation_alpha.", AT_LEAST_0
+    )
     distillation_temperature: float = setting(1.0, "Softens the outputs of both.", POSITIVE)
+    distillation_temperature_scaling: bool = setting(
+        True, "Times temperature², which keeps the size of the gradient (Hinton et al. 2015), or not."
+    )
+    dkd_alpha: float = setting(1.0, "For dkd: weight of the labelled class against the others.", AT_LEAST_0)
+    dkd_beta: float = setting(2.0, "For dkd: weight of the others among themselves.", AT_LEAST_0)
 
     # Averaged weights
     ema_decay: float | None = setting(
@@ -236,8 +267,11 @@ class Recipe(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.teacher, list) and len(self.teacher) < 2:  # as the command line has a single one
+            self.teacher = self.teacher[0] if self.teacher else None
         self._check_channels()
         self._check_epochs()
+        self._check_distillation()
         self._check_what_goes_together()
 
     def _check_channels(self) -> None:
@@ -259,6 +293,13 @@ class Recipe(Settings):
             self.warmup_epochs <= epochs,
             f"must not be longer than the training (num_train_epochs is {epochs})",
         )
+        self._require(
+            "cooldown_epochs",
+            self.warmup_epochs + self.cooldown_epochs <= epochs,
+            f"and warmup_epochs must fit into the training (num_train_epochs is {epochs})",
+        )
+        if self.cooldown_epochs and self.lr_scheduler_type == "one_cycle":
+            raise UserError("one_cycle ends where it ends: leave cooldown_epochs out")
         if (self.image_size_start is None) != (self.image_size_ramp is None):
             raise UserError("progressive resizing needs both image_size_start and image_size_ramp")
         if self.image_size_ramp is not None:
@@ -271,6 +312,15 @@ class Recipe(Settings):
         if self.swa_start_epoch is not None:
             self._require("swa_start_epoch", 1 <= self.swa_start_epoch <= epochs, f"must be in [1, {epochs}]")
         self._require("lr_step_epochs", sorted(self.lr_step_epochs) == self.lr_step_epochs, "must rise")
+
+    def _check_distillation(self) -> None:
+        if self.task_loss_weight is None:
+            self._require(
+                "distillation_alpha", self.distillation_alpha <= 1, "must be in [0, 1], or task_loss_weight be given"
+            )
+        for name in ("teacher_image_size", "task_loss_weight"):
+            if getattr(self, name) is not None and not self.teachers:
+                raise UserError(f"{name} is about a teacher, and there is none: give --teacher, or leave it out")
 
     def _check_what_goes_together(self) -> None:
         if self.bce_target_threshold is not None and self.loss != "bce":
@@ -286,6 +336,11 @@ class Recipe(Settings):
             )
         if self.streaming and self.augmentation_repeats > 1:
             raise UserError("augmentation_repeats needs images at hand, which streaming has not: set one of them off")
+
+    @property
+    def teachers(self) -> list[str]:
+        """The names in `teacher`."""
+        return [self.teacher] if isinstance(self.teacher, str) else self.teacher or []
 
     @property
     def mixes(self) -> bool:
@@ -337,12 +392,19 @@ class Recipe(Settings):
         private = [field.name for field in fields(self) if field.metadata["private"]]
         settings = {name: value for name, value in asdict(self).items() if name not in private}
         for name in ("dataset_name", "model_name_or_path", "teacher"):
-            if settings[name] is not None:
-                path = Path(settings[name]).expanduser()
-                if path.exists() or path.is_absolute():
-                    settings[name] = path.resolve().name
+            match settings[name]:
+                case str() as place:
+                    settings[name] = _without_folders(place)
+                case list() as places:
+                    settings[name] = [_without_folders(place) for place in places]
         return settings
 
     def flat_dict(self) -> dict[str, int | float | str]:
         """The fields as trackers take them: numbers and strings."""
         return {name: v if isinstance(v, (int, float)) else str(v) for name, v in self.public_dict().items()}
+
+
+def _without_folders(place: str) -> str:
+    """A name on the Hub as it is; of a path on this machine, its last part."""
+    path = Path(place).expanduser()
+    return path.resolve().name if path.exists() or path.is_absolute() else place

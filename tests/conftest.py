@@ -29,8 +29,10 @@ from fork_server import start_python
 from PIL import Image
 from transformers import dynamic_module_utils
 
-from modeling_resnet50 import ResNet50Config
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_splits
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.training import curves
 
 
@@ -79,6 +81,17 @@ def as_if_trained(model: torch.nn.Module) -> torch.nn.Module:
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
     return model.eval()
+
+
+def save_teacher(folder: Path, seed: int = 0) -> Path:
+    """A classifier of three classes, with a normalisation of its own: (pixels - 0.5) / 0.25."""
+    torch.manual_seed(seed)
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)))
+    folder.mkdir()
+    save_model_and_processor(
+        folder, model, image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
+    )
+    return folder
 
 
 def write_image(path: Path, seed: int, size: tuple[int, int] = (40, 32), image_format: str | None = None) -> None:

@@ -12,8 +12,9 @@ import torch
 from datasets import Dataset
 from PIL import Image, PngImagePlugin
 
+from modeling_resnet50.data.decoding import UNREADABLE, EncodedImage, decode_image
 from modeling_resnet50.data.loader import ImageBatches
-from modeling_resnet50.data.transforms import UNREADABLE, EncodedImage, decode_image
+from modeling_resnet50.data.transforms import ImageTransform
 from resnet50_recipe.errors import UserError
 
 
@@ -211,7 +212,7 @@ def test_it_is_refused_by_name(kind, tmp_path):
     path = tmp_path / "n01440764_1.JPEG"
     path.write_bytes(data)
     rows = Dataset.from_dict({"image": [{"bytes": None, "path": str(path)}], "label": [0]})
-    error = ImageBatches(rows, torch.nn.Identity()).__getitems__([(0, 0)])
+    error = ImageBatches(rows, ImageTransform()).__getitems__([(0, 0)])
     assert isinstance(error, UserError)
     assert str(error).startswith(f"unreadable image: {path} (row 0): ")
 

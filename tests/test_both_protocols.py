@@ -2,7 +2,6 @@
 
 import json
 import re
-from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -14,6 +13,9 @@ from transformers import AutoImageProcessor, pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.commands.evaluation_data import make_loader
+from modeling_resnet50.commands.preparation import Preparation
+from modeling_resnet50.commands.typed_options import Loading
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import main
@@ -28,7 +30,7 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=2)))
     folder = tmp_path_factory.mktemp("model")
-    save_model_and_processor(folder, model, image_processor(29, 29 / 32, "bicubic", MEAN, STD))
+    save_model_and_processor(folder, model, image_processor(Preprocessing.by_ratio(29, 29 / 32, "bicubic", MEAN, STD)))
     return folder
 
 
@@ -44,8 +46,8 @@ def loaded(folder, photos, library):
     processor = AutoImageProcessor.from_pretrained(folder)
     dataset = load_evaluation_split(str(photos), None)
     order = [[(0, index) for index in range(len(dataset))]]
-    options = Namespace(batch_size=len(dataset), num_workers=0)
-    loader = make_loader(dataset, order, processor, torch.device("cpu"), options, library)
+    preparation = Preparation(Preprocessing.from_processor(processor, "it"), library)
+    loader = make_loader(dataset, order, preparation, torch.device("cpu"), Loading(len(dataset), num_workers=0))
     (batch,) = loader
     return [Image.open(row["path"]) for row in dataset["image"]], batch["pixel_values"]
 

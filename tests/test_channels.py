@@ -16,7 +16,8 @@ from transformers import AutoImageProcessor, ResNetConfig, ResNetForImageClassif
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.augmentation import TrainingTransform
-from modeling_resnet50.data.transforms import EncodedImage, decode_image
+from modeling_resnet50.data.decoding import EncodedImage, decode_image
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import image_processor, load_model, save_model_and_processor
@@ -82,7 +83,7 @@ def model_of(request, tmp_path_factory):
         ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3, num_channels=num_channels))
     )
     folder = tmp_path_factory.mktemp("model")
-    processor = image_processor(32, 1.0, "bilinear", MEANS[num_channels], STDS[num_channels])
+    processor = image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", MEANS[num_channels], STDS[num_channels]))
     save_model_and_processor(folder, model, processor)
     return num_channels, folder, model
 
@@ -183,7 +184,7 @@ def test_timms_in_chans_is_opened_imported_and_learned_from(num_channels, tmp_pa
     arguments = {"layers": (1, 1, 1, 1), "in_chans": num_channels}
     timm.models.save_for_hf(model, tmp_path / "timm", model_args=arguments)
     average = pytest.approx([np.mean([0.485, 0.456, 0.406])] * num_channels)
-    assert open_classifier(str(tmp_path / "timm")).processor.image_mean == average
+    assert open_classifier(str(tmp_path / "timm")).preprocessing.image_mean == tuple(average)
     main(["import", str(tmp_path / "timm"), str(tmp_path / "ours")])
     pixel_values = torch.randn(1, num_channels, 64, 64)
     opened = open_classifier(str(tmp_path / "ours"))
@@ -194,7 +195,7 @@ def test_timms_in_chans_is_opened_imported_and_learned_from(num_channels, tmp_pa
         torch.testing.assert_close(again(pixel_values), model(pixel_values))
     assert load_teacher(str(tmp_path / "timm"))[1] == average
     torch.save(model.state_dict(), tmp_path / "bare.pth")
-    assert import_model(str(tmp_path / "bare.pth")).processor.image_mean == average
+    assert import_model(str(tmp_path / "bare.pth")).preprocessing.image_mean == tuple(average)
 
 
 @pytest.mark.parametrize("num_channels", [2, 5])
@@ -208,7 +209,9 @@ def test_other_numbers_are_one_error_before_anything_starts(num_channels, folder
         train(arguments)
     assert not (tmp_path / "run").exists()
     model = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3, num_channels=num_channels))
-    save_model_and_processor(tmp_path / "model", model, image_processor(32, 1.0, "bilinear", statistics, statistics))
+    save_model_and_processor(
+        tmp_path / "model", model, image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", statistics, statistics))
+    )
     for command in (["evaluate", "--dataset", "digits"], ["predict", "--", "photo.png"], ["inspect"], ["demo"]):
         with pytest.raises(SystemExit):
             main([command[0], str(tmp_path / "model"), *command[1:]])
@@ -248,7 +251,7 @@ def test_training_starts_from_and_learns_from_models_of_its_own_channels_only(mo
 
 def test_a_processor_of_other_channels_than_its_model_is_said(tmp_path):
     ResNetForImageClassification(ResNetConfig(**TINY, num_labels=3, num_channels=1)).save_pretrained(tmp_path)
-    image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3).save_pretrained(tmp_path)
+    image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)).save_pretrained(tmp_path)
     for opening in (open_classifier, import_model):
         with pytest.raises(UserError, match="takes images of 1 channels, but its processor has image_mean"):
             opening(str(tmp_path))

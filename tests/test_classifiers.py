@@ -13,6 +13,7 @@ from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageCla
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.class_names import imagenet_words
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.exporting import export_transformers
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
@@ -35,7 +36,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def processor():
-    return image_processor(16, 0.8, "bicubic", *MEAN_STD)
+    return image_processor(Preprocessing.by_ratio(16, 0.8, "bicubic", *MEAN_STD))
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +58,9 @@ def logits_of(classifier, pixel_values):
 
 
 def protocol_of(classifier):
-    processor = classifier.processor
-    assert (list(processor.image_mean), list(processor.image_std)) == MEAN_STD
-    return processor.size["shortest_edge"], processor.crop_size["height"], int(processor.resample)
+    preprocessing = classifier.preprocessing
+    assert (list(preprocessing.image_mean), list(preprocessing.image_std)) == MEAN_STD
+    return preprocessing.resize_size, preprocessing.image_size, preprocessing.interpolation
 
 
 @pytest.mark.parametrize("kind", ["ours", "transformers", "onnx folder", "onnx file"])
@@ -73,7 +74,7 @@ def test_logits_names_and_preparation_are_those_that_were_saved(
     source = {"onnx folder": onnx_folder, "onnx file": onnx_folder / "onnx" / "model.onnx"}.get(kind, tmp_path)
     classifier = open_classifier(str(source))
     assert classifier.label_names == NAMES
-    assert protocol_of(classifier) == (20, 16, 3)
+    assert protocol_of(classifier) == (20, 16, "bicubic")
     assert classifier.is_onnx == kind.startswith("onnx")
     with torch.no_grad():
         torch.testing.assert_close(logits_of(classifier, pixel_values), network(pixel_values).logits)
@@ -82,7 +83,7 @@ def test_logits_names_and_preparation_are_those_that_were_saved(
 def test_the_quantized_onnx_file_opens_with_its_names_and_preparation(onnx_folder, pixel_values):
     classifier = open_classifier(str(onnx_folder / "onnx" / "model_quantized.onnx"))
     assert classifier.label_names == NAMES
-    assert protocol_of(classifier) == (20, 16, 3)
+    assert protocol_of(classifier) == (20, 16, "bicubic")
     assert logits_of(classifier, pixel_values).shape == (4, 3)
 
 
@@ -94,7 +95,7 @@ def test_transformers_native_resnet_opens_as_it_is(tmp_path, pixel_values):
                            resample=3).save_pretrained(tmp_path)  # fmt: skip
     classifier = open_classifier(str(tmp_path))
     assert type(classifier.model) is ResNetForImageClassification
-    assert protocol_of(classifier) == (20, 16, 3)
+    assert protocol_of(classifier) == (20, 16, "bicubic")
     assert classifier.label_names == NAMES
     with torch.no_grad():
         assert torch.equal(logits_of(classifier, pixel_values), native(pixel_values).logits)
@@ -106,7 +107,7 @@ def test_timm_folder_opens_as_it_is_with_imagenets_names(tmp_path, pixel_values)
     model.pretrained_cfg |= {"input_size": (3, 16, 16), "test_input_size": (3, 16, 16), "interpolation": "bicubic"}
     timm.models.save_for_hf(model, tmp_path)
     classifier = open_classifier(str(tmp_path))
-    assert protocol_of(classifier) == (20, 16, 3)
+    assert protocol_of(classifier) == (20, 16, "bicubic")
     assert classifier.label_names[0] == "tench, Tinca tinca"
     with torch.no_grad():
         assert torch.equal(logits_of(classifier, pixel_values), model(pixel_values))
@@ -124,7 +125,7 @@ def test_timm_name_is_given_to_timm(monkeypatch):
     monkeypatch.setattr(timm, "create_model", create_model)
     classifier = open_classifier("timm:resnet18.a1_in1k")
     assert created == [("resnet18.a1_in1k", True)]
-    assert classifier.processor.size["shortest_edge"] == int(288 / 1.0)  # timm's test size
+    assert classifier.preprocessing.resize_size == int(288 / 1.0)  # timm's test size
     assert len(classifier.label_names) == 1000
 
 

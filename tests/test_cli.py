@@ -15,10 +15,10 @@ from conftest import PROJECT, TINY, run_python
 
 import resnet50_cli
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, __version__
-from modeling_resnet50.data.transforms import EXIF_ORIENTATIONS
+from modeling_resnet50.data.preprocessing import Preprocessing, choices
 from modeling_resnet50.evaluation.results import versions
 from modeling_resnet50.evaluation.suites import SUITES
-from modeling_resnet50.hub.model_folder import INTERPOLATIONS, image_processor, save_model_and_processor
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.prepare.check import EXPECTATIONS
 from modeling_resnet50.prepare.known_files import HUB_REPOSITORY
 from modeling_resnet50.training.environment import describe_environment
@@ -109,8 +109,9 @@ def test_the_command_line_imports_only_the_standard_library():
 
 def test_names_that_the_command_line_repeats_are_the_librarys():
     assert list(SUITES) == resnet50_cli.evaluate.SUITES
-    assert list(INTERPOLATIONS.values()) == resnet50_cli.parsing.INTERPOLATIONS
-    assert list(EXIF_ORIENTATIONS) == resnet50_cli.parsing.EXIF_ORIENTATIONS
+    assert list(choices("interpolation")) == resnet50_cli.parsing.INTERPOLATIONS
+    assert list(choices("exif_orientation")) == resnet50_cli.parsing.EXIF_ORIENTATIONS
+    assert list(choices("crop_mode")) == resnet50_cli.parsing.CROP_MODES
     assert list(EXPECTATIONS) == resnet50_cli.prepare.EXPECTATIONS
     assert resnet50_cli.prepare.HUB_REPOSITORY == HUB_REPOSITORY
 
@@ -233,7 +234,7 @@ def test_exit_codes_are_documented():
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "model"
-    processor = image_processor(16, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)
+    processor = image_processor(Preprocessing.by_ratio(16, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
     save_model_and_processor(folder, ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)), processor)
     return folder
 

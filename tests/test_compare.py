@@ -59,7 +59,7 @@ def test_table_has_the_fields_that_differ_and_the_results(runs, capsys):
         assert same not in text
     assert row_of(text, "best by") == ["val_top1", "val_top1"]
     assert row_of(text, "its top-1") == ["60.00%", "75.00%"]
-    assert row_of(text, "its top-5") == ["80.00%", "80.00%"]
+    assert row_of(text, "its top-5") == ["80.00%", "85.00%"]
     assert row_of(text, "its loss") == ["0.4000", "0.3000"]
     assert row_of(text, "its epoch") == ["2", "2", "(average)"]
     assert row_of(text, "epochs") == ["3", "of", "4", "2", "of", "4"]

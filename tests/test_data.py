@@ -18,17 +18,14 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from modeling_resnet50.data import pipeline
 from modeling_resnet50.data.augmentation import TrainingTransform
+from modeling_resnet50.data.decoding import EncodedImage, decode_image
 from modeling_resnet50.data.loader import PREFETCH_FACTOR, DeviceLoader, ImageBatches
 from modeling_resnet50.data.pipeline import load_training_data
+from modeling_resnet50.data.preprocessing import Preprocessing, resized
 from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order, held_out, sample_seed
 from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
 from modeling_resnet50.data.streaming import open_streamed_split
-from modeling_resnet50.data.transforms import (
-    EncodedImage,
-    decode_image,
-    evaluation_resize_size,
-    evaluation_transform,
-)
+from modeling_resnet50.data.transforms import EvaluationTransform
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.training_arguments import TrainingArguments
 
@@ -240,7 +237,7 @@ def jpegs_of_all_kinds() -> list[bytes]:
 @pytest.mark.parametrize("decoder", ["simplejpeg", "nvimgcodec"])
 def test_a_part_decoded_alone_has_the_pixels_of_the_whole(decoder, monkeypatch):
     if decoder == "nvimgcodec":  # or what stands in for it would be compared with itself
-        monkeypatch.delattr("modeling_resnet50.data.transforms._decode_plain_jpeg")
+        monkeypatch.delattr("modeling_resnet50.data.decoding._decode_plain_jpeg")
     rng = np.random.default_rng(0)
     for data in jpegs_of_all_kinds():
         whole = pil_to_tensor(PILImage.open(io.BytesIO(data)).convert("RGB"))
@@ -311,7 +308,7 @@ def test_a_decoder_that_is_not_installed_is_named(monkeypatch):
 
 @pytest.mark.parametrize(("crop", "ratio", "resize"), [(224, 0.875, 256), (224, 0.95, 235), (288, 1.0, 288)])
 def test_resize_follows_timms_rule(crop, ratio, resize):
-    assert evaluation_resize_size(crop, ratio) == resize
+    assert resized(crop, ratio) == resize
 
 
 # Sampling and batches
@@ -375,11 +372,11 @@ def test_loading_leaves_the_global_random_state_alone(image_folder):
 def test_batches_are_normalised_as_totensor_and_normalize_do(image_folder):
     recipe = recipe_for(image_folder)
     _, validation = load_train_and_validation(recipe)
-    batches = ImageBatches(validation, evaluation_transform(16, 16, "bilinear"))
+    batches = ImageBatches(validation, EvaluationTransform(Preprocessing(16, 16, "bilinear")))
     loader = DeviceLoader(batches, EvaluationSampler(15, 4), torch.device("cpu"), recipe.image_mean, recipe.image_std)
     batch = next(iter(loader))
     images = [pil_to_tensor(PILImage.open(row["image"]["path"])) for row in validation.select(range(4))]
-    pixels = torch.stack([evaluation_transform(16, 16, "bilinear")(image) for image in images])
+    pixels = torch.stack([EvaluationTransform(Preprocessing(16, 16, "bilinear"))(image) for image in images])
     expected = v2.Normalize(recipe.image_mean, recipe.image_std)(
         v2.functional.to_dtype(pixels, torch.float32, scale=True)
     )

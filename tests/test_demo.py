@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 from browser import open_browser, watched
-from conftest import TINY, as_if_trained, write_image
+from conftest import TINY, as_if_trained, free_port, write_image
 from hub_server import HubServer
 from PIL import Image
 from transformers import pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.data.transforms import decode_image
+from modeling_resnet50.data.decoding import decode_image
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.hub.spaces import gradio_space
 from modeling_resnet50.hub.spaces.gradio_space import app
@@ -34,7 +35,9 @@ def write_model(folder: Path, seed: int) -> Path:
     labels = {"id2label": dict(enumerate(NAMES)), "label2id": {name: i for i, name in enumerate(NAMES)}}
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **labels)))
     torch.nn.init.normal_(model.fc.weight, std=0.3)  # so that no two classes are as likely
-    processor = image_processor(64, 0.875, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    processor = image_processor(
+        Preprocessing.by_ratio(64, 0.875, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     save_model_and_processor(folder, model, processor)
     return folder
 
@@ -76,12 +79,6 @@ def shown(page, position: int) -> list[tuple[str, float]]:
 def assert_agree(answers: list[tuple[str, float]], reference: list[tuple[str, float]]) -> None:
     assert [name for name, _ in answers] == [name for name, _ in reference]
     assert [score for _, score in answers] == pytest.approx([score for _, score in reference], abs=0.0051)  # rounded
-
-
-def free_port() -> int:
-    with socket.socket() as any_socket:
-        any_socket.bind(("127.0.0.1", 0))
-        return any_socket.getsockname()[1]
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from modeling_resnet50.data import loader as loading
 from modeling_resnet50.data.mixing import Mixing
 from modeling_resnet50.data.sampling import TrainSampler
 from modeling_resnet50.data.sources import load_splits
+from modeling_resnet50.data.transforms import ImageTransform
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.training.averaging import create_average
 from modeling_resnet50.training.checkpoint import Progress
@@ -101,7 +102,7 @@ def accelerator(monkeypatch) -> Accelerator:
 def batches(tmp_path) -> loading.ImageBatches:
     for number in range(24):
         write_image(tmp_path / "train" / "abc"[number % 3] / f"{number}.png", seed=number, size=(32, 32))
-    return loading.ImageBatches(load_splits(str(tmp_path))["train"], nn.Identity())
+    return loading.ImageBatches(load_splits(str(tmp_path))["train"], ImageTransform())
 
 
 def network() -> ResNet50ForImageClassification:

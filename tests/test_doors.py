@@ -28,8 +28,9 @@ from transformers import (
 )
 
 from modeling_resnet50 import ResNet50Backbone, ResNet50Config, ResNet50ForImageClassification, ResNet50Model
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.evaluation import TopKAccuracy
-from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor, timm_preprocessing
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.hub.weights import to_transformers_resnet
 
 
@@ -44,7 +45,7 @@ def saved(tmp_path_factory):
     config = ResNet50Config(id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
     model = as_if_trained(ResNet50ForImageClassification(config))
     folder = tmp_path_factory.mktemp("saved") / "model"
-    save_model_and_processor(folder, model, image_processor(160, 0.9, "bicubic", MEAN, STD))
+    save_model_and_processor(folder, model, image_processor(Preprocessing.by_ratio(160, 0.9, "bicubic", MEAN, STD)))
     return folder, model
 
 
@@ -154,7 +155,7 @@ def test_timm_resizes_to_the_very_pixel_the_processor_does(size):
         processor = BitImageProcessor(
             size={"shortest_edge": resize_size}, crop_size={"height": size, "width": size}, resample=2
         )
-        crop_pct = timm_preprocessing(processor)["crop_pct"]
+        crop_pct = Preprocessing.from_processor(processor, "it").for_timm()["crop_pct"]
         assert math.floor(size / crop_pct) == resize_size  # timm's rule
 
 

@@ -22,10 +22,11 @@ from huggingface_hub.utils import validate_repo_id
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.commands.evaluation_data import class_map_of
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sampling import EvaluationSampler
 from modeling_resnet50.data.sources import load_evaluation_split, load_train_and_validation
 from modeling_resnet50.data.streaming import StreamedEvaluationSampler, StreamedImageBatches, open_streamed_split
-from modeling_resnet50.data.transforms import evaluation_transform
+from modeling_resnet50.data.transforms import EvaluationTransform
 from modeling_resnet50.evaluation.evaluate import evaluate_model, predict
 from modeling_resnet50.evaluation.results import to_json
 from modeling_resnet50.hub.eval_results import write_eval_results
@@ -44,13 +45,13 @@ def model_folder(tmp_path):
     config = ResNet50Config(**TINY, id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
     folder = tmp_path / "model"
     as_if_trained(ResNet50ForImageClassification(config)).save_pretrained(folder)
-    image_processor(16, 0.875, "bilinear", *MEAN_STD).save_pretrained(folder)
+    image_processor(Preprocessing.by_ratio(16, 0.875, "bilinear", *MEAN_STD)).save_pretrained(folder)
     return folder
 
 
 def loader_for(image_folder, batch_size):
     split = load_evaluation_split(str(image_folder))
-    batches = ImageBatches(split, evaluation_transform(18, 16, "bilinear"))
+    batches = ImageBatches(split, EvaluationTransform(Preprocessing(18, 16, "bilinear")))
     return DeviceLoader(batches, EvaluationSampler(len(split), batch_size), torch.device("cpu"), *MEAN_STD)
 
 
@@ -115,10 +116,10 @@ def test_processes_without_an_image_of_their_own_agree_with_one_process(image_fo
     def judge(rank):
         share = {"process_index": rank.process_index, "num_processes": rank.num_processes}
         if streamed:
-            batches = StreamedImageBatches(split, evaluation_transform(18, 16, "bilinear"))
+            batches = StreamedImageBatches(split, EvaluationTransform(Preprocessing(18, 16, "bilinear")))
             sampler = StreamedEvaluationSampler(split.row_group_sizes, 4, num_workers=0, **share)
         else:
-            batches = ImageBatches(split, evaluation_transform(18, 16, "bilinear"))
+            batches = ImageBatches(split, EvaluationTransform(Preprocessing(18, 16, "bilinear")))
             sampler = EvaluationSampler(len(split), 4, **share)
         loader = DeviceLoader(batches, sampler, rank.device, *MEAN_STD)
         return evaluate_model(model, loader, rank), predict(model, loader, rank, names).logits
@@ -283,7 +284,7 @@ def test_several_models_are_laid_side_by_side_and_compared(model_folder, image_f
     torch.manual_seed(5)
     model = ResNet50ForImageClassification.from_pretrained(model_folder)
     torch.nn.init.normal_(model.fc.weight)
-    save_model_and_processor(other, model, image_processor(16, 0.5, "bicubic", *MEAN_STD))
+    save_model_and_processor(other, model, image_processor(Preprocessing.by_ratio(16, 0.5, "bicubic", *MEAN_STD)))
     out = tmp_path / "out"
     arguments = ["--dataset", str(image_folder), "--num_workers", "0", "--output", str(out)]
     main(["evaluate", "model", "other", *arguments, "--metrics", "topk_accuracy"])
@@ -341,7 +342,9 @@ def test_of_a_model_with_two_cranes_evaluate_judges_each_by_its_place(image_fold
     for name, labels in {"cranes": ["ant", "bee", "ant"], "apart": ["ant", "bee", "cat"]}.items():
         torch.manual_seed(3)
         model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, id2label=dict(enumerate(labels)))))
-        save_model_and_processor(tmp_path / name, model, image_processor(16, 0.5, "bilinear", *MEAN_STD))
+        save_model_and_processor(
+            tmp_path / name, model, image_processor(Preprocessing.by_ratio(16, 0.5, "bilinear", *MEAN_STD))
+        )
         main(["evaluate", str(tmp_path / name), "--dataset", str(image_folder), "--num_workers", "0", "--json"])
         results[name] = json.loads(capsys.readouterr().out)["loss"]
     assert results["cranes"] == results["apart"]
@@ -350,7 +353,9 @@ def test_of_a_model_with_two_cranes_evaluate_judges_each_by_its_place(image_fold
 def test_on_a_terminal_names_stay_on_their_line(image_folder, tmp_path, capsys):
     labels = ["a\nb", "\x1b[31mred", "größe 👩\u200d🔬"]
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, id2label=dict(enumerate(labels)))))
-    save_model_and_processor(tmp_path / "model", model, image_processor(16, 0.5, "bilinear", *MEAN_STD))
+    save_model_and_processor(
+        tmp_path / "model", model, image_processor(Preprocessing.by_ratio(16, 0.5, "bilinear", *MEAN_STD))
+    )
     main(["predict", str(tmp_path / "model"), str(image_folder / "val" / "ant" / "0.jpg")])
     lines = capsys.readouterr().out.splitlines()
     assert {line.split("%  ")[1] for line in lines[1:]} == {r"a\nb", r"\x1b[31mred", "größe 👩\u200d🔬"}
@@ -494,7 +499,7 @@ def test_classes_are_matched_by_name_where_names_agree(model_folder, image_folde
     names = [["ant", "bee", "cat"][index] for index in order]
     model.config.id2label, model.config.label2id = dict(enumerate(names)), {n: i for i, n in enumerate(names)}
     model.save_pretrained(tmp_path / "swapped")
-    image_processor(16, 0.875, "bilinear", *MEAN_STD).save_pretrained(tmp_path / "swapped")
+    image_processor(Preprocessing.by_ratio(16, 0.875, "bilinear", *MEAN_STD)).save_pretrained(tmp_path / "swapped")
     results = []
     for folder in (model_folder, tmp_path / "swapped"):
         main(["evaluate", str(folder), "--dataset", str(image_folder), "--num_workers", "0", "--json"])

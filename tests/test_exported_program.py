@@ -6,6 +6,7 @@ from conftest import TINY, as_if_trained
 from transformers import AutoModelForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import main
 
@@ -32,7 +33,7 @@ def variant(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_exported_program_gives_the_same_logits_at_any_batch_and_size(tmp_path, name):
     model = variant(name)
-    processor = image_processor(64, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)
+    processor = image_processor(Preprocessing.by_ratio(64, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
     save_model_and_processor(tmp_path / "model", model, processor)
     main(["export", str(tmp_path / "model"), str(tmp_path / "model.pt2"), "--format", "pt2"])
     program = torch.export.load(tmp_path / "model.pt2").module()
@@ -45,7 +46,9 @@ def test_exported_program_gives_the_same_logits_at_any_batch_and_size(tmp_path, 
 @pytest.mark.long
 def test_program_compiles_ahead_of_time(tmp_path):
     model = variant("plain")
-    save_model_and_processor(tmp_path / "model", model, image_processor(64, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
+    save_model_and_processor(
+        tmp_path / "model", model, image_processor(Preprocessing.by_ratio(64, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
+    )
     main(["export", str(tmp_path / "model"), str(tmp_path / "model.pt2"), "--format", "pt2"])
     torch._inductor.aoti_compile_and_package(
         torch.export.load(tmp_path / "model.pt2"), package_path=str(tmp_path / "compiled.pt2")

@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.fold import fold_batch_norm
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
@@ -27,7 +28,7 @@ NAMES = {"id2label": {0: "ant", 1: "bee", 2: "cat"}, "label2id": {"ant": 0, "bee
 
 def save(folder, **fields):
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **NAMES, **fields)))
-    save_model_and_processor(folder, model, image_processor(32, 0.875, "bicubic", *MEAN_STD))
+    save_model_and_processor(folder, model, image_processor(Preprocessing.by_ratio(32, 0.875, "bicubic", *MEAN_STD)))
     return model
 
 
@@ -179,7 +180,7 @@ def test_what_is_there_is_not_overwritten_unless_told_to(tmp_path, capsys):
 
 def test_models_of_others_are_sent_to_import_first(tmp_path, capsys):
     ResNetForImageClassification(ResNetConfig(**TINY)).save_pretrained(tmp_path / "native")
-    image_processor(32, 0.875, "bilinear", *MEAN_STD).save_pretrained(tmp_path / "native")
+    image_processor(Preprocessing.by_ratio(32, 0.875, "bilinear", *MEAN_STD)).save_pretrained(tmp_path / "native")
     with pytest.raises(SystemExit):
         main(["export", str(tmp_path / "native"), str(tmp_path / "out"), "--format", "pt2"])
     assert "make it ours first: resnet50 import" in capsys.readouterr().err

@@ -12,9 +12,9 @@ from timm.data import ImageNetInfo
 
 from modeling_resnet50.commands.predict import _paths
 from modeling_resnet50.data.class_names import imagenet_words
+from modeling_resnet50.data.decoding import decode_image, encoded_bytes
 from modeling_resnet50.data.image_files import find_images
 from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
-from modeling_resnet50.data.transforms import decode_image, encoded_bytes
 from modeling_resnet50.hub.spaces.examples import folder_examples
 from modeling_resnet50.prepare.check import check_folder
 from modeling_resnet50.prepare.pack import pack

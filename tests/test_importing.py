@@ -23,7 +23,9 @@ from transformers import (
 )
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.importing import import_model
+from modeling_resnet50.hub.model_folder import image_processor
 from resnet50_cli import main
 from resnet50_recipe.errors import UserError
 
@@ -77,11 +79,9 @@ def test_timm_blur_pooling_is_recognised(tmp_path):
 def test_timms_image_preparation_comes_along(tmp_path):
     data = {"interpolation": "bicubic", "crop_pct": 0.95, "mean": (0.5, 0.5, 0.5), "input_size": (3, 160, 160)}
     timm_folder(tmp_path, pretrained_cfg={**data, "test_input_size": (3, 192, 192), "test_crop_pct": 1.0})
-    processor = import_model(str(tmp_path)).processor
-    assert processor.crop_size["height"] == 192  # timm evaluates at the test size where there is one
-    assert processor.size["shortest_edge"] == 192
-    assert int(processor.resample) == 3
-    assert list(processor.image_mean) == [0.5, 0.5, 0.5]
+    preprocessing = import_model(str(tmp_path)).preprocessing  # timm evaluates at the test size where there is one
+    assert (preprocessing.resize_size, preprocessing.image_size, preprocessing.interpolation) == (192, 192, "bicubic")
+    assert preprocessing.image_mean == (0.5, 0.5, 0.5)
 
 
 def test_timms_imagenet_classes_have_names(tmp_path):
@@ -120,7 +120,7 @@ def test_transformers_resnet_folder_gives_the_same_logits(tmp_path, downsample_i
     assert same_logits(imported.model, native)
     assert imported.model.config.id2label == labels["id2label"]
     image = torch.randint(0, 256, (3, 300, 400), dtype=torch.uint8)
-    ours = imported.processor(image, return_tensors="pt").pixel_values
+    ours = image_processor(Preprocessing.by_ratio(imported.preprocessing))(image, return_tensors="pt").pixel_values
     theirs = AutoImageProcessor.from_pretrained(tmp_path)(image, return_tensors="pt").pixel_values
     assert torch.equal(ours, theirs)
 

@@ -16,6 +16,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.commands import inspect as command
 from modeling_resnet50.data.pipeline import load_training_data
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.evaluation import inspection
 from modeling_resnet50.evaluation.grad_cam import grad_cam
 from modeling_resnet50.evaluation.inspection import explained_picture, first_filters, measure_stages, training_pictures
@@ -202,7 +203,9 @@ def run(image_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "insects"
     (folder / "best").mkdir(parents=True)
     torch.manual_seed(0)
-    save_model_and_processor(folder / "best", tiny_model(), image_processor(32, 0.875, "bilinear", *MEAN_STD))
+    save_model_and_processor(
+        folder / "best", tiny_model(), image_processor(Preprocessing.by_ratio(32, 0.875, "bilinear", *MEAN_STD))
+    )
     settings = {"image_size": 32, "total_train_batch_size": 8, "num_train_epochs": 6, "cutmix_alpha": 1.0}
     TrainingArguments(dataset_name=str(image_folder), output_dir=str(folder), **settings).save(folder / "recipe.yaml")
     return folder
@@ -264,7 +267,7 @@ def test_where_the_data_has_other_classes_the_truth_is_left_out(run, tmp_path, c
 
 
 def test_an_onnx_file_has_nothing_to_look_into(monkeypatch, capsys):
-    classifier = Classifier(nn.Identity(), NAMES, image_processor(32, 0.875, "bilinear", *MEAN_STD))
+    classifier = Classifier(nn.Identity(), NAMES, Preprocessing.by_ratio(32, 0.875, "bilinear", *MEAN_STD))
     monkeypatch.setattr(command, "open_classifier", lambda *source_and_options: classifier)
     with pytest.raises(SystemExit):
         main(["inspect", "model.onnx"])

@@ -5,7 +5,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from conftest import write_image
 from datasets import ClassLabel, Dataset, load_dataset
 
@@ -18,6 +17,7 @@ from modeling_resnet50.data.sources import (
     open_streamed_train_and_validation,
 )
 from modeling_resnet50.data.streaming import StreamedEvaluationSampler, StreamedImageBatches, open_streamed_split
+from modeling_resnet50.data.transforms import ImageTransform
 from modeling_resnet50.prepare.check import check_folder
 from modeling_resnet50.prepare.pack import pack
 from resnet50_recipe.errors import UserError
@@ -131,7 +131,7 @@ def test_a_row_without_a_class_is_named_where_classes_are_named_too(folder_of):
     assert "train: 1 image has no label" in check_folder(folder).problems
     recipe = Recipe(dataset_name=str(folder), validation_split_name="train", total_train_batch_size=1)
     split, _ = open_streamed_train_and_validation(recipe)
-    batches = StreamedImageBatches(split, torch.nn.Identity())
+    batches = StreamedImageBatches(split, ImageTransform())
     _, last = StreamedEvaluationSampler(split.row_group_sizes, 2)
     error = batches.__getitems__(last)
     assert isinstance(error, UserError)
@@ -158,9 +158,9 @@ def test_a_row_without_an_image_is_named_when_it_is_met(streaming, folder_of, tm
     if streaming:
         split, _ = open_streamed_train_and_validation(recipe)
         (batch,) = StreamedEvaluationSampler(split.row_group_sizes, 3)
-        error = StreamedImageBatches(split, torch.nn.Identity()).__getitems__(batch)
+        error = StreamedImageBatches(split, ImageTransform()).__getitems__(batch)
     else:
-        error = ImageBatches(load_train_and_validation(recipe)[0], torch.nn.Identity()).__getitems__([(0, 0), (0, 1)])
+        error = ImageBatches(load_train_and_validation(recipe)[0], ImageTransform()).__getitems__([(0, 0), (0, 1)])
     assert isinstance(error, UserError)
     assert str(error) == "unreadable image: row 1: there is no image in the row"
     (problem,) = check_folder(folder).problems

@@ -19,9 +19,10 @@ from timm.data import RealLabelsImagenet
 import modeling_resnet50.evaluation.metrics
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sampling import EvaluationSampler
 from modeling_resnet50.data.sources import load_evaluation_split
-from modeling_resnet50.data.transforms import evaluation_transform
+from modeling_resnet50.data.transforms import EvaluationTransform
 from modeling_resnet50.evaluation.evaluate import evaluate_model, predict
 from modeling_resnet50.evaluation.metric_modules import compute_metric, in_memory, load_metric
 from modeling_resnet50.evaluation.metrics.expected_calibration_error.expected_calibration_error import reliability_bins
@@ -211,9 +212,9 @@ def test_evaluates_evaluator_our_loop_and_the_predictions_agree(image_folder, tm
     label2id = {name: number for number, name in enumerate(names)}
     config = ResNet50Config(**TINY, id2label=dict(enumerate(names)), label2id=label2id)
     model = as_if_trained(ResNet50ForImageClassification(config))
-    save_model_and_processor(tmp_path, model, image_processor(16, 0.5, "bilinear", *MEAN_STD))
+    save_model_and_processor(tmp_path, model, image_processor(Preprocessing.by_ratio(16, 0.5, "bilinear", *MEAN_STD)))
     split = load_evaluation_split(str(image_folder))
-    batches = ImageBatches(split, evaluation_transform(32, 16, "bilinear"))
+    batches = ImageBatches(split, EvaluationTransform(Preprocessing(32, 16, "bilinear")))
     accelerator = Accelerator(cpu=True)
     loader = DeviceLoader(batches, EvaluationSampler(len(split), 4), accelerator.device, *MEAN_STD)
     ours = evaluate_model(model, loader, accelerator)

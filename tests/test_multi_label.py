@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
@@ -36,7 +37,9 @@ def multi_label(tmp_path_factory):
     config = ResNet50Config(**TINY, **labels, problem_type="multi_label_classification")
     model = as_if_trained(ResNet50ForImageClassification(config))
     folder = tmp_path_factory.mktemp("multi_label")
-    save_model_and_processor(folder / "model", model, image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
+    save_model_and_processor(
+        folder / "model", model, image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
+    )
     write_image(folder / "photo.png", seed=1)
     return folder / "model", model, folder / "photo.png"
 
@@ -107,7 +110,7 @@ def test_predict_demo_and_every_export_give_the_pipelines_scores(multi_label, tm
 
 def _opened(source):
     classifier = open_classifier(str(source))
-    return classifier.model, classifier.processor, classifier.label_names
+    return classifier.model, image_processor(Preprocessing.by_ratio(classifier.preprocessing)), classifier.label_names
 
 
 def test_what_compares_with_one_class_for_each_image_refuses_it(multi_label, capsys):
@@ -128,7 +131,7 @@ def test_training_from_its_weights_makes_a_model_of_one_class_for_each_image(mul
 def test_a_model_that_predicts_numbers_gives_its_features_only(tmp_path):
     native = ResNetForImageClassification(ResNetConfig(**TINY, num_labels=1, problem_type="regression"))
     native.save_pretrained(tmp_path)
-    image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3).save_pretrained(tmp_path)
+    image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3)).save_pretrained(tmp_path)
     for opening in (open_classifier, import_model):
         with pytest.raises(UserError, match="predicts numbers"):
             opening(str(tmp_path))

@@ -94,7 +94,7 @@ def test_skipped_steps_are_counted_and_not_in_the_schedule_and_leave_batch_norm_
     assert math.isfinite(first["train_loss"])
     assert first["learning_rate"] == learning_rate_schedule(parse_recipe(arguments), steps_per_epoch=6)(4)
     assert not non_finite_tensors(load_file(tmp_path / "run" / "final" / "model.safetensors"))
-    assert "1 steps skipped" in capsys.readouterr().out
+    assert "1 step skipped" in capsys.readouterr().out
     state = json.loads((tmp_path / "run" / "checkpoints" / "epoch-0002" / "state.json").read_text())
     assert state["scaler"]["scale"] == 4.0
 
@@ -300,6 +300,8 @@ def test_weights_that_are_no_numbers_are_neither_best_nor_final_nor_a_checkpoint
 
     def poisoned(self, *args, **kwargs):
         result = step(self, *args, **kwargs)
+        if self.param_groups[0]["params"][0].ndim != 4:
+            return result  # by which an optimizer's memory is worked out beforehand
         steps.append(1)
         if len(steps) == 6:  # the last one of the only epoch: no loss comes after it
             self.param_groups[0]["params"][0].data[0, 0, 0, 0] = math.nan

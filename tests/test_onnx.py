@@ -13,8 +13,9 @@ from transformers import AutoConfig, AutoImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, ResNet50Model
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_evaluation_split
-from modeling_resnet50.data.transforms import evaluation_transform
+from modeling_resnet50.data.transforms import EvaluationTransform
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.hub.onnx import OPSET, evaluate_onnx, export_onnx, quantize_onnx
 from resnet50_cli import main
@@ -28,7 +29,9 @@ def exported(tmp_path_factory):
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **labels)))
     root = tmp_path_factory.mktemp("onnx")
-    processor = image_processor(32, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    processor = image_processor(
+        Preprocessing.by_ratio(32, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     save_model_and_processor(root / "model", model, processor)
     arguments = ["--format", "onnx", "--fp16", "--int8", "--dataset", "digits", "--num_workers", "0"]
     main(["export", str(root / "model"), str(root / "out"), *arguments])
@@ -41,7 +44,7 @@ def digits(tmp_path_factory):
     torch.manual_seed(0)
     config = ResNet50Config(depths=[1, 1], hidden_sizes=[128, 256], embedding_size=32, num_labels=10)
     model = as_if_trained(ResNet50ForImageClassification(config))
-    processor = image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)
+    processor = image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
     (train,), (unseen,) = prepared_digits("train", 512), prepared_digits("validation", 360)
     with torch.no_grad():  # a classifier fitted in one step to the features that a random network gives
         trunk = ResNet50Model(config).eval()
@@ -61,7 +64,9 @@ def digits(tmp_path_factory):
 
 def prepared_digits(split, count):
     """The first `count` images of a split as one batch, by the package's own data path."""
-    batches = ImageBatches(load_evaluation_split("digits", split), evaluation_transform(32, 32, "bilinear"))
+    batches = ImageBatches(
+        load_evaluation_split("digits", split), EvaluationTransform(Preprocessing(32, 32, "bilinear"))
+    )
     return DeviceLoader(batches, [[(0, i) for i in range(count)]], torch.device("cpu"), [0.5] * 3, [0.5] * 3)
 
 
@@ -147,6 +152,7 @@ def test_each_file_is_checked_complete_and_describes_itself(exported, name):
     assert json.loads(described["preprocessing"]) == {
         "resize_short_side": 32,
         "crop_size": 32,
+        "crop_mode": "center",
         "interpolation": "bilinear",
         "rescale_factor": 1 / 255,
         "mean": [0.485, 0.456, 0.406],

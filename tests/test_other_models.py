@@ -10,6 +10,7 @@ from PIL import Image
 from transformers import AutoModel, BitImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, load_model, save_model_and_processor
 from modeling_resnet50.hub.pretrained import load_teacher
 from resnet50_recipe.errors import UserError
@@ -21,7 +22,7 @@ MEAN, STD = Recipe().image_mean, Recipe().image_std
 
 def this_librarys(folder):
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=7)))
-    save_model_and_processor(folder, model, image_processor(32, 0.875, "bilinear", MEAN, STD))
+    save_model_and_processor(folder, model, image_processor(Preprocessing.by_ratio(32, 0.875, "bilinear", MEAN, STD)))
     return body(folder)
 
 

@@ -20,8 +20,8 @@ from PIL import Image
 from processes import run_in_a_fork
 from synthetic_imagenet import WNIDS, make_kaggle
 
+from modeling_resnet50.data.decoding import decode_image, with_orientation
 from modeling_resnet50.data.sources import load_splits
-from modeling_resnet50.data.transforms import decode_image, with_orientation
 from modeling_resnet50.prepare.pack import pack, packed_files
 from resnet50_recipe.errors import UserError
 

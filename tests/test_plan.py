@@ -5,12 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torchvision
-from conftest import PROJECT, TINY, tiny_arguments, write_shards
+from conftest import PROJECT, TINY, save_teacher, tiny_arguments, write_shards
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.commands.plan_budget import offers
 from modeling_resnet50.plan import (
     IMAGES_PER_SECOND,
     KNOWN_DATA,
@@ -22,6 +24,7 @@ from modeling_resnet50.plan import (
 )
 from modeling_resnet50.training.memory import activation_bytes
 from resnet50_cli import main
+from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe_file import parse_recipe
 from resnet50_recipe.training_arguments import TrainingArguments
 
@@ -104,6 +107,77 @@ def test_the_plan_is_what_training_does(image_folder, tmp_path, train):
     checkpoint = [p.stat().st_size for p in (tmp_path / "run" / "checkpoints" / "epoch-0003").iterdir()]
     assert plan.checkpoint_size < sum(checkpoint) < plan.checkpoint_size + 100_000
     assert plan.disk == 2 * plan.model_size + 2 * plan.checkpoint_size
+
+
+def test_a_teachers_forward_pass_counts_and_nothing_is_fetched():
+    alone = make_plan(TrainingArguments(), IMAGENET)
+    name = "timm/beitv2_base_patch16_224.in1k_ft_in22k_in1k"
+    taught = make_plan(TrainingArguments(teacher=name), IMAGENET)
+    # timm's own table: 17.56 GMACs, 86.53 million parameters.
+    assert taught.teacher_flops == pytest.approx(2 * 17.56e9, rel=2e-3)
+    assert taught.model_memory - alone.model_memory == pytest.approx(4 * 86.53e6, rel=1e-3)
+    images = 90 * 5004 * 256
+    assert taught.total_flops - alone.total_flops == pytest.approx(images * taught.teacher_flops)
+    extra = taught.reference_images - alone.reference_images
+    assert extra == pytest.approx(images * taught.teacher_flops / (3 * alone.forward_flops), rel=1e-6)
+    # It sees its own size, whatever the student's is; two of them cost twice.
+    smaller = make_plan(
+        TrainingArguments(teacher=[name, f"timm:{name[5:]}"], image_size=160, teacher_image_size=224), IMAGENET
+    )
+    assert smaller.teacher_flops == 2 * taught.teacher_flops
+    with pytest.raises(UserError, match="does not take images of 160 pixels: --teacher_image_size"):
+        make_plan(TrainingArguments(teacher=name, image_size=160), IMAGENET)
+    with pytest.raises(UserError, match="the teacher timm/resnet_50: "):
+        make_plan(TrainingArguments(teacher="timm/resnet_50"), IMAGENET)
+    unknown = make_plan(TrainingArguments(teacher="user/name"), IMAGENET)
+    assert (unknown.teacher_flops, unknown.reference_images) == (0, alone.reference_images)
+    assert any("what the teacher user/name costs is not known here" in text for text in complaints(unknown))
+
+
+def test_a_teacher_on_this_disk_is_planned_by_its_configuration(tmp_path):
+    folder = save_teacher(tmp_path / "ours")
+    (folder / "model.safetensors").unlink()  # weights are not read
+    ours = make_plan(TrainingArguments(teacher=str(folder), image_size=32), IMAGENET)
+    assert ours.teacher_flops == forward_flops(on_paper(**TINY, num_labels=3), 32)
+    timms = tmp_path / "timms"
+    timm.models.save_for_hf(timm.create_model("resnet10t", num_classes=3), timms)
+    plan = make_plan(TrainingArguments(teacher=str(timms)), IMAGENET)
+    assert plan.teacher_flops == pytest.approx(2 * 1.1e9, rel=0.05)  # timm's table: 1.1 GMACs
+    (timms / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="describes no classifier"):
+        make_plan(TrainingArguments(teacher=str(timms)), IMAGENET)
+
+
+def test_the_budget_names_the_best_recipe_that_fits(tmp_path, monkeypatch, capsys):
+    (tmp_path / "recipes").mkdir()
+    for name, epochs, expected in (
+        ("long", 90, "80.5 % top-1 (of somebody)"),
+        ("short", 9, "about 71 % top-1"),
+        ("tiny", 1, "70.2 ± 0.1 % top-1"),
+        ("unknown", 2, "not known: 99 % top-1 is another network's"),
+    ):
+        header = f"# A {name} one.\n#\n# expected:  {expected}\n# run here:  no\n"
+        text = f"{header}num_train_epochs: {epochs}\nwarmup_epochs: 0\n"
+        (tmp_path / "recipes" / f"{name}.yaml").write_text(text)
+    (tmp_path / "recipes" / "digits.yaml").write_text("# Others.\n#\n# expected:  99 % top-1\ndataset_name: digits\n")
+    monkeypatch.chdir(tmp_path)
+    hours = {offer.name: offer.gpu_hours(IMAGES_PER_SECOND["H100"]) for offer in offers(Path("recipes"))}
+    assert list(hours) == ["long", "short", "tiny", "unknown"]
+    plan = make_plan(TrainingArguments(num_train_epochs=9, warmup_epochs=0.0), IMAGENET, 8)
+    assert hours["short"] == pytest.approx(8 * plan.hours(IMAGES_PER_SECOND["H100"]))
+    for budget, best in ((1000, "long"), (hours["long"] - 0.1, "short"), (hours["short"] * 0.99, "tiny")):
+        main(["plan", "--budget", str(budget), "--gpu", "h100", "--json"])
+        answer = json.loads(capsys.readouterr().out)
+        assert (answer["best"], answer["device"]) == (best, "H100")
+        assert [row["top1"] for row in answer["recipes"]] == [80.5, 71.0, 70.2, None]
+    main(["plan", "--budget", str(hours["short"] + 0.1), "--gpu", "H100"])
+    output = capsys.readouterr().out
+    assert "recipes/short.yaml gives most: 71.0 % top-1" in output
+    assert "not measured here" in output
+    assert re.search(r"80\.5 % .+ · long +A long one", output)
+    assert re.search(r"71\.0 % .+ → short +A short one", output)
+    main(["plan", "--budget", "0.001"])
+    assert "Nothing fits into 0.001 GPU-hours: tiny takes " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -199,6 +273,8 @@ def test_images_on_this_disk_are_counted_as_training_sees_them(image_folder, tmp
         (["digits.yaml", "--num_processes", "0"], "--num_processes must be at least 1"),
         (["nothing.yaml"], "cannot read the recipe"),
         (["digits.yaml", "--optim", "sdg"], "optim sdg: no such optimizer"),
+        (["digits.yaml", "--budget", "10"], "--budget is about all recipes as they are"),
+        (["digits.yaml", "--budget", "0"], "--budget must be positive"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
@@ -228,6 +304,20 @@ def test_a_folder_that_is_here_is_counted_whatever_its_name(image_folder, tmp_pa
     plan = json.loads(capsys.readouterr().out)
     assert plan["data"] == {"train_images": 24, "validation_images": 15, "labels": 3}
     assert plan["num_processes"] == 1  # eight are for ImageNet
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "which recipe? resnet50 plan recipes/NAME.yaml"),
+        (["--budget", "9"], "no recipes for ImageNet-1K in recipes"),
+    ],
+)
+def test_without_a_recipe_it_says_what_to_give(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["plan", *arguments])
+    assert message in capsys.readouterr().err
 
 
 def test_other_commands_refuse_arguments_they_do_not_know(capsys):

@@ -10,6 +10,7 @@ from PIL import Image
 from transformers import pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import main
 
@@ -24,7 +25,9 @@ def model_folder(tmp_path_factory):
     config = ResNet50Config(**TINY, id2label=dict(enumerate(NAMES)), label2id=label2id)
     model = as_if_trained(ResNet50ForImageClassification(config))
     folder = tmp_path_factory.mktemp("predict") / "model"
-    save_model_and_processor(folder, model, image_processor(16, 0.5, "bilinear", [0.5] * 3, [0.25] * 3))
+    save_model_and_processor(
+        folder, model, image_processor(Preprocessing.by_ratio(16, 0.5, "bilinear", [0.5] * 3, [0.25] * 3))
+    )
     return folder
 
 

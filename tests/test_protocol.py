@@ -2,7 +2,7 @@
 
 import io
 import json
-from argparse import Namespace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,25 +16,27 @@ from timm.data import create_transform
 from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.functional import InterpolationMode
 from torchvision.transforms.v2.functional import pil_to_tensor
-from transformers import ConvNextImageProcessor, ViTImageProcessor
+from transformers import ConvNextImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.commands.evaluation_data import make_loader
-from modeling_resnet50.commands.preparation import protocol, set_protocol
+from modeling_resnet50.commands.preparation import Preparation
+from modeling_resnet50.commands.typed_options import Changes, Loading
+from modeling_resnet50.data.decoding import EncodedImage, decode_image
 from modeling_resnet50.data.pipeline import load_training_data
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_evaluation_split
-from modeling_resnet50.data.transforms import EncodedImage, decode_image, evaluation_transform
+from modeling_resnet50.data.transforms import EvaluationTransform
 from modeling_resnet50.hub.classifiers import open_classifier
-from modeling_resnet50.hub.importing import as_bit_processor, import_model, timm_processor
-from modeling_resnet50.hub.model_folder import exif_orientation_of, image_processor, save_model_and_processor
+from modeling_resnet50.hub.importing import import_model, timm_preprocessing
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe_file import parse_recipe
 
 
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+MEAN, STD = MEAN_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 IMAGENET_SAMPLES = PROJECT.parent / "shared" / "data" / "imagenet_samples" / "validation.parquet"
 SETTINGS = [(256, 224, "bilinear"), (232, 224, "bilinear"), (235, 224, "bicubic"), (182, 160, "bicubic")]
-NOTHING = {"image_size": None, "crop_ratio": None, "interpolation": None, "exif_orientation": None}
 
 
 def jpegs() -> list[bytes]:
@@ -81,7 +83,7 @@ def torchvisions_transform(resize_size, crop_size, interpolation):
 @pytest.mark.parametrize("reference", [timms_transform, torchvisions_transform])
 def test_logits_are_those_after_the_references_transform(encoded, model, reference, settings):
     """Decoded by PIL there and by our decoder here: image by image the same logits."""
-    ours, transform = evaluation_transform(*settings), reference(*settings)
+    ours, transform = EvaluationTransform(Preprocessing(*settings)), reference(*settings)
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     pixel_values = torch.stack([(ours(decode_image(data)).float() / 255 - mean) / std for data in encoded])
     expected = torch.stack([transform(Image.open(io.BytesIO(data)).convert("RGB")) for data in encoded])
@@ -130,7 +132,7 @@ def test_ignored_orientation_gives_the_logits_of_timm_and_torchvision(model, ref
     with torch.no_grad():
         expected_logits = model(expected).logits
         for choice in ("apply", "ignore"):
-            pixels = evaluation_transform(*settings)(decode_image(data, exif_orientation=choice))
+            pixels = EvaluationTransform(Preprocessing(*settings))(decode_image(data, exif_orientation=choice))
             logits[choice] = model(((pixels.float() / 255 - mean) / std)[None]).logits
     torch.testing.assert_close(logits["ignore"], expected_logits, rtol=0, atol=1e-4)
     assert (logits["apply"] - expected_logits).abs().max() > 1e-3
@@ -141,23 +143,19 @@ def test_what_is_done_about_orientation_travels_with_the_model(tmp_path, model):
     (tmp_path / "val" / "a" / "photo.jpg").write_bytes(held(6))
     split = load_evaluation_split(str(tmp_path))
     for choice in ("apply", "ignore"):
-        processor = image_processor(32, 0.875, "bilinear", MEAN, STD, choice)
+        processor = image_processor(Preprocessing.by_ratio(32, 0.875, "bilinear", MEAN, STD, choice))
         save_model_and_processor(tmp_path / choice, model, processor)
-        opened = open_classifier(str(tmp_path / choice)).processor
+        opened = open_classifier(str(tmp_path / choice)).preprocessing
         assert json.loads((tmp_path / choice / "preprocessor_config.json").read_text())["exif_orientation"] == choice
-        assert (
-            exif_orientation_of(opened)
-            == exif_orientation_of(import_model(str(tmp_path / choice)).processor)
-            == choice
-        )
-        seen = make_loader(split, [[(0, 0)]], opened, torch.device("cpu"), Namespace(batch_size=1, num_workers=0))
+        assert opened.exif_orientation == choice
+        assert import_model(str(tmp_path / choice)).preprocessing == opened
+        seen = make_loader(split, [[(0, 0)]], Preparation(opened), torch.device("cpu"), Loading(1, 0))
         (batch,) = seen
-        expected = evaluation_transform(*protocol(processor))(decode_image(held(6), exif_orientation=choice))
+        expected = EvaluationTransform(opened)(decode_image(held(6), exif_orientation=choice))
         mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
         torch.testing.assert_close(batch["pixel_values"][0], (expected / 255 - mean) / std)
         for other in ("apply", "ignore"):
-            set_protocol(opened, options(exif_orientation=other))
-            assert exif_orientation_of(opened) == other
+            assert Changes(exif_orientation=other).applied_to(opened) == replace(opened, exif_orientation=other)
 
 
 def test_a_recipe_decides_it_for_both_splits_and_for_the_model_that_is_saved(tmp_path, train):
@@ -170,26 +168,28 @@ def test_a_recipe_decides_it_for_both_splits_and_for_the_model_that_is_saved(tmp
     )
     data = load_training_data(parse_recipe(arguments), torch.device("cpu"), 0, 0, 1)
     assert data.train_loader.batches.exif_orientation == "ignore"
-    expected = evaluation_transform(18, 16, "bilinear")(decode_image(held(6), exif_orientation="ignore"))
+    expected = EvaluationTransform(Preprocessing(18, 16, "bilinear"))(decode_image(held(6), exif_orientation="ignore"))
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     (batch,) = data.validation_loader
     torch.testing.assert_close(batch["pixel_values"][0], (expected / 255 - mean) / std)
     train(arguments)
-    assert exif_orientation_of(open_classifier(str(tmp_path / "run" / "best")).processor) == "ignore"
+    assert open_classifier(str(tmp_path / "run" / "best")).preprocessing.exif_orientation == "ignore"
 
 
 def test_whose_processor_says_nothing_is_read_as_its_own_library_does():
     network = timm.create_model("resnet50.a1_in1k", pretrained=False)
-    assert exif_orientation_of(timm_processor(network, "it")) == "ignore"
-    assert exif_orientation_of(as_bit_processor(ConvNextImageProcessor(size={"shortest_edge": 224}), "it")) == "apply"
-    odd = image_processor(32, 0.875, "bilinear", MEAN, STD, "sideways")
-    with pytest.raises(UserError, match=r"exif_orientation must be apply or ignore, .* 'sideways'"):
-        exif_orientation_of(odd)
+    assert timm_preprocessing(network, "it").exif_orientation == "ignore"
+    theirs = ConvNextImageProcessor(size={"shortest_edge": 224})
+    assert Preprocessing.from_processor(theirs, "it").exif_orientation == "apply"
+    odd = image_processor(Preprocessing(36, 32))
+    odd.exif_orientation = "sideways"
+    with pytest.raises(UserError, match="exif_orientation must be apply or ignore, got 'sideways'"):
+        Preprocessing.from_processor(odd, "it")
 
 
 def test_transformers_processor_is_one_grey_level_and_one_pixel_off_at_most(encoded):
     """It resizes tensors, and rounds the margin down where torchvision, timm and we round it to the nearest pixel."""
-    processor = image_processor(224, 224 / 235.5, "bilinear", [0.0] * 3, [1.0] * 3)
+    processor = image_processor(Preprocessing.by_ratio(224, 224 / 235.5, "bilinear", [0.0] * 3, [1.0] * 3))
     margins = set()
     for data in encoded:
         image = Image.open(io.BytesIO(data)).convert("RGB")
@@ -200,23 +200,20 @@ def test_transformers_processor_is_one_grey_level_and_one_pixel_off_at_most(enco
         short_shift = round((235 - 224) / 2) - (235 - 224) // 2
         down, right = (shift, short_shift) if image.height > image.width else (short_shift, shift)
         margins.add((down, right))
-        ours = evaluation_transform(235, 224, "bilinear")(decode_image(data)).int()
+        ours = EvaluationTransform(Preprocessing(235, 224, "bilinear"))(decode_image(data)).int()
         cut = ours[:, : 224 - down, : 224 - right]
         assert (cut - theirs[:, down:, right:]).abs().max() <= 1
     assert margins >= {(1, 0), (1, 1)}  # both kinds were met
 
 
-def options(**given):
-    return Namespace(**{**NOTHING, **given})
-
-
 @pytest.mark.parametrize("crop_size", [17, 160, 224, 288])
 def test_a_processor_is_read_to_the_pixel_whatever_its_sizes(crop_size):
     for resize_size in range(crop_size, 3 * crop_size):
-        processor = image_processor(crop_size, crop_size / (resize_size + 0.5), "bicubic", MEAN, STD)
-        copy = as_bit_processor(processor, "it")
-        set_protocol(copy, options())
-        assert protocol(copy) == (resize_size, crop_size, "bicubic")
+        preprocessing = Preprocessing(resize_size, crop_size, "bicubic", MEAN, STD)
+        assert (
+            Preprocessing.from_processor(image_processor(Preprocessing.by_ratio(preprocessing)), "it") == preprocessing
+        )
+        assert Changes().applied_to(preprocessing) == preprocessing
 
 
 @pytest.mark.parametrize(
@@ -226,12 +223,11 @@ def test_a_processor_is_read_to_the_pixel_whatever_its_sizes(crop_size):
         ({"crop_ratio": 0.95}, (235, 224, "bilinear")),
         ({"image_size": 288, "crop_ratio": 1.0}, (288, 288, "bilinear")),
         ({"interpolation": "bicubic"}, (256, 224, "bicubic")),
+        ({"crop_mode": "pad"}, (256, 224, "bilinear", *MEAN_STD, "apply", "pad")),
     ],
 )
 def test_the_protocol_can_be_overridden(given, expected):
-    processor = image_processor(224, 0.875, "bilinear", MEAN, STD)
-    set_protocol(processor, options(**given))
-    assert protocol(processor) == expected
+    assert Changes(**given).applied_to(Preprocessing(256, 224, "bilinear")) == Preprocessing(*expected)
 
 
 @pytest.mark.parametrize(
@@ -240,27 +236,19 @@ def test_the_protocol_can_be_overridden(given, expected):
 )
 def test_sizes_that_make_no_sense_are_refused(given, message):
     with pytest.raises(UserError, match=message):
-        set_protocol(image_processor(224, 0.875, "bilinear", MEAN, STD), options(**given))
+        Changes(**given)
 
 
-def test_a_convnext_processor_means_the_short_side_by_its_ratio(encoded):
+def test_a_convnext_processor_means_the_short_side_by_its_ratio():
     processor = ConvNextImageProcessor(size={"shortest_edge": 224}, crop_pct=0.875, resample=3)
-    assert protocol(as_bit_processor(processor, "it")) == (256, 224, "bicubic")
-
-
-@pytest.mark.parametrize(
-    "processor", [ViTImageProcessor(), ConvNextImageProcessor(size={"shortest_edge": 384}, crop_pct=0.875)], ids=repr
-)
-def test_a_processor_that_squeezes_images_is_refused(processor):
-    with pytest.raises(UserError, match="does not resize the short side and crop the centre"):
-        as_bit_processor(processor, "it")
+    expected = Preprocessing(256, 224, "bicubic", processor.image_mean, processor.image_std)
+    assert Preprocessing.from_processor(processor, "it") == expected
 
 
 def test_timms_resnet50_is_prepared_as_timm_says():
     network = timm.create_model("resnet50.a1_in1k", pretrained=False)
     data = timm.data.resolve_model_data_config(network, use_test_size=True)
-    processor = timm_processor(network, "it")
     image = Image.fromarray(np.asarray(load_sample_images().images[0]))
     theirs = create_transform(**{**data, "mean": [0.0] * 3, "std": [1.0] * 3})(image)
-    ours = evaluation_transform(*protocol(processor))(pil_to_tensor(image))
+    ours = EvaluationTransform(timm_preprocessing(network, "it"))(pil_to_tensor(image))
     assert torch.equal(ours, (theirs * 255).round().to(torch.uint8))

@@ -9,6 +9,7 @@ from conftest import PROJECT, TINY, as_if_trained
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import main
 
@@ -42,7 +43,9 @@ def save(folder, **fields):
     names = [str(digit) for digit in range(10)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**labels, **fields)))
-    processor = image_processor(64, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    processor = image_processor(
+        Preprocessing.by_ratio(64, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     save_model_and_processor(folder, model, processor)
     return folder
 

@@ -7,6 +7,7 @@ import torch
 from conftest import write_image
 from safetensors.torch import save_file
 
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.model_folder import image_processor
 from modeling_resnet50.hub.spaces.gradio_space import app
@@ -44,7 +45,7 @@ def folders(tmp_path, remote_code):
     """Two models whose configurations have the same code, and whose networks say the opposite."""
     for name, logits in (("first", "9.0, 0.0"), ("second", "0.0, 9.0")):
         folder = tmp_path / name / "best"
-        image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3).save_pretrained(folder)
+        image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)).save_pretrained(folder)
         (folder / "configuration_toy.py").write_text(CONFIGURATION)
         (folder / "modeling_toy.py").write_text(MODEL.replace("{logits}", logits))
         (folder / "config.json").write_text(json.dumps({

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification, ResNetConfig, ResNetForImageClassification, pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.fold import fold_batch_norm
 from modeling_resnet50.hub.importing import import_model
@@ -24,7 +25,7 @@ from resnet50_recipe.recipe import Recipe
 
 NAMES = ["ant", "bee", "cat"]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-PROCESSOR = image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3)
+PROCESSOR = image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
 
 
 @pytest.fixture(scope="module", params=[("ours", "float16"), ("theirs", "bfloat16")], ids=" ".join)

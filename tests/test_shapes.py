@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub import model_folder
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.importing import import_model
@@ -24,7 +25,7 @@ from resnet50_recipe.errors import UserError
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shapes") / "model"
-    processor = image_processor(16, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)
+    processor = image_processor(Preprocessing.by_ratio(16, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
     save_model_and_processor(folder, ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)), processor)
     return folder
 

@@ -18,7 +18,9 @@ from PIL import Image
 from test_demo import NAMES, write_model
 from torchvision.transforms.functional import center_crop
 
-from modeling_resnet50.data.transforms import decode_image, evaluation_transform, normalize
+from modeling_resnet50.data.decoding import decode_image
+from modeling_resnet50.data.preprocessing import Preprocessing
+from modeling_resnet50.data.transforms import EvaluationTransform, normalize_by
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.spaces.examples import folder_examples, own_examples, save_examples
 from modeling_resnet50.hub.spaces.writing import GRADIO_VERSION, TRANSFORMERS_JS_VERSION
@@ -89,9 +91,8 @@ def answers(page) -> dict[str, float]:
 def expected(model: Path, picture: Path) -> dict[str, float]:
     """By the library's own evaluation."""
     classifier = open_classifier(str(model))
-    mean, std = torch.tensor(classifier.processor.image_mean), torch.tensor(classifier.processor.image_std)
-    pixels = evaluation_transform(73, 64, "bilinear")(decode_image(picture.read_bytes()))
-    logits = classifier.model(normalize(pixels, mean[:, None, None], std[:, None, None])[None]).logits[0]
+    pixels = EvaluationTransform(Preprocessing(73, 64, "bilinear"))(decode_image(picture.read_bytes()))
+    logits = classifier.model(normalize_by(classifier.preprocessing, pixels)[None]).logits[0]
     probabilities, labels = logits.softmax(-1).topk(5)
     return dict(zip([NAMES[label] for label in labels], probabilities.tolist()))
 
@@ -163,6 +164,24 @@ def test_pictures_are_cropped_where_torchvision_does(page):
             [rows.ravel().tolist(), 10 + margin],
         )
         assert found == center_crop(rows[None], [10, 10])[0, 0, 0]
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "pad"])
+@pytest.mark.parametrize("sizes", [(33, 33), (36, 32)], ids=str)
+def test_a_picture_becomes_the_square_that_python_makes_of_it(page, crop_mode, sizes):
+    preprocessing = Preprocessing(*sizes, "bicubic", (0.48, 0.45, 0.4), crop_mode=crop_mode)
+    for width, height in ((101, 67), (43, 90), (20, 31), (300, 2) if crop_mode == "pad" else (64, 64)):
+        noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        rgba = np.dstack([noise, np.full((height, width), 255, np.uint8)])
+        found = page.evaluate(
+            """async ([pixels, width, height, processor]) => { const { square } = await import("./pixels.js");
+            const picture = new ImageData(new Uint8ClampedArray(pixels), width, height);
+            return Array.from(square(picture, processor).data) }""",
+            [rgba.ravel().tolist(), width, height, preprocessing.for_processor()],
+        )
+        ours = EvaluationTransform(preprocessing)(torch.from_numpy(noise).permute(2, 0, 1))
+        square = np.array(found, np.uint8).reshape(sizes[1], sizes[1], 4)[:, :, :3]
+        assert np.array_equal(square, ours.permute(1, 2, 0).numpy())
 
 
 # Written and sent

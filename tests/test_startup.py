@@ -13,6 +13,7 @@ import pytest
 from conftest import PROJECT, TINY, run_python, write_image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_recipe.startup import importing
 
@@ -75,7 +76,9 @@ def imported(tmp_path_factory):
     root = tmp_path_factory.mktemp("startup")
     model = root / "model"
     network = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=10))
-    save_model_and_processor(model, network, image_processor(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
+    save_model_and_processor(
+        model, network, image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
+    )
     write_image(root / "image.jpg", seed=0)
     commands = {
         "predict": ["predict", model, root / "image.jpg"],

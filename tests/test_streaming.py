@@ -18,6 +18,7 @@ from PIL import Image
 from modeling_resnet50.data import streaming
 from modeling_resnet50.data.augmentation import TrainingTransform
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_evaluation_split
 from modeling_resnet50.data.streaming import (
     StreamedEvaluationSampler,
@@ -26,7 +27,7 @@ from modeling_resnet50.data.streaming import (
     StreamSampler,
     open_streamed_split,
 )
-from modeling_resnet50.data.transforms import evaluation_transform
+from modeling_resnet50.data.transforms import EvaluationTransform
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
 
@@ -304,7 +305,7 @@ def test_workers_deliver_what_the_sampler_says_with_the_pixels_of_images_that_ar
 
 
 def test_rows_come_in_workers_also_after_some_were_read_in_their_parent(split):
-    batches = StreamedImageBatches(split, evaluation_transform(16, 16, "bilinear"))
+    batches = StreamedImageBatches(split, EvaluationTransform(Preprocessing(16, 16, "bilinear")))
     labels = []
     for num_workers in (0, 1):
         sampler = StreamedEvaluationSampler(split.row_group_sizes, 8, num_workers=num_workers)
@@ -460,7 +461,8 @@ with HubServer() as hub:
     os.environ.update(hub.environment(Path({str(tmp_path)!r})))
     import datasets
     from modeling_resnet50.data import streaming
-    from modeling_resnet50.data.transforms import evaluation_transform
+    from modeling_resnet50.data.preprocessing import Preprocessing
+    from modeling_resnet50.data.transforms import EvaluationTransform
     from resnet50_recipe.errors import UserError
 
     datasets.config.USE_PARQUET_EXPORT = False  # which it would ask another server for
@@ -473,14 +475,14 @@ with HubServer() as hub:
 
     hub.requests.clear()
     sampler = streaming.StreamSampler(split.row_group_sizes, 6, 0, 20)
-    batches = streaming.StreamedImageBatches(split, evaluation_transform(16, 16, "bilinear"))
+    batches = streaming.StreamedImageBatches(split, EvaluationTransform(Preprocessing(16, 16, "bilinear")))
     for batch in sampler:
         assert batches.__getitems__(batch)["labels"].tolist() == [index % 4 for index in batch.indices]
     files = [path for method, path in hub.requests if "/resolve/" in path]
     assert {{path.split("/resolve/")[1].split("/")[0] for path in files}} == {{pinned}}
     assert len(files) == len(split.row_groups)  # one request for each row group
 
-    batches = streaming.StreamedImageBatches(split, evaluation_transform(16, 16, "bilinear"))
+    batches = streaming.StreamedImageBatches(split, EvaluationTransform(Preprocessing(16, 16, "bilinear")))
     batch = streaming.StreamedBatch(1, 0, [0, 1, 2], [0])
     hub.fail_next("GET", "train-00000", "cut")  # which huggingface_hub tries again by itself
     hub.fail_next("GET", "train-00000", 401, times=3)

@@ -117,3 +117,16 @@ def test_what_train_py_is_made_of_only_it_imports():
     for path in PACKAGE.rglob("*.py"):
         if part_of(path) != "loop":
             assert "loop" not in package_imports(path), path
+
+
+def test_only_the_doors_of_commands_see_a_namespace():
+    """Behind them go typed values. `prepare` has a door for each data set; and somebody makes the values."""
+    doors = {"run", "_tiny_imagenet", "_imagenet", "_folder", "_check_alone", "_push", "_torrent_settings", "typed"}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and any(
+                argument.annotation is not None and "Namespace" in ast.unparse(argument.annotation)
+                for argument in [*node.args.args, *node.args.kwonlyargs]
+            ):
+                assert path.parent.name == "commands", path
+                assert node.name in doors, f"{path}: {node.name}"

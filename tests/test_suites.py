@@ -15,9 +15,11 @@ from torchvision.models import ResNet50_Weights
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.class_names import imagenet_words
+from modeling_resnet50.data.decoding import decode_image, encoded_bytes
 from modeling_resnet50.data.loader import ImageBatches
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_splits
-from modeling_resnet50.data.transforms import decode_image, encoded_bytes, evaluation_transform
+from modeling_resnet50.data.transforms import EvaluationTransform, ImageTransform
 from modeling_resnet50.evaluation.predictions import Predictions
 from modeling_resnet50.evaluation.suites import (
     _CLASSES,
@@ -239,7 +241,7 @@ def test_objectnet_has_its_border_cut_and_other_objects_left_out(tmp_path):
     make_objectnet(tmp_path)
     dataset = SUITES["objectnet"].open(SUITES["objectnet"].locate(tmp_path)["test"])
     assert len(dataset) == 3
-    pixels = ImageBatches(dataset, torch.nn.Identity()).__getitems__([(0, 0), (0, 1), (0, 2)])["pixel_values"]
+    pixels = ImageBatches(dataset, ImageTransform()).__getitems__([(0, 0), (0, 1), (0, 2)])["pixel_values"]
     assert pixels.shape == (3, 3, 8, 12)
     assert (pixels[:, 2] == 7).all()  # no red anywhere
     assert what_it_shows(dataset).tolist() == [530, 954, 671]  # folders in order: alarm_clock, banana, bicycle
@@ -371,7 +373,9 @@ def imagenet_model(tmp_path):
     """A tiny one of ImageNet's 1000 classes."""
     names = {"id2label": dict(enumerate(WORDS)), "label2id": {word: index for index, word in enumerate(WORDS)}}
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **names)))
-    save_model_and_processor(tmp_path / "model", model, image_processor(16, 0.875, "bilinear", [0.5] * 3, [0.2] * 3))
+    save_model_and_processor(
+        tmp_path / "model", model, image_processor(Preprocessing.by_ratio(16, 0.875, "bilinear", [0.5] * 3, [0.2] * 3))
+    )
     return tmp_path / "model", model
 
 
@@ -384,7 +388,7 @@ def test_the_command_gives_the_numbers_of_the_model_itself(imagenet_model, tmp_p
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     suites = results["models"][str(folder)]["suites"]
     dataset = SUITES["imagenet-1k"].open(tmp_path / "family" / "imagenet")
-    transform = evaluation_transform(18, 16, "bilinear")
+    transform = EvaluationTransform(Preprocessing(18, 16, "bilinear"))
     pixels = torch.stack([transform(decode_image(encoded_bytes(row["image"]))) for row in dataset])
     with torch.no_grad():
         logits = model((pixels / 255 - 0.5) / 0.2).logits

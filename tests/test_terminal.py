@@ -12,6 +12,7 @@ import pytest
 from conftest import PROJECT, TINY, tiny_arguments, write_image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.evaluation.results import to_json
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import COMMANDS, main
@@ -67,7 +68,7 @@ def strangers(tmp_path_factory):
     save_model_and_processor(
         root / "model",
         ResNet50ForImageClassification(config),
-        image_processor(16, 1.0, "bilinear", [0.5] * 3, [0.5] * 3),
+        image_processor(Preprocessing.by_ratio(16, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)),
     )
     shutil.copytree(root / "model", root / f"model{CANARY}")
     return root

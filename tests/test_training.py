@@ -24,6 +24,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 from modeling_resnet50 import ResNet50ForImageClassification, files
 from modeling_resnet50.architecture import model_config
 from modeling_resnet50.data import loader
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.training import run_folder
 from modeling_resnet50.training.distributed import CPUSyncBatchNorm2d, check_images_fit
@@ -432,7 +433,9 @@ def test_finetuning_works_from_ten_photos_of_a_class_on(tmp_path, train, capsys,
     for number in range(26):
         split, name = "val" if number >= 20 else "train", ("ant", "bee")[number % 2]
         write_image(tmp_path / "photos" / split / name / f"{number}.jpg", seed=number)
-    processor = image_processor(16, 0.95, "bicubic", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    processor = image_processor(
+        Preprocessing.by_ratio(16, 0.95, "bicubic", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     save_model_and_processor(tmp_path / "model", ResNet50ForImageClassification(tiny_config), processor)
     arguments = [
         "--config", str(PROJECT / "recipes" / "finetune.yaml"), "--dataset_name", str(tmp_path / "photos"),

@@ -1,13 +1,11 @@
 """`resnet50 evaluate`: how good one or several models are, and how sure that is."""
 
 import argparse
-import copy
-import dataclasses
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import numpy as np
@@ -15,137 +13,256 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.terminal import in_table, say
-from resnet50_recipe.words import counted, says_something
 
-from ..data.sampling import EvaluationSampler
 from ..data.sources import HELD_OUT_OF_A_STREAM
-from ..data.streaming import StreamedEvaluationSampler, StreamedSplit
+from ..data.streaming import StreamedSplit, evaluation_sampler
 from ..evaluation.evaluate import predict
 from ..evaluation.metric_modules import compute_metric, load_metric
 from ..evaluation.predictions import Predictions
-from ..evaluation.results import to_json, versions, write_results
-from ..evaluation.statistics import allowed_digits, compare, summarize
+from ..evaluation.results import versions
+from ..evaluation.statistics import compare, summarize
 from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
-from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
-from ..hub.exporting import trained_model_in
-from ..hub.model_folder import exif_orientation_of, load_model, renew_card
 from ..training.precision import precision_here, remark_on
-from ..training.run_folder import is_run
 from .evaluation_data import class_map_of, load_split, make_loader, open_stream
-from .preparation import protocol, set_protocol
+from .evaluation_output import report
+from .preparation import Preparation
+from .typed_options import Changes, Loading, Source, typed
 
 
-_SHOWN = 5  # of the worst classes and confusions
-_SHARES = {"top-1": "top1", "top-5": "top5"}
+Library = Literal["timm", "transformers"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """
+    What is to be evaluated, and how: the options of the command line, by their names.
+
+    Raises:
+        UserError: they make no sense together.
+    """
+
+    models: list[str]
+    source: Source
+    loading: Loading
+    changes: Changes
+    protocol: Literal["timm", "transformers", "both"]
+    streaming: bool
+    train_val_split: float | None
+    seed: int
+    suite: str | None
+    suite_root: Path | None
+    metrics: list[str]
+    flip: bool
+    mixed_precision: str | None
+    torch_compile: bool
+    dtype: Literal["float32", "auto"]
+    trust_remote_code: bool
+    output: Path | None
+    json: bool
+
+    def __post_init__(self):
+        if len(set(self.models)) < len(self.models):
+            raise UserError("a model is given twice")
+        if self.source.dataset is None and self.suite is None:
+            raise UserError("which images? --dataset SOURCE, or --suite robustness --suite_root DIR")
+        if self.suite is not None and self.suite_root is None:
+            raise UserError("--suite needs --suite_root, the folder that the test sets lie in")
+        if self.train_val_split is not None and not 0 < self.train_val_split < 1:
+            raise UserError(f"train_val_split must be between 0 and 1, got {self.train_val_split}")
+        if self.train_val_split is not None and self.streaming:
+            raise UserError(HELD_OUT_OF_A_STREAM)
+
+    @property
+    def library(self) -> Library:
+        """Whose pixels the numbers are for."""
+        return "transformers" if self.protocol == "transformers" else "timm"
 
 
 def run(options: argparse.Namespace) -> None:
     """Judge models, on all processes."""
-    if len(set(options.models)) < len(options.models):
-        raise UserError("a model is given twice")
-    if options.dataset is None and options.suite is None:
-        raise UserError("which images? --dataset SOURCE, or --suite robustness --suite_root DIR")
-    if options.suite is not None and options.suite_root is None:
-        raise UserError("--suite needs --suite_root, the folder that the test sets lie in")
-    if options.train_val_split is not None and not 0 < options.train_val_split < 1:
-        raise UserError(f"train_val_split must be between 0 and 1, got {options.train_val_split}")
-    if options.train_val_split is not None and options.streaming:
-        raise UserError(HELD_OUT_OF_A_STREAM)
     # Everything that can be wrong is found before the work begins.
-    metrics = {name: load_metric(name) for name in options.metrics}
-    accelerator = Accelerator(mixed_precision=precision_here(options.mixed_precision, options.torch_compile))
+    evaluation = typed(Evaluation, options)
+    metrics = {name: load_metric(name) for name in evaluation.metrics}
+    accelerator = _accelerator(evaluation)
+    classifiers = _open_classifiers(evaluation)
+    dataset = _open_dataset(evaluation, accelerator)
+    judge = _Judge(accelerator, evaluation.loading, evaluation.torch_compile, evaluation.flip)
+
+    results = _results_without_models(dataset, evaluation, accelerator)
+    if evaluation.suite is not None and evaluation.suite_root is not None:
+        _judge_by_suites(classifiers, evaluation.suite, evaluation.suite_root, judge, evaluation.library, results)
+    if dataset is not None:
+        named = _judge_by_dataset(classifiers, dataset, metrics, judge, evaluation, results)
+        if accelerator.is_main_process and evaluation.output is not None and isinstance(dataset, datasets.Dataset):
+            from .evaluation_report import write_html_report  # with matplotlib, for those who want the page
+
+            first = classifiers[evaluation.models[0]]
+            write_html_report(named, first, dataset, results, evaluation.output / "report.html")
+    if accelerator.is_main_process:
+        report(results, evaluation.output, evaluation.json)
+    accelerator.end_training()
+
+
+def _accelerator(evaluation: Evaluation) -> Accelerator:
+    precision = precision_here(evaluation.mixed_precision, evaluation.torch_compile)
+    accelerator = Accelerator(mixed_precision=precision)
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise UserError("fp16 needs a GPU (accelerate would silently go on in float32): --mixed_precision auto, or no")
     remark = remark_on(accelerator.mixed_precision)
     if remark is not None and accelerator.is_main_process:
         say(remark, file=sys.stderr)
-    classifiers = {name: open_classifier(name, options.trust_remote_code, options.dtype) for name in options.models}
-    for name, classifier in classifiers.items():
-        require_one_class_per_image(name, classifier.model)
-        set_protocol(classifier.processor, options)
-        if classifier.is_onnx and (options.torch_compile or options.mixed_precision not in (None, "no")):
-            raise UserError(f"{name} is an ONNX file, whose precision and compilation are its own")
-    dataset = None
-    if options.dataset is not None:
-        with accelerator.main_process_first():
-            if options.streaming:
-                dataset = open_stream(options)
-            else:
-                held_out = None if options.train_val_split is None else (options.train_val_split, options.seed)
-                dataset = load_split(options, options.split, held_out)
+    return accelerator
 
-    results = _results_without_models(dataset, options, accelerator)
-    if options.suite is not None:
-        _judge_by_suites(classifiers, options, accelerator, results)
-    if dataset is not None:
-        _judge_by_dataset(classifiers, dataset, metrics, options, accelerator, results)
-    if accelerator.is_main_process:
-        _report(results, options)
-    accelerator.end_training()
+
+def _open_classifiers(evaluation: Evaluation) -> dict[str, Classifier]:
+    """By their names, their images prepared as asked for."""
+    opened = {}
+    for name in evaluation.models:
+        classifier = open_classifier(name, evaluation.trust_remote_code, evaluation.dtype)
+        require_one_class_per_image(name, classifier.model)
+        if classifier.is_onnx and (evaluation.torch_compile or evaluation.mixed_precision not in (None, "no")):
+            raise UserError(f"{name} is an ONNX file, whose precision and compilation are its own")
+        opened[name] = replace(classifier, preprocessing=evaluation.changes.applied_to(classifier.preprocessing))
+    return opened
+
+
+def _open_dataset(evaluation: Evaluation, accelerator: Accelerator) -> datasets.Dataset | StreamedSplit | None:
+    source, share = evaluation.source, evaluation.train_val_split
+    if source.dataset is None:
+        return None
+    with accelerator.main_process_first():
+        if evaluation.streaming:
+            return open_stream(source)
+        return load_split(source, source.split, None if share is None else (share, evaluation.seed))
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Asks a model about images, this process's share of them."""
+
+    accelerator: Accelerator
+    loading: Loading
+    torch_compile: bool
+    flip: bool
+
+    def predict(
+        self, name: str, classifier: Classifier, dataset: datasets.Dataset | StreamedSplit, library: Library
+    ) -> Predictions:
+        """Of all processes. `library`: whose pixels, see `Preparation`."""
+        accelerator = self.accelerator
+        data_names = dataset.features["label"].names
+        class_map, label_names = class_map_of(classifier.label_names, data_names, classifier.codes)
+        share = accelerator.process_index, accelerator.num_processes
+        sampler = evaluation_sampler(dataset, self.loading.batch_size, self.loading.num_workers, *share)
+        preparation = Preparation(classifier.preprocessing, library)
+        loader = make_loader(dataset, sampler, preparation, accelerator.device, self.loading)
+        model = classifier.model.to(accelerator.device).to(memory_format=torch.channels_last)
+        if self.torch_compile:
+            model.compile()
+        shown = accelerator.is_main_process and sys.stderr.isatty()
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn()
+        with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+            task = bar.add_task(in_table(name), total=len(dataset))
+            # The other processes are about as far.
+            return predict(
+                model,
+                loader,
+                accelerator,
+                label_names,
+                class_map,
+                self.flip,
+                lambda images: bar.advance(task, images * accelerator.num_processes),
+            )
+
+
+class _Speed(ProgressColumn):
+    def render(self, task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f} images/s")
 
 
 def _judge_by_dataset(
     classifiers: dict[str, Classifier],
     dataset: datasets.Dataset | StreamedSplit,
     metrics: dict[str, Any],
-    options: argparse.Namespace,
-    accelerator: Accelerator,
+    judge: _Judge,
+    evaluation: Evaluation,
     results: dict[str, Any],
-) -> None:
+) -> dict[str, Predictions]:
+    """Each model's predictions; what follows from them is put into the results."""
     named = {}
     for name, classifier in classifiers.items():
         started_at = time.perf_counter()
-        library, *others = ["timm", "transformers"] if options.protocol == "both" else [options.protocol]
-        named[name] = _predict(name, classifier, dataset, options, accelerator, library)
+        named[name] = judge.predict(name, classifier, dataset, evaluation.library)
         images_per_second = len(dataset) / (time.perf_counter() - started_at)
         if not np.isfinite(named[name].logits).all():
             raise UserError(f"{name} gives numbers that are not finite: try --mixed_precision no")
-        again = [_predict(name, classifier, dataset, options, accelerator, other) for other in others]
-        if accelerator.is_main_process:
-            resize_size, image_size, interpolation = protocol(classifier.processor)
+        by_transformers = None
+        if evaluation.protocol == "both":
+            again = judge.predict(name, classifier, dataset, "transformers")
+            if judge.accelerator.is_main_process:
+                by_transformers = {**summarize(again), **compare(named[name], again)}
+        if judge.accelerator.is_main_process:
             results["models"][name] |= {
                 "protocol": {
-                    "resize_size": resize_size,
-                    "image_size": image_size,
-                    "interpolation": interpolation,
-                    "exif_orientation": exif_orientation_of(classifier.processor),
-                    "flip": options.flip,
+                    **classifier.preprocessing.as_result(),
+                    "flip": judge.flip,
                     "dtype": classifier.dtype,
-                    "library": library,
+                    "library": evaluation.library,
                 },
                 "num_labels": named[name].logits.shape[1],
-                "by_transformers": {**summarize(again[0]), **compare(named[name], again[0])} if again else None,
+                "by_transformers": by_transformers,
                 "images_per_second": round(images_per_second, 1),
                 **summarize(named[name]),
                 "metrics": {metric: compute_metric(module, named[name]) for metric, module in metrics.items()},
             }
-    if accelerator.is_main_process:
-        first, *others = options.models
+    if judge.accelerator.is_main_process:
+        first, *others = classifiers
         results["comparisons"] = [
             {"first": first, "second": other, **compare(named[first], named[other])} for other in others
         ]
-        if options.output is not None and isinstance(dataset, datasets.Dataset):
-            from .evaluation_report import write_html_report  # with matplotlib, for those who want the page
+    return named
 
-            write_html_report(named, classifiers[first], dataset, results, options.output / "report.html")
+
+def _judge_by_suites(
+    classifiers: dict[str, Classifier],
+    suite: str,
+    suite_root: Path,
+    judge: _Judge,
+    library: Library,
+    results: dict[str, Any],
+) -> None:
+    from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_classes  # with timm's labels
+
+    for classifier in classifiers.values():  # its own names: predictions have the data's where they differ
+        require_imagenet_classes(classifier.label_names)
+    opened, results["suites_absent"] = open_suites(suite_root, tuple(SUITES) if suite == "robustness" else (suite,))
+    for name, classifier in classifiers.items():
+
+        def predictions(dataset: datasets.Dataset, already_cropped: bool, name=name, classifier=classifier):
+            preprocessing = classifier.preprocessing
+            if already_cropped:
+                preprocessing = replace(preprocessing, resize_size=preprocessing.image_size)
+            return judge.predict(name, replace(classifier, preprocessing=preprocessing), dataset, library)
+
+        results["models"][name]["suites"] = judge_by(opened, predictions)
 
 
 def _results_without_models(
-    dataset: datasets.Dataset | StreamedSplit | None, options: argparse.Namespace, accelerator: Accelerator
+    dataset: datasets.Dataset | StreamedSplit | None, evaluation: Evaluation, accelerator: Accelerator
 ) -> dict[str, Any]:
-    about_data = None
+    about_data, source = None, evaluation.source
     if dataset is not None:
-        split = options.split or (dataset.split if isinstance(dataset, datasets.Dataset) else None)
-        if options.train_val_split is not None:
-            split = f"{options.train_val_split} of {options.split or 'train'}, held out with seed {options.seed}"
+        split = source.split or (dataset.split if isinstance(dataset, datasets.Dataset) else None)
+        if evaluation.train_val_split is not None:
+            held_out = f"held out with seed {evaluation.seed}"
+            split = f"{evaluation.train_val_split} of {source.split or 'train'}, {held_out}"
         about_data = {
-            "name": options.dataset,
-            "config": options.dataset_config,
+            "name": source.dataset,
+            "config": source.dataset_config,
             "split": None if split is None else str(split),
             "images": len(dataset),
             "classes": len(dataset.features["label"].names),
@@ -154,232 +271,8 @@ def _results_without_models(
         "dataset": about_data,
         "precision": accelerator.mixed_precision,
         "processes": accelerator.num_processes,
-        "models": {name: {"suites": {}} for name in options.models},
+        "models": {name: {"suites": {}} for name in evaluation.models},
         "comparisons": [],
         "suites_absent": {},
         "versions": versions(),
     }
-
-
-def _predict(
-    name: str,
-    classifier: Classifier,
-    dataset: datasets.Dataset | StreamedSplit,
-    options: argparse.Namespace,
-    accelerator: Accelerator,
-    library: str,
-) -> Predictions:
-    data_names = dataset.features["label"].names
-    class_map, label_names = class_map_of(classifier.label_names, data_names, classifier.codes)
-    share = {"process_index": accelerator.process_index, "num_processes": accelerator.num_processes}
-    sampler: StreamedEvaluationSampler | EvaluationSampler
-    if isinstance(dataset, StreamedSplit):
-        sampler = StreamedEvaluationSampler(
-            dataset.row_group_sizes, options.batch_size, num_workers=options.num_workers, **share
-        )
-    else:
-        sampler = EvaluationSampler(len(dataset), options.batch_size, **share)
-    loader = make_loader(dataset, sampler, classifier.processor, accelerator.device, options, library)
-    model = classifier.model.to(accelerator.device).to(memory_format=torch.channels_last)
-    if options.torch_compile:
-        model.compile()
-    shown = accelerator.is_main_process and sys.stderr.isatty()
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
-        task = bar.add_task(in_table(name), total=len(dataset))
-        # The other processes are about as far.
-        return predict(
-            model,
-            loader,
-            accelerator,
-            label_names,
-            class_map,
-            options.flip,
-            lambda images: bar.advance(task, images * accelerator.num_processes),
-        )
-
-
-def _judge_by_suites(
-    classifiers: dict[str, Classifier],
-    options: argparse.Namespace,
-    accelerator: Accelerator,
-    results: dict[str, Any],
-) -> None:
-    from ..evaluation.suites import SUITES, judge_by, open_suites, require_imagenet_classes  # with timm's labels
-
-    for classifier in classifiers.values():  # its own names: predictions have the data's where they differ
-        require_imagenet_classes(classifier.label_names)
-    names = tuple(SUITES) if options.suite == "robustness" else (options.suite,)
-    opened, results["suites_absent"] = open_suites(options.suite_root, names)
-    for name, classifier in classifiers.items():
-
-        def judge(dataset: datasets.Dataset, already_cropped: bool, name=name, classifier=classifier) -> Predictions:
-            processor = copy.deepcopy(classifier.processor)
-            if already_cropped:
-                processor.size = {"shortest_edge": processor.crop_size["height"]}
-            cropped = dataclasses.replace(classifier, processor=processor)
-            library = "timm" if options.protocol == "both" else options.protocol
-            return _predict(name, cropped, dataset, options, accelerator, library)
-
-        results["models"][name]["suites"] = judge_by(opened, judge)
-
-
-class _Speed(ProgressColumn):
-    def render(self, task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:,.0f} images/s")
-
-
-def _report(results: dict[str, Any], options: argparse.Namespace) -> None:
-    if options.protocol == "both" and results["dataset"] is not None:
-        for name, result in results["models"].items():
-            _tell_the_card(Path(name), results["dataset"]["name"], result)
-    if options.output is not None:
-        write_results(options.output / "results.json", results)
-        for name, result in results["models"].items() if results["dataset"] is not None else ():
-            folder = options.output if len(options.models) == 1 else options.output / _file_name(name)
-            write_eval_results(folder, Path(name).name or "model", results["dataset"], result)
-    if options.json:
-        for name, result in results["models"].items():
-            say(to_json(_flat(name, result)))
-        return
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    if results["dataset"] is not None and len(options.models) == 1:
-        (result,) = results["models"].values()
-        _show_one(console, result)
-    elif results["dataset"] is not None:
-        _show_several(console, results)
-    if options.suite is not None:
-        _show_suites(console, results)
-    if options.output is not None:
-        console.print(f"wrote {in_table(str(options.output))}")
-
-
-def _tell_the_card(folder: Path, dataset_name: str, result: dict[str, Any]) -> None:
-    """Of a model in a run, which has a card of its own, made of the run's records."""
-    folder = folder.resolve()
-    if not is_run(folder.parent) or not (folder / "README.md").is_file():
-        return
-    trained = trained_model_in(folder, folder.parent)
-    assert trained is not None
-    data = Path(dataset_name).expanduser()
-    shown = data.resolve().name if data.exists() else dataset_name  # no path of this machine
-    measured = {"dataset": shown, "images": result["images"], "words": both_in_words(result)}
-    renew_card(folder, load_model(str(folder))[0], trained, both_protocols=measured)
-
-
-def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:
-    """The numbers most scripts want, without their intervals."""
-    if "top1" not in result:
-        return {"model": name, "suites": result["suites"]}
-    numbers = {key: result[key]["value"] for key in ("top1", "top5", "loss")}
-    others = {key: result[key] for key in ("images", "ece", "temperature", "images_per_second", "metrics", "suites")}
-    return {"model": name, **numbers, **others}
-
-
-def _show_one(console: Console, result: dict[str, Any]) -> None:
-    images = result["images"]
-    shares = {title: key for title, key in _SHARES.items() if _is_shown(key, result)}
-    values = "".join(f"{title} {_percent(result[key], images)}   " for title, key in shares.items())
-    console.print(
-        f"{values}loss {result['loss']['value']:.4f}   ({counted(images, 'image')}, {protocol_in_words(result)})"
-    )
-    if images > 1:
-        intervals = "".join(f"{title} {_percents(result[key], images)}, " for title, key in shares.items())
-        console.print(f"95 % intervals: {intervals}loss {result['loss']['low']:.4f} to {result['loss']['high']:.4f}")
-    console.print(
-        f"calibration error {result['ece']:.2%}; {result['ece_at_temperature']:.2%} with the logits divided by "
-        f"{result['temperature']:.3f}, and a loss of {result['loss_at_temperature']:.4f}"
-    )
-    if result["by_transformers"] is not None:
-        console.print(f"by the saved image processor, in transformers: {both_in_words(result)}")
-    for name, values in result["metrics"].items():
-        console.print(f"{in_table(name)}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
-    console.print(f"{result['images_per_second']:,.1f} images/s\n")
-
-    worst = sorted(result["classes"], key=lambda row: row["top1"])[:_SHOWN]
-    table = Table("worst classes", box=None, pad_edge=False)
-    table.add_column("top-1", justify="right")
-    table.add_column("images", justify="right")
-    for row in worst:
-        table.add_row(in_table(row["name"]), f"{row['top1']:.1%}", f"{row['images']:,}")
-    console.print(table)
-    if result["confusions"]:
-        table = Table("most often mistaken", "for", box=None, pad_edge=False)
-        table.add_column("images", justify="right")
-        for row in result["confusions"][:_SHOWN]:
-            table.add_row(in_table(row["name"]), in_table(row["predicted_name"]), f"{row['images']:,}")
-        console.print()
-        console.print(table)
-
-
-def _show_several(console: Console, results: dict[str, Any]) -> None:
-    table = Table("model", box=None, pad_edge=False)
-    models = results["models"].values()
-    shares = {title: key for title, key in _SHARES.items() if any(_is_shown(key, result) for result in models)}
-    for name in (*(f"{title}, 95 %" for title in shares), "loss", "ECE", "images/s", "protocol"):
-        table.add_column(name, justify="left" if name == "protocol" else "right", no_wrap=name != "protocol")
-    for name, result in results["models"].items():
-        images = result["images"]
-        table.add_row(
-            in_table(name),
-            *(f"{_percent(result[key], images)} ({_percents(result[key], images, '–')})" for key in shares.values()),
-            f"{result['loss']['value']:.4f}",
-            f"{result['ece']:.2%}",
-            f"{result['images_per_second']:,.1f}",
-            protocol_in_words(result),
-        )
-    console.print(table)
-    console.print()
-    for name, result in results["models"].items():
-        if result["by_transformers"] is not None:
-            console.print(f"{in_table(name)}, by its image processor in transformers: {both_in_words(result)}")
-    for row in results["comparisons"]:
-        difference = row["top1_difference"]
-        value, low, high = (f"{100 * difference[name]:+.2f}" for name in ("value", "low", "high"))
-        console.print(
-            f"{in_table(row['second'])} − {in_table(row['first'])}: {value} points of top-1 ({low} to {high}); "
-            f"right alone on {row['only_second']:,} images, wrong alone on {row['only_first']:,} "
-            f"(McNemar p = {row['p_value']:.2g})"
-        )
-
-
-def _show_suites(console: Console, results: dict[str, Any]) -> None:
-    """A row for each test set, or part of one, and a column for each model."""
-    table = Table("test set", box=None, pad_edge=False)
-    for name in results["models"]:
-        table.add_column(in_table(name), justify="right")
-    lines = {name: dict(_suite_lines(result["suites"])) for name, result in results["models"].items()}
-    for title in next(iter(lines.values())):
-        table.add_row(in_table(title), *(model_lines[title] for model_lines in lines.values()))
-    console.print()
-    console.print(table)
-    for sentence in results["suites_absent"].values():
-        console.print(f"not there, or not whole: {in_table(sentence)}", soft_wrap=True)
-
-
-def _suite_lines(suites: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    from ..evaluation.suites import score_parts
-
-    for suite, scores in suites.items():
-        for title, numbers in score_parts(suite, scores):
-            for key, name in (("mce", "mCE"), ("top1", "top-1"), ("error", "error")):
-                if key in numbers:
-                    yield f"{title}, {name}", f"{numbers[key]:.2%}"
-
-
-def _is_shown(key: str, result: dict[str, Any]) -> bool:
-    return key == "top1" or says_something(5, result["num_labels"])
-
-
-def _percent(interval: dict[str, float], images: int) -> str:
-    return f"{interval['value']:.{allowed_digits(interval, images)}%}"
-
-
-def _percents(interval: dict[str, float], images: int, to: str = "% to ") -> str:
-    digits = allowed_digits(interval, images)
-    return f"{100 * interval['low']:.{digits}f}{to}{100 * interval['high']:.{digits}f}%"
-
-
-def _file_name(name: str) -> str:
-    """A model's name as that of a folder."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-.") or "model"

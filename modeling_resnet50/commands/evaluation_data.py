@@ -1,70 +1,67 @@
 """The images that a command judges a model by, or calibrates it on."""
 
-import argparse
 import sys
 from collections import Counter
+from typing import Any
 
 import datasets
 import torch
-from transformers import BitImageProcessor
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.terminal import say
 
 from ..data.file_names import composed
 from ..data.folders import VALIDATION_NAMES
-from ..data.loader import DeviceLoader, ImageBatches, check_shared_memory, shared_bytes
+from ..data.loader import DeviceLoader, check_shared_memory, shared_bytes
 from ..data.sources import load_evaluation_split
-from ..data.streaming import StreamedImageBatches, StreamedSplit, open_streamed_split
-from ..hub.model_folder import exif_orientation_of
+from ..data.streaming import StreamedSplit, image_batches, open_streamed_split
 from .preparation import Preparation
+from .typed_options import Loading, Source
 
 
 def load_split(
-    options: argparse.Namespace, split: str | None, train_val_split: tuple[float, int] | None = None
+    source: Source, split: str | None, train_val_split: tuple[float, int] | None = None
 ) -> datasets.Dataset:
     """The images of one split; with `train_val_split`, a recipe's share and seed, those that were held out of it."""
-    if options.batch_size < 1 or options.num_workers < 0:
-        raise UserError("--batch_size must be at least 1 and --num_workers at least 0")
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    return load_evaluation_split(
-        options.dataset,
-        split,
-        options.dataset_config,
-        options.image_column,
-        options.label_column,
-        train_val_split=train_val_split,
-    )
+    columns = (source.dataset_config, source.image_column, source.label_column)
+    return load_evaluation_split(_named(source), split, *columns, train_val_split=train_val_split)
 
 
-def open_stream(options: argparse.Namespace) -> StreamedSplit:
+def open_stream(source: Source) -> StreamedSplit:
     """As `load_split`, of parquet shards that stay where they are."""
-    if options.dataset == "digits":
+    if source.dataset == "digits":
         raise UserError("digits comes with the package: there is nothing to stream")
-    names = VALIDATION_NAMES if options.split is None else [options.split]
-    columns = (options.dataset_config, options.image_column, options.label_column)
-    return open_streamed_split(options.dataset, names, *columns)
+    names = VALIDATION_NAMES if source.split is None else [source.split]
+    columns = (source.dataset_config, source.image_column, source.label_column)
+    return open_streamed_split(_named(source), names, *columns)
+
+
+def _named(source: Source) -> str:
+    assert source.dataset is not None, "who asks for images has seen that there are some"
+    return source.dataset
 
 
 def make_loader(
     dataset: datasets.Dataset | StreamedSplit,
-    sampler,
-    processor: BitImageProcessor,
+    sampler: Any,
+    preparation: Preparation,
     device: torch.device,
-    options: argparse.Namespace,
-    library: str = "timm",
+    loading: Loading,
 ) -> DeviceLoader:
-    """`options` gives `batch_size`, that of the sampler, and `num_workers`; `library`: whose pixels, `Preparation`."""
-    num_channels = len(processor.image_mean)
-    held = shared_bytes(options.batch_size, processor.crop_size["height"], num_channels)
-    check_shared_memory(options.num_workers, held)
-    preparation = Preparation(processor, library)
-    images = StreamedImageBatches if isinstance(dataset, StreamedSplit) else ImageBatches
-    batches = images(
-        dataset, preparation.crop, num_channels=num_channels, exif_orientation=exif_orientation_of(processor)
+    """Batches as a model takes them. `loading` says the sampler's batch size."""
+    preprocessing = preparation.preprocessing
+    held = shared_bytes(loading.batch_size, preprocessing.image_size, preprocessing.num_channels)
+    check_shared_memory(loading.num_workers, held)
+    batches = image_batches(
+        dataset,
+        preparation.crop,
+        num_channels=preprocessing.num_channels,
+        exif_orientation=preprocessing.exif_orientation,
     )
-    loader = DeviceLoader(batches, sampler, device, processor.image_mean, processor.image_std, options.num_workers)
+    statistics = list(preprocessing.image_mean), list(preprocessing.image_std)
+    loader = DeviceLoader(batches, sampler, device, *statistics, loading.num_workers)
     loader.normalize = preparation.normalize
     return loader
 

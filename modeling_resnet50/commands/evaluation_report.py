@@ -10,14 +10,13 @@ import torch
 from torchvision.transforms.v2.functional import to_pil_image
 from transformers import ResNetForImageClassification
 
-from ..data.transforms import decode_image, encoded_bytes, evaluation_transform, normalize
+from ..data.decoding import decode_image, encoded_bytes
+from ..data.transforms import EvaluationTransform, normalize_by
 from ..evaluation.grad_cam import grad_cam
 from ..evaluation.predictions import Predictions
 from ..evaluation.report import write_report
 from ..hub.classifiers import Classifier
-from ..hub.model_folder import exif_orientation_of
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from .preparation import protocol
 
 
 def write_html_report(
@@ -28,21 +27,20 @@ def write_html_report(
     path: Path,
 ) -> None:
     """The report, with heat maps where the first model is a ResNet that gives its feature maps."""
-    processor = classifier.processor
-    transform = evaluation_transform(*protocol(processor))
-    mean, std = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
+    preprocessing = classifier.preprocessing
+    transform = EvaluationTransform(preprocessing)
     device: Any = classifier.model.device
     has_maps = isinstance(classifier.model, ResNet50ForImageClassification | ResNetForImageClassification)
 
     def pixels(row: int) -> torch.Tensor:
         data = encoded_bytes(dataset[row]["image"])
-        return transform(decode_image(data, len(mean), exif_orientation_of(processor)))
+        return transform(decode_image(data, preprocessing.num_channels, preprocessing.exif_orientation))
 
     def image(row: int) -> PIL.Image.Image:
         return to_pil_image(pixels(row))
 
     def cam(row: int, label: int) -> np.ndarray:
-        pixel_values = normalize(pixels(row), mean, std)[None].to(device)
+        pixel_values = normalize_by(preprocessing, pixels(row))[None].to(device)
         return grad_cam(classifier.model, pixel_values, torch.tensor([label], device=device))[0].cpu().numpy()
 
     write_report(path, named, image, results, cam if has_maps else None)

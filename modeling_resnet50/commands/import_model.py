@@ -7,7 +7,7 @@ from resnet50_recipe.terminal import say
 from ..evaluation.results import to_json
 from ..files import replaced_folder, require_free
 from ..hub.importing import import_model
-from ..hub.model_folder import save_model_and_processor
+from ..hub.model_folder import image_processor, save_model_and_processor
 
 
 def run(options: argparse.Namespace) -> None:
@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> None:
         dtype=options.dtype,
     )
     with replaced_folder(options.out) as folder:
-        save_model_and_processor(folder, imported.model, imported.processor)
+        save_model_and_processor(folder, imported.model, image_processor(imported.preprocessing))
     parameters = imported.model.num_parameters()
     if options.json:
         say(to_json({"out": str(options.out), "parameters": parameters, "notes": imported.notes}))

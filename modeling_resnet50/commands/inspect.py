@@ -4,11 +4,11 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,14 +16,15 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from transformers import BitImageProcessor
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe_file import parse_recipe
 from resnet50_recipe.terminal import in_table, say
 from resnet50_recipe.training_arguments import TrainingArguments
 
-from ..data.transforms import UNREADABLE, decode_image, encoded_bytes, evaluation_transform
+from ..data.decoding import UNREADABLE, decode_image, encoded_bytes
+from ..data.preprocessing import Preprocessing
+from ..data.transforms import EvaluationTransform, statistics_of
 from ..evaluation.inspection import (
     PER_BATCH,
     Stage,
@@ -38,10 +39,9 @@ from ..evaluation.inspection import (
 )
 from ..evaluation.results import to_json
 from ..hub.classifiers import Classifier, open_classifier
-from ..hub.model_folder import exif_orientation_of
 from ..picture_sheet import Picture
 from .places import place_for
-from .preparation import protocol, set_protocol
+from .typed_options import Changes
 
 
 if TYPE_CHECKING:
@@ -57,14 +57,15 @@ def run(options: argparse.Namespace) -> None:
     # Everything that can be wrong is found before the work begins.
     if options.batch_size < 1:
         raise UserError("--batch_size must be at least 1")
-    source, recipe = _source_and_recipe(options)
-    samples = _samples(options, recipe)
+    changes = Changes(image_size=options.image_size)
+    source, recipe = _source_and_recipe(options.model, options.config, options.passed_on)
+    samples = _samples(options.samples, options.epoch, recipe)
     classifier = open_classifier(source, options.trust_remote_code, options.dtype)
     if classifier.is_onnx:
         raise UserError(f"{source} is an ONNX file, which shows nothing of its stages: inspect what it was made from")
     stages_of(classifier.model)
-    set_protocol(classifier.processor, options)
-    decode = _decoder_of(classifier.processor)
+    classifier = replace(classifier, preprocessing=changes.applied_to(classifier.preprocessing))
+    decode = _decoder_of(classifier.preprocessing)
     given = [(Path(path).name, _read(path, decode)) for path in options.images or []]
     data = _load(recipe) if recipe is not None and (samples or not given) else None
 
@@ -86,42 +87,47 @@ def run(options: argparse.Namespace) -> None:
         folder, name, stages, explanation, first_filters(classifier.model), shown, title, explained
     )
     if options.json:
-        say(_as_json(options, classifier, stages, files))
+        about = {
+            "model": options.model,
+            "image_size": classifier.preprocessing.image_size,
+            "batch_size": options.batch_size,
+            "device": PartialState().device.type,
+        }
+        say(to_json(about | _as_numbers(stages, files)))
     else:
         say()
         say(f"wrote {', '.join(map(str, files))}")
 
 
-def _source_and_recipe(options: argparse.Namespace) -> tuple[str, TrainingArguments | None]:
-    """The model to open, and where its images come from."""
-    path, source, config = Path(options.model), options.model, options.config
+def _source_and_recipe(model: str, config: Path | None, passed_on: list[str]) -> tuple[str, TrainingArguments | None]:
+    """The model to open, and where its images come from. `passed_on`: fields of the recipe."""
+    path, source = Path(model), model
     if (path / "recipe.yaml").is_file() and not (path / "config.json").is_file():
         if not (path / "best").is_dir():
             raise UserError(f"{path} is a run that has no best/ yet: its first epoch is not over")
         source, config = str(path / "best"), config or path / "recipe.yaml"
     if config is not None:
-        return source, parse_recipe(["--config", str(config), *options.passed_on])
-    if options.passed_on:
-        raise UserError(f"unknown argument {options.passed_on[0]!r}: fields of a recipe need --config, or a run")
+        return source, parse_recipe(["--config", str(config), *passed_on])
+    if passed_on:
+        raise UserError(f"unknown argument {passed_on[0]!r}: fields of a recipe need --config, or a run")
     return source, None
 
 
-def _samples(options: argparse.Namespace, recipe: TrainingArguments | None) -> int:
+def _samples(wanted: int | None, epoch: int, recipe: TrainingArguments | None) -> int:
     if recipe is None:
-        if options.samples:
+        if wanted:
             raise UserError("--samples needs a recipe that says how images are augmented: --config recipes/NAME.yaml")
         return 0
-    if options.samples is not None and options.samples < 0:
+    if wanted is not None and wanted < 0:
         raise UserError("--samples must be 0 or more")
-    if not 1 <= options.epoch <= recipe.num_train_epochs:
-        raise UserError(f"--epoch must be in [1, {recipe.num_train_epochs}], the recipe's, got {options.epoch}")
-    return _SAMPLES if options.samples is None else options.samples
+    if not 1 <= epoch <= recipe.num_train_epochs:
+        raise UserError(f"--epoch must be in [1, {recipe.num_train_epochs}], the recipe's, got {epoch}")
+    return _SAMPLES if wanted is None else wanted
 
 
-def _decoder_of(processor: BitImageProcessor) -> Callable[[bytes], Tensor]:
-    return partial(
-        decode_image, num_channels=len(processor.image_mean), exif_orientation=exif_orientation_of(processor)
-    )
+def _decoder_of(preprocessing: Preprocessing) -> Callable[[bytes], Tensor]:
+    orientation = preprocessing.exif_orientation
+    return partial(decode_image, num_channels=preprocessing.num_channels, exif_orientation=orientation)
 
 
 def _read(path: str, decode: Callable[[bytes], Tensor]) -> Tensor:
@@ -154,8 +160,8 @@ def _load(recipe: TrainingArguments) -> "TrainingData":
 def _measure(classifier: Classifier, batch_size: int) -> tuple[list[Stage], str]:
     """The stages, and in words what was measured."""
     device = PartialState().device
-    _, size, _ = protocol(classifier.processor)
-    shape = (batch_size, len(classifier.processor.image_mean), size, size)
+    size = classifier.preprocessing.image_size
+    shape = (batch_size, classifier.preprocessing.num_channels, size, size)
     pixel_values = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last)
     stages = measure_stages(classifier.model, pixel_values)
     flops = sum(stage.flops for stage in stages)
@@ -176,15 +182,13 @@ def _measure(classifier: Classifier, batch_size: int) -> tuple[list[Stage], str]
 
 def _explain(classifier: Classifier, given: list[tuple[str, Tensor]], data: "TrainingData | None") -> list[Picture]:
     """Files that were given, or some validation images, the same ones each time."""
-    processor = classifier.processor
-    transform = evaluation_transform(*protocol(processor))
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (processor.image_mean, processor.image_std))
+    transform, statistics = EvaluationTransform(classifier.preprocessing), statistics_of(classifier.preprocessing)
     images: list[tuple[Tensor, int | None, str]] = [(pixels, None, name) for name, pixels in given]
     if not given and data is not None:
         truths = _true_classes(classifier, data)
         images = [(pixels, truths[label], "") for pixels, label in _validation_images(data, classifier)]
     return [
-        explained_picture(classifier.model, transform(pixels), mean, std, classifier.label_names, truth, name)
+        explained_picture(classifier.model, transform(pixels), *statistics, classifier.label_names, truth, name)
         for pixels, truth, name in images
     ]
 
@@ -203,7 +207,7 @@ def _true_classes(classifier: Classifier, data: "TrainingData") -> list[int | No
 def _validation_images(data: "TrainingData", classifier: Classifier) -> list[tuple[Tensor, int]]:
     from ..data.streaming import StreamedImageBatches
 
-    batches, decode = data.validation_loader.batches, _decoder_of(classifier.processor)
+    batches, decode = data.validation_loader.batches, _decoder_of(classifier.preprocessing)
     rows = np.random.default_rng(0).choice(len(batches), min(_EXPLAINED, len(batches)), replace=False)
     if isinstance(batches, StreamedImageBatches):
         batches.images.hold(0, [])
@@ -213,17 +217,12 @@ def _validation_images(data: "TrainingData", classifier: Classifier) -> list[tup
     ]
 
 
-def _as_json(options: argparse.Namespace, classifier: Classifier, stages: list[Stage], files: list[Path]) -> str:
-    result = {
-        "model": options.model,
-        "image_size": protocol(classifier.processor)[1],
-        "batch_size": options.batch_size,
-        "device": PartialState().device.type,
+def _as_numbers(stages: list[Stage], files: list[Path]) -> dict[str, Any]:
+    return {
         **{key: sum(getattr(stage, key) for stage in stages) for key in ("parameters", "flops", "milliseconds")},
         "stages": [asdict(stage) | {"output_shape": list(stage.output_shape)} for stage in stages],
         "files": [str(file) for file in files],
     }
-    return to_json(result)
 
 
 def _show(stages: list[Stage], explanation: str) -> None:

@@ -30,6 +30,7 @@ from ..plan import (
 )
 from ..scaling import Cluster
 from .places import place_for
+from .plan_budget import show_budget
 from .plan_nodes import draw_scaling, show_scaling
 
 
@@ -38,15 +39,24 @@ _MANY_IMAGES = 1_000_000  # nobody trains on so many with a single device
 
 
 def run(options: argparse.Namespace) -> None:
-    """Plan a recipe, on the terminal and as a picture."""
+    """Plan a recipe, on the terminal and as a picture, or put all recipes beside a budget."""
     for name in ("num_processes", "nodes", "gpus_per_node"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UserError(f"--{name} must be at least 1")
-    for name in ("images_per_second", "network"):
+    for name in ("images_per_second", "network", "budget"):
         if getattr(options, name) is not None and not getattr(options, name) > 0:
             raise UserError(f"--{name} must be positive")
     if options.nodes and options.num_processes:
         raise UserError("--num_processes is --nodes times --gpus_per_node: give --nodes or --num_processes")
+    if options.budget is not None:
+        if options.recipe or options.nodes or options.passed_on:
+            raise UserError("--budget is about all recipes as they are: give no recipe, --nodes or fields beside it")
+        show_budget(
+            options.budget, options.device, options.num_processes or 8, options.images_per_second, options.json
+        )
+        return
+    if options.recipe is None:
+        raise UserError("which recipe? resnet50 plan recipes/NAME.yaml, or --budget N for all of them")
     arguments = ["--config", options.recipe, *options.passed_on]
     recipe = parse_recipe(arguments)
     data = _data_size(options, recipe)
@@ -148,6 +158,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         "images": f"{' → '.join(map(str, sizes))} pixels in training, {eval_size} in validation",
         "network": f"{plan.parameters:,} parameters, {plan.forward_flops / 1e9:.2f} GFLOPs forward at "
         f"{recipe.image_size} pixels",
+        "teacher": f"{', '.join(recipe.teachers)}: {plan.teacher_flops / 1e9:.2f} GFLOPs an image, forward only",
         "compute": f"{plan.total_flops / 1e18:.3g} EFLOPs, backward counted as twice forward",
         "memory": f"{plan.memory / 1e9:.1f} GB a device = {plan.model_memory / 1e9:.1f} weights, gradients, optimizer"
         f" + {plan.activation_memory / 1e9:.1f} activations + {RUNTIME_MEMORY / 1e9:.0f} runtime",
@@ -157,6 +168,8 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
             f"{duration(3600 * plan.hours(rate))} on {plan.num_processes} × {device}" for device, rate in rates.items()
         ),
     }
+    if not recipe.teachers:
+        del rows["teacher"]
     for title, text in rows.items():
         console.print(f"{title:<15}{in_table(text)}")
     shown = ", ".join(f"{device} {rate:,.0f}" for device, rate in rates.items())
@@ -165,7 +178,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         console.print(
             f"\nTime is by images a second on one device, at 224 pixels in mixed precision: {shown}; {share}. A100: "
             "measured by NVIDIA (DeepLearningExamples); the others: by memory bandwidth, an upper bound. The images "
-            "have to come as fast."
+            "have to come as fast. A teacher's operations count as the student's."
         )
     else:
         console.print(f"\nTime is by images a second on one device, at 224 pixels: {shown}; {share}.")

@@ -13,15 +13,15 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.terminal import say
 
+from ..data.decoding import UNREADABLE, decode_image
 from ..data.file_names import as_utf8
 from ..data.image_files import FORMATS_IN_WORDS, find_images
 from ..data.notes import say_note
-from ..data.transforms import UNREADABLE, decode_image
 from ..evaluation.predictions import class_scores, ranked
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
-from ..hub.model_folder import exif_orientation_of
-from .preparation import Preparation, set_protocol
+from .preparation import Preparation
+from .typed_options import Changes, typed
 
 
 @torch.inference_mode()
@@ -29,20 +29,21 @@ def run(options: argparse.Namespace) -> None:
     """Name what images show."""
     if options.topk < 1 or options.batch_size < 1:
         raise UserError("--topk and --batch_size must be at least 1")
+    changes = typed(Changes, options)
     paths = [path for argument in options.images for path in _paths(argument)]
     classifier = open_classifier(options.model, options.trust_remote_code, options.dtype)
-    set_protocol(classifier.processor, options)
+    preprocessing = changes.applied_to(classifier.preprocessing)
     device = PartialState().device
     model = classifier.model.to(device).to(memory_format=torch.channels_last)
-    preparation = Preparation(classifier.processor, options.protocol)
-    num_channels = len(classifier.processor.image_mean)
-    exif_orientation = exif_orientation_of(classifier.processor)
+    preparation = Preparation(preprocessing, options.protocol)
     any_unreadable = False
     for start in range(0, len(paths), options.batch_size):
         pictures, readable = [], []
         for path in paths[start : start + options.batch_size]:
             try:
-                pixels = decode_image(Path(path).read_bytes(), num_channels, exif_orientation)
+                pixels = decode_image(
+                    Path(path).read_bytes(), preprocessing.num_channels, preprocessing.exif_orientation
+                )
                 pictures.append(preparation.crop(pixels))
                 readable.append(path)
             except UNREADABLE as error:

@@ -1,35 +1,37 @@
-"""How images are prepared for a model that a command asks about them."""
+"""How a command prepares images for a model, by one of two libraries."""
 
-import argparse
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import BitImageProcessor
 
-from resnet50_recipe.errors import UserError
-
-from ..data.transforms import evaluation_resize_size, evaluation_transform, normalize_by
-from ..hub.model_folder import INTERPOLATIONS, PIL_NUMBERS
+from ..data.preprocessing import Preprocessing
+from ..data.transforms import EvaluationTransform, ImageTransform, normalize_by
+from ..hub.model_folder import image_processor
 
 
 class Preparation:
     """
-    How images are prepared for a model, by one of two libraries. Both resize the short side and crop the centre, but
-    round and resize in ways of their own: of an odd margin timm (and torchvision) crop half to even and transformers
-    rounds down, and timm resizes by PIL, transformers by torchvision.
+    How images are prepared for a model, by one of two libraries. Both do what its `Preprocessing` says, but round and
+    resize in ways of their own: of an odd margin timm (and torchvision) crop half to even and transformers rounds
+    down, timm resizes by PIL, transformers by torchvision, and where timm pads with the mean colour, transformers
+    pads with black.
 
     Attributes:
-        crop: uint8 pixels `(channels, height, width)` to the central square, uint8.
+        preprocessing: in numbers.
+        crop: from a decoded image to the square, uint8.
         normalize: uint8 pixels `(batch, channels, height, width)` to what the network takes, float32.
     """
 
-    crop: nn.Module
+    crop: ImageTransform
     normalize: Callable[[Tensor], Tensor]
 
-    def __init__(self, processor: BitImageProcessor, library: str):
+    def __init__(self, preprocessing: Preprocessing, library: Literal["timm", "transformers"] = "timm"):
+        self.preprocessing = preprocessing
         if library == "transformers":
+            processor = image_processor(preprocessing)
             self.crop = _ProcessorsCrop(processor)
             self.normalize = partial(
                 processor.rescale_and_normalize,
@@ -40,11 +42,11 @@ class Preparation:
                 image_std=processor.image_std,
             )
         else:
-            self.crop = evaluation_transform(*protocol(processor))
-            self.normalize = partial(normalize_by, processor.image_mean, processor.image_std)
+            self.crop = EvaluationTransform(preprocessing)
+            self.normalize = partial(normalize_by, preprocessing)
 
 
-class _ProcessorsCrop(nn.Module):
+class _ProcessorsCrop(ImageTransform):
     """The processor, but for its last step, which is taken on the device."""
 
     def __init__(self, processor: BitImageProcessor):
@@ -55,34 +57,3 @@ class _ProcessorsCrop(nn.Module):
         unfinished: dict[str, Any] = {"do_convert_rgb": False, "do_rescale": False, "do_normalize": False}
         prepared = self.processor(pixels, input_data_format="channels_first", return_tensors="pt", **unfinished)
         return prepared["pixel_values"][0]
-
-
-def protocol(processor: BitImageProcessor) -> tuple[int, int, str]:
-    """Short side, crop and interpolation, as the model's own processor states them."""
-    interpolation = INTERPOLATIONS[int(processor.resample)]
-    return processor.size["shortest_edge"], processor.crop_size["height"], interpolation
-
-
-def set_protocol(processor: BitImageProcessor, options: argparse.Namespace) -> None:
-    """
-    Change what the options of image preparation say; of a new size, the ratio stays as it was.
-
-    Raises:
-        UserError: no such size or ratio.
-    """
-    resize_size, crop_size, _ = protocol(processor)
-    image_size = crop_size if options.image_size is None else options.image_size
-    if image_size < 1:
-        raise UserError("--image_size must be at least 1")
-    if options.crop_ratio is None:
-        resize_size = image_size * resize_size // crop_size
-    elif 0 < options.crop_ratio <= 1:
-        resize_size = evaluation_resize_size(image_size, options.crop_ratio)
-    else:
-        raise UserError("--crop_ratio must be above 0 and at most 1, as in 0.875 (224 of 256 pixels)")
-    processor.size = {"shortest_edge": resize_size}
-    processor.crop_size = {"height": image_size, "width": image_size}
-    if options.interpolation is not None:
-        processor.resample = PIL_NUMBERS[options.interpolation]  # type: ignore[assignment]  # saved as a number
-    if options.exif_orientation is not None:
-        processor.exif_orientation = options.exif_orientation  # type: ignore[attr-defined]  # a field of ours

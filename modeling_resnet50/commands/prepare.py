@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,47 @@ from ..prepare.steps import Steps, require_space
 from ..prepare.tiny_imagenet import extract_tiny_imagenet
 from ..prepare.torrent import TorrentProgress, TorrentSettings, download_torrent, identify
 from .places import place_for
+from .typed_options import typed
+
+
+@dataclass(frozen=True)
+class Checking:
+    """What a data set should be, by a key of `EXPECTATIONS`; and how many processes look at it."""
+
+    expect: str
+    num_proc: int
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """What becomes of images that are there: checked, unless that is left out, and packed if that is asked for."""
+
+    to: Path
+    checking: Checking
+    no_check: bool
+    pack: bool
+    short_side: int | None
+    quality: int
+
+
+@dataclass(frozen=True)
+class Archives:
+    """
+    Where ImageNet's archives come from.
+
+    Attributes:
+        to: of the data set; they are downloaded into a folder of it.
+        archives: a folder that holds them, if there is one.
+        devkit: the development kit, if it lies elsewhere.
+        torrents: files and links, one for an archive, before those that are known.
+        by_torrent: how they are downloaded.
+    """
+
+    to: Path
+    archives: Path | None
+    devkit: Path | None
+    torrents: list[str]
+    by_torrent: TorrentSettings
 
 
 def run(options: argparse.Namespace) -> None:
@@ -44,7 +86,7 @@ def _tiny_imagenet(options: argparse.Namespace) -> None:
             require_space(options.to, 2 * (known.size or 0), "downloading and extracting Tiny-ImageNet", options.to)
             archive = _by_http(known, options.url or known.url, options.to / "archives", steps)
         extract_tiny_imagenet(archive, options.to, steps)
-    _check_and_pack(options, options.to, steps)
+    _check_and_pack(options.to, typed(Finishing, options), steps)
 
 
 def _imagenet(options: argparse.Namespace) -> None:
@@ -61,21 +103,25 @@ def _imagenet(options: argparse.Namespace) -> None:
                 (2 * size, "downloading and extracting") if options.archives is None else (size, "extracting")
             )
             require_space(options.to, needed, f"{purpose} ImageNet-1K", options.to)
-        fetch = partial(_fetch_archive, options=options, files=files, steps=steps)
+        torrents = [*options.torrent, *options.magnet]
+        sources = Archives(options.to, options.archives, options.devkit, torrents, _torrent_settings(options))
+        fetch = partial(_fetch_archive, sources=sources, files=files, steps=steps)
         prepare_imagenet(options.to, files, fetch, partial(_verify, steps=steps), steps)
-    _check_and_pack(options, options.to, steps)
+    _check_and_pack(options.to, typed(Finishing, options), steps)
 
 
 def _folder(options: argparse.Namespace) -> None:
     _require(options.source)
-    _check_and_pack(options, options.source, Steps(), Columns(options.image_column, options.label_column))
+    columns = Columns(options.image_column, options.label_column)
+    _check_and_pack(options.source, typed(Finishing, options), Steps(), columns)
 
 
 def _check_alone(options: argparse.Namespace) -> None:
     _require(options.source)
     report = place_for(f"check-{options.source.resolve().name}.html", options.report, "report")
     columns = Columns(options.image_column, options.label_column)
-    result = _check(options.source, options, report, Steps(sys.stderr if options.json else sys.stdout), columns)
+    steps = Steps(sys.stderr if options.json else sys.stdout)
+    result = _check(options.source, typed(Checking, options), report, steps, columns)
     if options.json:
         counts = {table.name: len(table.labels) for table in result.tables}
         names = result.tables[0].class_names
@@ -102,23 +148,24 @@ def _push(options: argparse.Namespace) -> None:
     say(f"pushed: {result['url']}")
 
 
-def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps, columns: Columns = USUAL_COLUMNS) -> None:
-    if not options.no_check and _check(source, options, options.to / "check.html", steps, columns).problems:
+def _check_and_pack(source: Path, wanted: Finishing, steps: Steps, columns: Columns = USUAL_COLUMNS) -> None:
+    report = wanted.to / "check.html"
+    if not wanted.no_check and _check(source, wanted.checking, report, steps, columns).problems:
         raise UserError(
-            f"{source} is not what it should be, see {options.to / 'check.html'}; nothing was packed. If you want it "
-            "as it is: --expect nothing, or --no_check"
+            f"{source} is not what it should be, see {report}; nothing was packed. If you want it as it is: --expect "
+            "nothing, or --no_check"
         )
-    if options.pack:
-        size = "original" if options.short_side is None else options.short_side
-        packed = options.to / f"packed-{size}"
+    if wanted.pack:
+        size = "original" if wanted.short_side is None else wanted.short_side
+        packed = wanted.to / f"packed-{size}"
         with steps.bar("pack", str(packed), "images") as on_progress:
-            note = say_note if options.no_check else lambda text: None  # check has said it
+            note = say_note if wanted.no_check else lambda text: None  # check has said it
             pack(
                 images_and_labels(load_splits(str(source), note=note, columns=columns), columns),
                 packed,
-                short_side=options.short_side,
-                quality=options.quality,
-                num_proc=options.num_proc,
+                short_side=wanted.short_side,
+                quality=wanted.quality,
+                num_proc=wanted.checking.num_proc,
                 on_progress=on_progress,
             )
         steps.say("ready", f"train with {command('--dataset_name', packed)}")
@@ -127,15 +174,12 @@ def _check_and_pack(options: argparse.Namespace, source: Path, steps: Steps, col
 
 
 def _check(
-    source: Path, options: argparse.Namespace, report: Path, steps: Steps, columns: Columns = USUAL_COLUMNS
+    source: Path, checking: Checking, report: Path, steps: Steps, columns: Columns = USUAL_COLUMNS
 ) -> CheckResult:
+    expected = EXPECTATIONS[checking.expect]
     with steps.bar("check", str(source), "images") as on_progress:
         result = check_folder(
-            source,
-            columns=columns,
-            expected=EXPECTATIONS[options.expect],
-            num_proc=options.num_proc,
-            on_progress=on_progress,
+            source, columns=columns, expected=expected, num_proc=checking.num_proc, on_progress=on_progress
         )
     for problem in result.problems:
         steps.say("check", f"WRONG: {problem}")
@@ -145,21 +189,21 @@ def _check(
     return result
 
 
-def _fetch_archive(known: KnownFile, options: argparse.Namespace, files: ImageNetFiles, steps: Steps) -> Path:
+def _fetch_archive(known: KnownFile, sources: Archives, files: ImageNetFiles, steps: Steps) -> Path:
     """An archive of ImageNet: the user's own, or by HTTP, or by BitTorrent."""
-    downloads = options.to / "archives"
-    if known == files.devkit and options.devkit is not None:
-        return options.devkit
+    downloads = sources.to / "archives"
+    if known == files.devkit and sources.devkit is not None:
+        return sources.devkit
     if known == files.devkit:
-        unpacked = (options.archives or downloads) / known.name.removesuffix(".tar.gz")
+        unpacked = (sources.archives or downloads) / known.name.removesuffix(".tar.gz")
         if unpacked.is_dir():
             return unpacked
-    if options.archives is not None and (known.url is None or (options.archives / known.name).is_file()):
-        return _given(known, options.archives)
-    source = _torrent_source(known, files, [*options.torrent, *options.magnet])
+    if sources.archives is not None and (known.url is None or (sources.archives / known.name).is_file()):
+        return _given(known, sources.archives)
+    source = _torrent_source(known, files, sources.torrents)
     if source is None:
         return _by_http(known, known.url, downloads, steps)
-    return _by_torrent(known, source, options, downloads, steps)
+    return _by_torrent(known, source, sources.by_torrent, downloads, steps)
 
 
 def _given(known: KnownFile, folder: Path) -> Path:
@@ -174,19 +218,22 @@ def _by_http(known: KnownFile, url: str | None, folder: Path, steps: Steps) -> P
         return download(url, folder / known.name, size=known.size, md5=known.md5, on_progress=on_progress)
 
 
-def _by_torrent(known: KnownFile, source: str, options: argparse.Namespace, folder: Path, steps: Steps) -> Path:
+def _torrent_settings(options: argparse.Namespace) -> TorrentSettings:
     limits = {
         "download_rate": options.download_rate and 1000 * options.download_rate,
         "upload_rate": options.upload_rate and 1000 * options.upload_rate,
         "listen_interfaces": options.listen,
         "stall_timeout": options.stall_timeout,
     }
-    settings = TorrentSettings(
+    return TorrentSettings(
         trackers=(*options.tracker, *TRACKERS),
         peers=tuple(options.peer),
         dht=not options.no_dht,
         **{name: value for name, value in limits.items() if value is not None},
     )
+
+
+def _by_torrent(known: KnownFile, source: str, settings: TorrentSettings, folder: Path, steps: Steps) -> Path:
     with steps.bar("fetch", f"{known.name} by BitTorrent") as on_progress:
 
         def show(progress: TorrentProgress) -> None:

@@ -4,7 +4,7 @@ import argparse
 import shutil
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import Timeout
@@ -34,20 +34,30 @@ from ..hub.upload import (
     state_of,
 )
 from ..training.run_folder import RunFolder, is_run, open_run
-from .spaces import write_space
+from .spaces import WantedSpace, write_space
+from .typed_options import typed
 
 
 _SECONDS_TO_ANSWER = 10.0
 _MARKS = {"added": "+", "changed": "~", "deleted": "-", "same": "="}
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """Whether files are sent or only shown, for how many minutes it is tried, and whether that is said in JSON."""
+
+    dry_run: bool
+    minutes: float
+    json: bool
+
+
 def run(options: argparse.Namespace) -> None:
     """Send a run's best model, or a model's folder; or a Space that asks it."""
     with tempfile.TemporaryDirectory() as temporary:
         if options.space or options.static_space:
-            space = write_space(options, Path(temporary))
+            space = write_space(typed(WantedSpace, options), Path(temporary))
             if space is not None:
-                _deliver(options, Path(temporary) / "hub", *space, growing={})
+                _deliver(Path(temporary) / "hub", *space, {}, typed(Delivery, options))
             return
         if is_run(options.folder):
             run, recipe = open_run(options.folder)
@@ -61,19 +71,17 @@ def run(options: argparse.Namespace) -> None:
         if repo_id is None:
             raise UserError("which repository? --to user/name")
         item = Item(repo_id, options.revision, options.message, options.tag, options.private)
-        _deliver(options, folder, item, files, growing)
+        _deliver(folder, item, files, growing, typed(Delivery, options))
 
 
-def _deliver(
-    options: argparse.Namespace, folder: Path, item: Item, files: dict[str, Path], growing: dict[str, Path]
-) -> None:
+def _deliver(folder: Path, item: Item, files: dict[str, Path], growing: dict[str, Path], delivery: Delivery) -> None:
     """Send files by the queue in `folder`; or show what that would change."""
-    if options.dry_run:
-        _show(item, files | growing, published(folder, item.repo_id), options.json)
+    if delivery.dry_run:
+        _show(item, files | growing, published(folder, item.repo_id), delivery.json)
         return
     folder.mkdir(exist_ok=True)
     enqueue(folder, item, files, growing)
-    _send(folder, 60 * options.minutes, options.json)
+    _send(folder, 60 * delivery.minutes, delivery.json)
 
 
 def _renamed(run: RunFolder, recipe: TrainingArguments, folder: Path) -> Path:

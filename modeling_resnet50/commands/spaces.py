@@ -1,7 +1,8 @@
 """What `resnet50 publish --space` and `--static_space` write."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -19,7 +20,25 @@ from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..training.run_folder import is_run, open_run
 
 
-def write_space(options: argparse.Namespace, scratch: Path) -> tuple[Item, dict[str, Path]] | None:
+@dataclass(frozen=True)
+class WantedSpace:
+    """What `resnet50 publish` was told of a Space, by the names of its options."""
+
+    folder: Path
+    to: str | None
+    space: str | None
+    static_space: str | None
+    compare: str | None
+    examples: Path | None
+    fp32: bool
+    transformers_js: Path | None
+    revision: str
+    message: str
+    tag: str | None
+    private: bool | None
+
+
+def write_space(wanted: WantedSpace, scratch: Path) -> tuple[Item, dict[str, Path]] | None:
     """
     The Space that is asked for.
 
@@ -29,21 +48,22 @@ def write_space(options: argparse.Namespace, scratch: Path) -> tuple[Item, dict[
     Returns:
         What is to be published, and its files; None if it was written to a folder.
     """
-    place = options.space or options.static_space
+    place = wanted.space or wanted.static_space
+    assert place is not None, "who wants a Space has said where"
     if is_folder(place):
         target = Path(place).expanduser()
         require_free(target, overwrite=False)
         with replaced_folder(target) as folder:
-            _write(options, _title(options.folder), folder)
-        how = "python app.py" if options.space else "python -m http.server"
+            _write(wanted, _title(wanted.folder), folder)
+        how = "python app.py" if wanted.space else "python -m http.server"
         say(f"wrote {place}: {command('cd', target)} && {how}")
         return None
     folder = scratch / "space"
     folder.mkdir()
-    _write(options, place.split("/")[-1], folder)
+    _write(wanted, place.split("/")[-1], folder)
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    sdk = "gradio" if options.space else "static"
-    return Item(place, options.revision, options.message, options.tag, options.private, space_sdk=sdk), files
+    sdk = "gradio" if wanted.space else "static"
+    return Item(place, wanted.revision, wanted.message, wanted.tag, wanted.private, space_sdk=sdk), files
 
 
 def is_folder(place: str) -> bool:
@@ -73,22 +93,22 @@ def _title(source: Path) -> str:
     return f"Ask {path.parent.name if path.name in ('best', 'final', 'final_average') else path.name}"
 
 
-def _write(options: argparse.Namespace, title: str, folder: Path) -> None:
-    model, repo_id = model_of(str(options.folder)), options.to
-    if repo_id is None and model != str(options.folder):
-        run, recipe = open_run(options.folder)
+def _write(wanted: WantedSpace, title: str, folder: Path) -> None:
+    model, repo_id = model_of(str(wanted.folder)), wanted.to
+    if repo_id is None and model != str(wanted.folder):
+        run, recipe = open_run(wanted.folder)
         # What was to be published and is not there yet, nobody could open: then the Space carries it along.
         if recipe.hub_model_id is not None and published(run.hub, recipe.hub_model_id):
             repo_id = recipe.hub_model_id
     if repo_id is None and not Path(model).exists():
         repo_id = model
-    examples = folder_examples(options.examples) if options.examples else own_examples(model, public=True)
-    if options.space:
+    examples = folder_examples(wanted.examples) if wanted.examples else own_examples(model, public=True)
+    if wanted.space:
         first = repo_id or model
-        second = [] if options.compare is None else [model_of(options.compare)]
+        second = [] if wanted.compare is None else [model_of(wanted.compare)]
         write_gradio_space(folder, title, [first, *second], examples)
         return
-    if options.compare is not None:
+    if wanted.compare is not None:
         raise UserError("--compare goes with --space: a page in the browser asks one model")
     opened, processor = load_model(model)
     if not isinstance(opened, ResNet50ForImageClassification):
@@ -97,5 +117,5 @@ def _write(options: argparse.Namespace, title: str, folder: Path) -> None:
         raise UserError(
             f"a page in the browser takes RGB: {model}, of {opened.config.num_channels} channels, goes by --space"
         )
-    about = {"fp16": not options.fp32, "node_modules": options.transformers_js}
+    about: dict[str, Any] = {"fp16": not wanted.fp32, "node_modules": wanted.transformers_js}
     write_static_space(folder, title, opened.eval(), processor, repo_id, examples, **about)

@@ -1,6 +1,8 @@
 """What happens to a training image between its file and the batch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resize_image, to
 
 from resnet50_recipe.recipe import Recipe
 
-from .transforms import EncodedImage
+from .decoding import EncodedImage
+from .transforms import ImageTransform
 
 
 SIZE_STEP = 32  # progressive resizing moves in steps of the network's stride
@@ -49,7 +52,7 @@ class Drawn:
     flip: bool
 
 
-class TrainingTransform(nn.Module):
+class TrainingTransform(ImageTransform):
     """
     Random crop, flip, colour jitter, augmentation policy and erasing, as a recipe says and in the order that
     torchvision's and timm's scripts have: an `EncodedImage`, or uint8 pixels `(channels, height, width)`, to uint8
@@ -59,7 +62,7 @@ class TrainingTransform(nn.Module):
     torchvision's `RandomChoice`, `RandomResizedCrop` and `RandomHorizontalFlip` draw, and with the same result.
 
     Attributes:
-        epoch: set it before use. Counted from 1.
+        epoch: counted from 1; `begin` sets it.
         only_crops_and_flips: nothing else is drawn, so `draw` may be called beforehand.
     """
 
@@ -94,6 +97,13 @@ class TrainingTransform(nn.Module):
         crop = self._crop.make_params([torch.empty(shape, device="meta")])  # it looks at nothing but the shape
         flip = torch.rand(1).item() < self.recipe.random_flip
         return Drawn(**crop, interpolation=self._interpolations[choice], flip=flip)
+
+    def begin(self, image: EncodedImage, epoch: int) -> Callable[[], Tensor]:
+        """Crop and flip are drawn now where the image's shape is known; no more of it than the crop is sliced."""
+        self.epoch = epoch
+        if self.only_crops_and_flips and image.is_plain_jpeg:
+            return partial(self, image, self.draw(image.shape))
+        return partial(self, image)
 
     def forward(self, image: EncodedImage | Tensor, drawn: Drawn | None = None) -> Tensor:
         """`drawn`: by `draw`, where that was called beforehand."""
@@ -140,8 +150,8 @@ def _policy(recipe: Recipe, image_size: int) -> nn.Module:
 
 class RandAugment(nn.Module):
     """
-    timm's RandAugment (`rand-mM-nN-mstdS-inc1`), which published recipes name: magnitude 0 to 10 with noise, each
-    operation more severe as it grows. torchvision's has other ranges and no noise.
+    timm's RandAugment (`rand-mM-nN-mstdS-inc1`, or without `inc1`), which published recipes name: magnitude 0 to 10
+    with noise. torchvision's has other ranges and no noise.
     """
 
     def __init__(self, recipe: Recipe, image_size: int):
@@ -159,7 +169,7 @@ class RandAugment(nn.Module):
             settings["interpolation"] = str_to_pil_interp(interpolation)
         self.augment = rand_augment_transform(
             f"rand-m{recipe.rand_augment_magnitude:g}-n{recipe.rand_augment_num_ops}"
-            f"-mstd{recipe.rand_augment_magnitude_std:g}-inc1",
+            f"-mstd{recipe.rand_augment_magnitude_std:g}-inc{int(recipe.rand_augment_increasing)}",
             settings,
         )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from resnet50_recipe.errors import UserError
 
+from .decoding import IMAGE_ENDINGS, is_image
 from .file_names import as_utf8
-from .transforms import IMAGE_ENDINGS, is_image
 
 
 FORMATS_IN_WORDS = "JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, JPEG 2000, AVIF"

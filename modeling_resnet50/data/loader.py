@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from resnet50_recipe.errors import UserError
 
-from .augmentation import Drawn, TrainingTransform
+from .decoding import EncodedImage, stored_path
 from .mixing import Mixing
+from .preprocessing import ExifOrientation
 from .sampling import EpochSampler, sample_seed
-from .transforms import EncodedImage, ExifOrientation, normalize, stored_path
+from .transforms import ImageTransform, normalize
 
 
 if TYPE_CHECKING:  # a second of imports: not everything that is fed has a data set
@@ -40,8 +41,8 @@ class ImageBatches(torch.utils.data.Dataset):
 
     Args:
         dataset: columns `image` and `label`, as the loaders of `sources` give it.
-        transform: uint8 pixels `(num_channels, height, width)` to uint8 pixels of one common size. Whatever it draws
-            from the global generators of PyTorch, NumPy and Python is a pure function of (seed, epoch, index).
+        transform: whatever it draws from the global generators of PyTorch, NumPy and Python is a pure function of
+            (seed, epoch, index).
         seed: the run's seed.
         on_bad_image: what to do about an unreadable image: "error" stops, "skip" takes the next readable one instead.
         jpeg_decoder, num_channels, exif_orientation: as in `EncodedImage`.
@@ -52,21 +53,24 @@ class ImageBatches(torch.utils.data.Dataset):
     def __init__(
         self,
         dataset: "Dataset",
-        transform: nn.Module,
+        transform: ImageTransform,
         seed: int = 0,
         on_bad_image: Literal["error", "skip"] = "error",
         jpeg_decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
         num_channels: int = 3,
         exif_orientation: ExifOrientation = "apply",
     ):
-        self.images = dataset.select_columns("image")
-        self.labels = np.asarray(dataset["label"][:], dtype=np.int64)
+        self.images, self.labels = self._columns_of(dataset)
         self.transform = transform
         self.seed = seed
         self.on_bad_image = on_bad_image
         self.jpeg_decoder = jpeg_decoder
         self.num_channels = num_channels
         self.exif_orientation: ExifOrientation = exif_orientation
+
+    def _columns_of(self, dataset: Any) -> tuple[Any, np.ndarray]:
+        """Rows by number, as of an `Image(decode=False)` column; and labels, int64."""
+        return dataset.select_columns("image"), np.asarray(dataset["label"][:], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,24 +86,20 @@ class ImageBatches(torch.utils.data.Dataset):
             what was wrong with each image that another one stands in for. Under "error", an unreadable image comes
             back as the error, not raised: a DataLoader would bury it in the worker's traceback.
         """
-        epoch = samples[0][0]
         indices = [index for _, index, *_ in samples]
-        if isinstance(self.transform, TrainingTransform):
-            self.transform.epoch = epoch
         rows = self.images[indices]["image"]
         pixel_values = None
         bad_images = []
         with _generators_restored():  # without workers this is the training process
             # First all that is small: between two images that are decoded, it would find no cache warm.
-            opened = [self._open(row, *sample) for row, sample in zip(rows, samples)]
-            for position, image in enumerate(opened):
-                pixels = self._pixels(image)
+            begun = [self._begin(row, *sample) for row, sample in zip(rows, samples)]
+            for position, image in enumerate(begun):
+                pixels = self._finish(image)
                 if isinstance(pixels, UserError):
                     if self.on_bad_image == "error":
                         return pixels
                     bad_images.append(str(pixels))
-                    _, index, *repeat = samples[position]
-                    substitute = self._next_readable(epoch, index, *repeat)
+                    substitute = self._next_readable(*samples[position])
                     if isinstance(substitute, UserError):
                         return substitute
                     indices[position], pixels = substitute
@@ -120,29 +120,23 @@ class ImageBatches(torch.utils.data.Dataset):
             self._buffers = _SharedBuffers()
         return self._buffers.next(*shape)
 
-    def _open(self, row: dict[str, Any], epoch: int, index: int, repeat: int = 0) -> "_Opened | UserError":
+    def _begin(self, row: dict[str, Any], epoch: int, index: int, repeat: int = 0) -> "_Begun | UserError":
         path = stored_path(row)
         name = f"{path} (row {index})" if path else f"row {index}"
         try:
             image = EncodedImage(row, name, self.jpeg_decoder, self.num_channels, self.exif_orientation)
         except UserError as error:
             return error
-        seed, drawn = sample_seed(self.seed, epoch, index, repeat), None
-        transform = self.transform
-        if image.is_plain_jpeg and isinstance(transform, TrainingTransform) and transform.only_crops_and_flips:
-            torch.default_generator.manual_seed(seed)
-            drawn = transform.draw(image.shape)
-        return _Opened(image, seed, drawn)
+        seed = sample_seed(self.seed, epoch, index, repeat)
+        torch.default_generator.manual_seed(seed)
+        return _Begun(seed, self.transform.begin(image, epoch))
 
-    def _pixels(self, opened: "_Opened | UserError") -> Tensor | UserError:
-        if isinstance(opened, UserError):
-            return opened
+    def _finish(self, begun: "_Begun | UserError") -> Tensor | UserError:
+        if isinstance(begun, UserError):
+            return begun
+        _seed_generators(begun.seed)
         try:
-            if opened.drawn is not None:
-                return self.transform(opened.image, opened.drawn)
-            pixels = opened.image if isinstance(self.transform, TrainingTransform) else opened.image[:, :, :]
-            _seed_generators(opened.seed)
-            return self.transform(pixels)
+            return begun.rest()
         except UserError as error:
             return error
 
@@ -150,7 +144,7 @@ class ImageBatches(torch.utils.data.Dataset):
         """The image that stands in for an unreadable one, and its pixels: the same one in every run."""
         for step in range(1, MAX_BAD_IN_A_ROW + 1):
             substitute = (index + step) % len(self)
-            pixels = self._pixels(self._open(self.images[substitute]["image"], epoch, substitute, repeat))
+            pixels = self._finish(self._begin(self.images[substitute]["image"], epoch, substitute, repeat))
             if not isinstance(pixels, UserError):
                 return substitute, pixels
         return UserError(f"row {index} and the {MAX_BAD_IN_A_ROW} after it are all unreadable images")
@@ -204,12 +198,11 @@ def shared_bytes(batch_size: int, image_size: int, num_channels: int = 3) -> int
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """An image, its seed, and its crop and flip where they could be drawn beforehand."""
+class _Begun:
+    """An image that is not decoded yet: its seed, and what is left to do."""
 
-    image: EncodedImage
     seed: int
-    drawn: Drawn | None
+    rest: Callable[[], Tensor]
 
 
 @contextmanager

@@ -12,12 +12,14 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.training_arguments import TrainingArguments
 
 from .augmentation import TrainingTransform
-from .loader import DeviceLoader, ImageBatches, check_shared_memory, shared_bytes
+from .decoding import nvimgcodec_is_installed
+from .loader import DeviceLoader, check_shared_memory, shared_bytes
 from .mixing import Mixing
-from .sampling import EpochSampler, EvaluationSampler, TrainSampler
+from .preprocessing import Preprocessing
+from .sampling import EpochSampler, TrainSampler
 from .sources import open_train_and_validation
-from .streaming import StreamedEvaluationSampler, StreamedImageBatches, StreamedSplit, StreamSampler
-from .transforms import evaluation_resize_size, evaluation_transform, nvimgcodec_is_installed
+from .streaming import StreamedSplit, StreamSampler, evaluation_sampler, image_batches
+from .transforms import EvaluationTransform
 
 
 @dataclass
@@ -80,20 +82,16 @@ def load_training_data(
     """
     if recipe.jpeg_decoder == "nvimgcodec" and not nvimgcodec_is_installed():
         raise UserError("jpeg_decoder nvimgcodec is not installed: pip install nvidia-nvimgcodec-cu13 (or -cu12)")
-    eval_size = recipe.eval_image_size or recipe.image_size
+    eval_batch_size = recipe.per_device_eval_batch_size or recipe.local_batch_size(num_processes)
+    preprocessing = Preprocessing.from_recipe(recipe)
     largest = max(recipe.image_size, recipe.image_size_start or 0)
     held = shared_bytes(recipe.local_batch_size(num_processes), largest, recipe.num_channels)
-    held += shared_bytes(_eval_batch_size(recipe, num_processes), eval_size, recipe.num_channels)
+    held += shared_bytes(eval_batch_size, preprocessing.image_size, recipe.num_channels)
     check_shared_memory(num_workers, held)
     train_set, validation_set = open_train_and_validation(recipe)
     recipe.check_fills_a_batch(len(train_set))
     share = {"process_index": process_index, "num_processes": num_processes}
-    train_sampler, eval_sampler = _samplers(recipe, train_set, validation_set, num_workers, share)
-    images = StreamedImageBatches if recipe.streaming else ImageBatches
-
-    eval_transform = evaluation_transform(
-        evaluation_resize_size(eval_size, recipe.eval_crop_ratio), eval_size, recipe.interpolation
-    )
+    eval_sampler = evaluation_sampler(validation_set, eval_batch_size, num_workers, **share)
     loading: dict[str, Any] = {
         "device": device,
         "image_mean": recipe.image_mean,
@@ -102,53 +100,40 @@ def load_training_data(
     }
     label_names = train_set.features["label"].names
     decoding: dict[str, Any] = {"num_channels": recipe.num_channels, "exif_orientation": recipe.exif_orientation}
-    train_images = images(
-        train_set, TrainingTransform(recipe), recipe.seed, recipe.on_bad_image, recipe.jpeg_decoder, **decoding
+    train_images = image_batches(
+        train_set,
+        TrainingTransform(recipe),
+        seed=recipe.seed,
+        on_bad_image=recipe.on_bad_image,
+        jpeg_decoder=recipe.jpeg_decoder,
+        **decoding,
     )
-    mixing = Mixing(recipe, len(label_names), **share) if recipe.mixes else None
+    train_sampler = _train_sampler(recipe, train_set, num_workers, share)
+    passes = recipe.gradient_accumulation_steps
+    mixing = Mixing(recipe, len(label_names), passes, **share) if recipe.mixes else None
     return TrainingData(
         DeviceLoader(train_images, train_sampler, max_bad_images=recipe.max_bad_images, mixing=mixing, **loading),
-        DeviceLoader(images(validation_set, eval_transform, **decoding), eval_sampler, **loading),
+        DeviceLoader(
+            image_batches(validation_set, EvaluationTransform(preprocessing), **decoding), eval_sampler, **loading
+        ),
         label_names,
         len(train_set),
         len(validation_set),
     )
 
 
-def _eval_batch_size(recipe: TrainingArguments, num_processes: int) -> int:
-    return recipe.per_device_eval_batch_size or recipe.local_batch_size(num_processes)
-
-
-def _samplers(
-    recipe: TrainingArguments,
-    train_set: Dataset | StreamedSplit,
-    validation_set: Dataset | StreamedSplit,
-    num_workers: int,
-    share: dict[str, int],
-) -> tuple[EpochSampler, StreamedEvaluationSampler | EvaluationSampler]:
-    eval_batch_size = _eval_batch_size(recipe, share["num_processes"])
+def _train_sampler(
+    recipe: TrainingArguments, train_set: Dataset | StreamedSplit, num_workers: int, share: dict[str, int]
+) -> EpochSampler:
     batching = (recipe.total_train_batch_size, recipe.seed)
-    if isinstance(train_set, StreamedSplit) and isinstance(validation_set, StreamedSplit):
-        return (
-            StreamSampler(
-                train_set.row_group_sizes,
-                *batching,
-                shuffle_buffer=recipe.shuffle_buffer,
-                gradient_accumulation_steps=recipe.gradient_accumulation_steps,
-                num_streams=share["num_processes"] * max(1, num_workers),
-                **share,
-            ),
-            StreamedEvaluationSampler(
-                validation_set.row_group_sizes, eval_batch_size, num_workers=num_workers, **share
-            ),
-        )
-    return (
-        TrainSampler(
-            len(train_set),
+    if isinstance(train_set, StreamedSplit):
+        return StreamSampler(
+            train_set.row_group_sizes,
             *batching,
-            recipe.gradient_accumulation_steps,
-            repeats=recipe.augmentation_repeats,
+            shuffle_buffer=recipe.shuffle_buffer,
+            gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+            num_streams=share["num_processes"] * max(1, num_workers),
             **share,
-        ),
-        EvaluationSampler(len(validation_set), eval_batch_size, **share),
-    )
+        )
+    steps, repeats = recipe.gradient_accumulation_steps, recipe.augmentation_repeats
+    return TrainSampler(len(train_set), *batching, steps, repeats=repeats, **share)

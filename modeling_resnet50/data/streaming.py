@@ -16,16 +16,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Features, Image, load_dataset_builder
+from datasets import ClassLabel, Dataset, Features, Image, load_dataset_builder
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from huggingface_hub.errors import HTTPError  # of the HTTP library that this version of the client uses
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from resnet50_recipe.errors import UserError
@@ -34,8 +34,8 @@ from .class_names import names_in_words
 from .labels import ClassValues, class_values, refuse_missing, require_one_order
 from .loader import ImageBatches
 from .opening import cache_for, column_names, errors_named
-from .sampling import EpochSampler
-from .transforms import ExifOrientation
+from .sampling import EpochSampler, EvaluationSampler
+from .transforms import ImageTransform
 
 
 FOOTER_THREADS = 16
@@ -384,7 +384,25 @@ class _Stream:
         return indices.tolist(), self.row_groups[wanted][self.last_batches[wanted] >= number].tolist()
 
 
+def evaluation_sampler(
+    dataset: Dataset | StreamedSplit, batch_size: int, num_workers: int, process_index: int = 0, num_processes: int = 1
+) -> EvaluationSampler | StreamedEvaluationSampler:
+    """Each image once, over all processes, of data that is here or streamed."""
+    if isinstance(dataset, StreamedSplit):
+        return StreamedEvaluationSampler(
+            dataset.row_group_sizes, batch_size, process_index, num_processes, num_workers=num_workers
+        )
+    return EvaluationSampler(len(dataset), batch_size, process_index, num_processes)
+
+
 # In the worker
+
+
+def image_batches(dataset: Dataset | StreamedSplit, transform: ImageTransform, **reading: Any) -> ImageBatches:
+    """`ImageBatches` of data that is here or streamed."""
+    return (StreamedImageBatches if isinstance(dataset, StreamedSplit) else ImageBatches)(
+        dataset, transform, **reading
+    )
 
 
 class StreamedImageBatches(ImageBatches):
@@ -394,24 +412,9 @@ class StreamedImageBatches(ImageBatches):
     Iterate over it with the batches of a `StreamSampler` or a `StreamedEvaluationSampler`.
     """
 
-    def __init__(
-        self,
-        split: StreamedSplit,
-        transform: nn.Module,
-        seed: int = 0,
-        on_bad_image: Literal["error", "skip"] = "error",
-        jpeg_decoder: Literal["simplejpeg", "nvimgcodec"] = "simplejpeg",
-        num_channels: int = 3,
-        exif_orientation: ExifOrientation = "apply",
-    ):
-        self.images = RowGroupReader(split)
-        self.labels = self.images.labels
-        self.transform = transform
-        self.seed = seed
-        self.on_bad_image = on_bad_image
-        self.jpeg_decoder = jpeg_decoder
-        self.num_channels = num_channels
-        self.exif_orientation: ExifOrientation = exif_orientation
+    def _columns_of(self, dataset: StreamedSplit) -> tuple["RowGroupReader", np.ndarray]:
+        reader = RowGroupReader(dataset)
+        return reader, reader.labels
 
     def __getitems__(  # type: ignore[override]  # the batches of another kind of sampler
         self, batch: StreamedBatch

@@ -5,7 +5,8 @@ results.json: an evaluation, to be read by programs.
     precision     "no" (float32), "bf16" or "fp16"
     processes     number
     models        for each model, by the name it was given:
-        protocol              resize_size and image_size (pixels), interpolation, exif_orientation, flip (mirror
+        protocol              resize_size and image_size (pixels), interpolation, exif_orientation, crop_mode (center:
+                              resize_size is of the short side; squash: of both; pad: of the long side), flip (mirror
                               images averaged), dtype (of the weights: float32, float16, …; null for ONNX files),
                               library (whose pixels: timm or transformers)
         num_labels            classes that it tells apart

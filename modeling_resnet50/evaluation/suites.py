@@ -24,9 +24,9 @@ from timm.data import RealLabelsImagenet
 from resnet50_recipe.errors import UserError
 
 from ..data.class_names import imagenet_wnids, imagenet_words
+from ..data.decoding import decode_image, encoded_bytes
 from ..data.folders import VALIDATION_NAMES
 from ..data.sources import image_and_label, load_splits
-from ..data.transforms import decode_image, encoded_bytes
 from .predictions import Predictions, ranked
 
 

@@ -7,14 +7,15 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import BitImageProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 
 from resnet50_recipe.errors import UserError
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_wnids, imagenet_words
-from ..data.transforms import require_known_channels
-from .importing import as_bit_processor, import_model, open_timm, timm_classes, timm_name, timm_processor
+from ..data.decoding import require_known_channels
+from ..data.preprocessing import Preprocessing
+from .importing import import_model, open_timm, timm_classes, timm_name, timm_preprocessing
 from .model_folder import load_model
 from .onnx import open_onnx
 
@@ -26,13 +27,13 @@ class Classifier:
         model: in evaluation mode; from `pixel_values` float32 `(batch, channels, height, width)` to an answer with
             `logits` `(batch, num_labels)`. Its `config` has `num_labels` and `problem_type`.
         label_names: of its classes.
-        processor: how its images are prepared.
+        preprocessing: of its images.
         codes: of its classes, by which data may call them, where they have some beside their names.
     """
 
     model: nn.Module
     label_names: list[str]
-    processor: BitImageProcessor
+    preprocessing: Preprocessing
     codes: list[str] | None = None
 
     @property
@@ -64,7 +65,7 @@ def open_classifier(
             have other channels than we can read.
     """
     classifier = _open(source, trust_remote_code, dtype)
-    require_known_channels(len(classifier.processor.image_mean), source)
+    require_known_channels(classifier.preprocessing.num_channels, source)
     return classifier
 
 
@@ -79,20 +80,20 @@ def _open(source: str, trust_remote_code: bool, dtype: Literal["float32", "auto"
         model = open_timm(name, source)
         nameless = [f"LABEL_{index}" for index in range(model.num_classes)]
         names, codes = timm_classes(model, source) or (nameless, None)
-        return Classifier(TimmClassifier(model), names, timm_processor(model, source), codes)
+        return Classifier(TimmClassifier(model), names, timm_preprocessing(model, source), codes)
     if path.is_file():
         imported = import_model(source, dtype=dtype)
         _take_float32(imported.model)
         label_names = _names(imported.model)
         if label_names[0] == "LABEL_0" and len(label_names) == 1000:  # the file has no names; these classes are known
             label_names = imagenet_words(imagenet_wnids())
-        return Classifier(imported.model, label_names, imported.processor)
+        return Classifier(imported.model, label_names, imported.preprocessing)
     model, processor = load_model(source, trust_remote_code, dtype)
     _take_float32(model)
     if model.config.problem_type == "regression":
         raise UserError(f"{source} predicts numbers (problem_type regression), and not classes")
     codes = model.config.class_codes() if isinstance(model.config, ResNet50Config) else None
-    return Classifier(model.eval(), _names(model), as_bit_processor(processor, source), codes)
+    return Classifier(model.eval(), _names(model), Preprocessing.from_processor(processor, source), codes)
 
 
 def require_one_class_per_image(source: str, model: Any) -> None:

@@ -103,7 +103,8 @@ def protocol_in_words(result: dict[str, Any]) -> str:
     flip = ", with mirror images" if protocol["flip"] else ""
     dtype = f", weights in {protocol['dtype']}" if protocol["dtype"] not in ("float32", None) else ""
     stored = ", as stored (EXIF orientation ignored)" if protocol.get("exif_orientation") == "ignore" else ""
-    sizes = f"{protocol['resize_size']} → {protocol['image_size']} pixels"
+    shape = {"squash": ", squashed", "pad": ", padded"}.get(protocol.get("crop_mode"), "")
+    sizes = f"{protocol['resize_size']} → {protocol['image_size']} pixels{shape}"
     return f"{sizes}, {protocol['interpolation']}, as {protocol['library']}{stored}{flip}{dtype}"
 
 

@@ -8,23 +8,16 @@ from typing import Any, Literal
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import AutoImageProcessor, BitImageProcessor, PreTrainedConfig, ResNetForImageClassification
+from transformers import AutoImageProcessor, PreTrainedConfig, ResNetForImageClassification
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from resnet50_recipe.errors import UserError, in_one_line
 
 from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
 from ..data.class_names import imagenet_words, is_wnid, names_in_words, told_apart
-from ..data.transforms import evaluation_resize_size
+from ..data.preprocessing import Preprocessing
 from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model, ResNet50PreTrainedModel
-from .model_folder import (
-    INTERPOLATIONS,
-    exif_orientation_of,
-    image_processor,
-    load_model,
-    processor_of_sizes,
-    require_statistics_of,
-)
+from .model_folder import load_model, require_statistics_of
 from .shapes import check_numbers, check_sizes, read_shapes
 from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet, is_transformers_resnet, read_weights
 
@@ -40,7 +33,7 @@ class Source:
     kind: str  # in words, to be shown
     state: StateDict  # under our names
     fields: dict[str, Any]  # of ResNet50Config, as far as the source states them
-    processor: BitImageProcessor | None = None
+    preprocessing: Preprocessing | None = None
     reference: nn.Module | None = None  # computes logits from pixel values; the import has to agree with it
 
     @property
@@ -54,7 +47,7 @@ class Imported:
     """An imported model, and what there is to say about it."""
 
     model: ResNet50ForImageClassification | ResNet50Model
-    processor: BitImageProcessor
+    preprocessing: Preprocessing
     notes: list[str]
 
 
@@ -102,11 +95,10 @@ def import_model(
         nn.Module.to(model, saved_in)
     elif saved_in != model.dtype:
         notes.append(f"weights: float32 here, saved in {str(saved_in).removeprefix('torch.')}")
-    processor = found.processor
-    if processor is None:
-        processor = _usual_processor(model.config.num_channels)
+    preprocessing = found.preprocessing or _usual_preprocessing(model.config.num_channels, source)
+    if found.preprocessing is None:
         notes.append("image preparation: not stated there, so ImageNet's usual one (256 → 224 pixels, bilinear)")
-    return Imported(model, processor, notes)
+    return Imported(model, preprocessing, notes)
 
 
 def _keep_classifier(found: Source, fields: dict[str, Any], num_labels: int | None, source: str) -> str:
@@ -164,13 +156,13 @@ def _build(
     return model.eval()
 
 
-def _usual_processor(num_channels: int) -> BitImageProcessor:
+def _usual_preprocessing(num_channels: int, source: str) -> Preprocessing:
     """ImageNet's."""
     from timm.data.loader import adapt_to_chs
 
     cfg: dict[str, Any] = DEFAULT_PRETRAINED_CFG
-    mean, std = (list(adapt_to_chs(cfg[name], num_channels)) for name in ("mean", "std"))
-    return image_processor(cfg["input_size"][-1], cfg["crop_pct"], cfg["interpolation"], mean, std, "ignore")
+    statistics = {name: adapt_to_chs(cfg[name], num_channels) for name in ("mean", "std")}
+    return Preprocessing.from_timm({**cfg, **statistics}, source)
 
 
 def infer_fields(state: StateDict, source: str) -> dict[str, Any]:
@@ -295,8 +287,9 @@ def _from_this_library(source: str) -> Source:
     architecture = [name for name in ResNet50Config.__annotations__ if hasattr(model.config, name)]
     fields = {name: getattr(model.config, name) for name in architecture if name != "pretrained_cfg"}
     fields |= {name: getattr(model.config, name) for name in _OF_CLASSES}
+    preprocessing = Preprocessing.from_processor(processor, source)
     state = model.state_dict()  # as it was saved; the comparison is in float32
-    return Source("a model of this library", state, fields, processor, LogitsOnly(model.eval().float()))
+    return Source("a model of this library", state, fields, preprocessing, LogitsOnly(model.eval().float()))
 
 
 def _from_timm(name: str, source: str) -> Source:
@@ -321,25 +314,23 @@ def _from_timm(name: str, source: str) -> Source:
         fields |= {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
         if codes is not None:
             fields["pretrained_cfg"] = {"label_names": codes, "label_descriptions": dict(zip(codes, names))}
-    processor = timm_processor(model, source)
+    preprocessing = timm_preprocessing(model, source)
     cfg: Any = model.pretrained_cfg
-    return Source(f"timm's {cfg['architecture']}", state, fields, processor, model)
+    return Source(f"timm's {cfg['architecture']}", state, fields, preprocessing, model)
 
 
-def timm_processor(model: nn.Module, source: str) -> BitImageProcessor:
+def timm_preprocessing(model: nn.Module, source: str) -> Preprocessing:
     """
     How timm prepares images to validate its model.
 
     Raises:
-        UserError: in another way than by resizing the short side and cropping the centre.
+        UserError: in a way that is none of ours.
     """
     from timm.data import resolve_model_data_config
 
-    data = resolve_model_data_config(model, use_test_size=True)
-    if data["crop_mode"] != "center" or data["interpolation"] not in ("bilinear", "bicubic"):
-        raise UserError(f"{source} prepares its images by {data['crop_mode']} crop and {data['interpolation']}")
-    sizes = (data["input_size"][-1], data["crop_pct"], data["interpolation"])
-    return image_processor(*sizes, *timm_mean_std(model), "ignore")  # as timm's own validation
+    mean, std = timm_mean_std(model)
+    data = resolve_model_data_config(model, use_test_size=True) | {"mean": mean, "std": std}
+    return Preprocessing.from_timm(data, source)
 
 
 def timm_mean_std(model: nn.Module) -> tuple[list[float], list[float]]:
@@ -402,37 +393,7 @@ def _from_transformers(source: str) -> Source:
     if not has_classifier:
         state = {name: value for name, value in state.items() if not name.startswith("fc.")}
     reference = LogitsOnly(model.float()) if has_classifier else None
-    return Source("transformers' own ResNet", state, fields, as_bit_processor(original, source), reference)
-
-
-def as_bit_processor(processor: Any, source: str) -> BitImageProcessor:
-    """
-    The same preparation as a BitImageProcessor. microsoft/resnet-50 comes with a ConvNextImageProcessor.
-
-    Raises:
-        UserError: it does something else than to resize the short side, crop the central square and normalise.
-    """
-    try:
-        interpolation = INTERPOLATIONS[int(processor.resample)]
-        size = dict(processor.size)["shortest_edge"]
-        if "ConvNext" in type(processor).__name__:  # resizes to size / crop_pct and crops; squeezes from 384 on
-            if size >= 384:
-                raise KeyError("the aspect ratio of the images")
-            crop_size, resize_size = size, evaluation_resize_size(size, processor.crop_pct)
-        else:
-            crop_size = processor.crop_size["height"] if processor.do_center_crop else size
-            if processor.do_center_crop and processor.crop_size["width"] != crop_size:
-                raise KeyError("a square crop")
-            resize_size = size
-        if abs(255 * processor.rescale_factor - 1) > 1e-6 or not processor.do_normalize:
-            raise KeyError("pixels in [0, 1], normalised")
-        mean_std = list(processor.image_mean), list(processor.image_std)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{source}: its {type(processor).__name__} does not resize the short side and crop the centre, which is "
-            f"all that this library can do; missing: {error}"
-        ) from error
-    return processor_of_sizes(resize_size, crop_size, interpolation, *mean_std, exif_orientation_of(processor))
+    return Source("transformers' own ResNet", state, fields, Preprocessing.from_processor(original, source), reference)
 
 
 @torch.inference_mode()

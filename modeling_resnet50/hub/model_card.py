@@ -20,7 +20,8 @@ from resnet50_recipe.words import says_something
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_wnids, imagenet_words
-from ..data.transforms import IMAGE_MODES, evaluation_resize_size
+from ..data.decoding import IMAGE_MODES
+from ..data.preprocessing import Preprocessing
 from ..evaluation.statistics import allowed_digits
 from ..training.trained_model import TrainedModel
 from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml
@@ -87,6 +88,7 @@ def _session_of(trained: TrainedModel) -> dict[str, Any]:
 def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, Any]:
     config: Any = model.config
     settings, repository = recipe.public_dict(), recipe.hub_model_id
+    teachers = settings["teacher"] or []
     class_names = [config.id2label[index] for index in range(config.num_labels)]
     image_mode = IMAGE_MODES[recipe.num_channels]
     return {
@@ -98,7 +100,7 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
         "parameters": model.num_parameters(),
         "dataset": code(settings["dataset_name"]),
         "first_weights": None if recipe.model_name_or_path is None else code(settings["model_name_or_path"]),
-        "teacher": None if recipe.teacher is None else code(settings["teacher"]),
+        "teacher": " and ".join(map(code, [teachers] if isinstance(teachers, str) else teachers)),
         "num_labels": config.num_labels,
         "class_names": [code(class_name) for class_name in class_names[:_MOST_CLASSES]],
         "is_timms": "architecture" in config.to_dict(),
@@ -112,15 +114,13 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
 
 def _how_well_it_does(trained: TrainedModel, accuracies: dict[str, float]) -> dict[str, Any]:
     recipe, num_images = trained.recipe, _session_of(trained)["num_validation_images"]
-    eval_size = recipe.eval_image_size or recipe.image_size
     best_score, _ = recipe.best_of(trained.history)
     is_best = recipe.score(trained.row, trained.weights) == best_score
     return {
         "accuracies": [_with_interval(title, value, num_images) for title, value in accuracies.items()],
         "loss": trained.result("val_loss"),
         "split": None if recipe.validation_split_name is None else code(recipe.validation_split_name),
-        "eval_size": eval_size,
-        "resize_size": evaluation_resize_size(eval_size, recipe.eval_crop_ratio),
+        "preprocessing": Preprocessing.from_recipe(recipe),
         "average": _average(recipe) if trained.weights.averaged else None,
         "chosen_by": _IN_WORDS[recipe.metric_for_best_model] if is_best else None,
     }

@@ -1,7 +1,6 @@
 """Write and read a model's folder: weights, config, code, image processor, card."""
 
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from resnet50_recipe.errors import UserError, in_one_line
 
 from ..configuration_resnet50 import ResNet50Config
-from ..data.transforms import EXIF_ORIENTATIONS, ExifOrientation, evaluation_resize_size
+from ..data.preprocessing import Preprocessing
 from ..files import replaced_folder
 from ..training.curves import draw_training_curves
 from ..training.trained_model import TrainedModel
@@ -29,73 +28,17 @@ from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, eval_results, mo
 from .shapes import check_sizes
 
 
-INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # by PIL's numbers, which transformers uses
-PIL_NUMBERS = {name: number for number, name in INTERPOLATIONS.items()}
-
 _BOTH_PROTOCOLS_FILE = "both_protocols.json"
 
 
-def image_processor(
-    image_size: int,
-    crop_ratio: float,
-    interpolation: str,
-    image_mean: list[float],
-    image_std: list[float],
-    exif_orientation: ExifOrientation = "apply",
-) -> BitImageProcessor:
-    """
-    transformers' own processor, set to the usual evaluation: resize the short side, crop the centre, normalise.
-
-    Every value is given, because this class's defaults are CLIP's.
-
-    Args:
-        image_size: side of the central square, in pixels.
-        crop_ratio: `image_size` divided by the short side that the image is resized to.
-        interpolation: `"bilinear"` or `"bicubic"`.
-        image_mean, image_std: per channel, for pixels in [0, 1].
-        exif_orientation: what whoever opens the file is to do. The processor only carries it: it gets pixels.
-    """
-    resize_size = evaluation_resize_size(image_size, crop_ratio)
-    return processor_of_sizes(resize_size, image_size, interpolation, image_mean, image_std, exif_orientation)
-
-
-def processor_of_sizes(
-    resize_size: int,
-    image_size: int,
-    interpolation: str,
-    image_mean: list[float],
-    image_std: list[float],
-    exif_orientation: ExifOrientation = "apply",
-) -> BitImageProcessor:
-    """`image_processor`, by the short side that the image is resized to, in pixels, instead of a ratio."""
-    processor: Any = BitImageProcessor(
-        do_convert_rgb=len(image_mean) == 3,  # it knows no other conversion: grey images and RGBA are given as such
-        do_resize=True,
-        size={"shortest_edge": resize_size},
-        resample=PIL_NUMBERS[interpolation],
-        do_center_crop=True,
-        crop_size={"height": image_size, "width": image_size},
-        do_rescale=True,
-        rescale_factor=1 / 255,
-        do_normalize=True,
-        image_mean=image_mean,
-        image_std=image_std,
-    )
-    processor.exif_orientation = exif_orientation  # a field of ours, which is saved and loaded with the others
+def image_processor(preprocessing: Preprocessing) -> BitImageProcessor:
+    """transformers' own processor, set to prepare images so."""
+    stated = preprocessing.for_processor()
+    ours = {name: stated.pop(name) for name in ("exif_orientation", "crop_mode")}
+    processor = BitImageProcessor(**stated)
+    for name, value in ours.items():
+        setattr(processor, name, value)  # saved and loaded with the others
     return processor
-
-
-def exif_orientation_of(processor: Any) -> ExifOrientation:
-    """
-    What a processor carries; "apply", as transformers' pipelines do, if it says nothing.
-
-    Raises:
-        UserError: something else than there is.
-    """
-    value = getattr(processor, "exif_orientation", "apply")
-    if value not in EXIF_ORIENTATIONS:
-        raise UserError(f"exif_orientation must be apply or ignore, the image processor has {value!r}")
-    return value
 
 
 def require_statistics_of(num_channels: int, processor: Any, name_or_path: str) -> None:
@@ -112,22 +55,6 @@ def require_statistics_of(num_channels: int, processor: Any, name_or_path: str) 
             )
 
 
-def timm_preprocessing(processor: BitImageProcessor) -> dict[str, Any]:
-    """What the processor does, in the terms of timm's `pretrained_cfg`."""
-    crop_size, resize_size = processor.crop_size["height"], processor.size["shortest_edge"]
-    crop_pct = crop_size / resize_size
-    if math.floor(crop_size / crop_pct) != resize_size:  # rounding: timm would resize to one pixel less
-        crop_pct = crop_size / (resize_size + 0.5)
-    return {
-        "input_size": [len(processor.image_mean), crop_size, crop_size],
-        "mean": list(processor.image_mean),
-        "std": list(processor.image_std),
-        "interpolation": INTERPOLATIONS[int(processor.resample)],
-        "crop_pct": crop_pct,
-        "crop_mode": "center",
-    }
-
-
 def save_model(folder: Path, model: PreTrainedModel, trained: TrainedModel) -> None:
     """
     Everything a user needs to load a trained model, and to know it, in one folder.
@@ -137,16 +64,7 @@ def save_model(folder: Path, model: PreTrainedModel, trained: TrainedModel) -> N
         model: unwrapped.
         trained: what its run has to say of it.
     """
-    recipe = trained.recipe
-    processor = image_processor(
-        recipe.eval_image_size or recipe.image_size,
-        recipe.eval_crop_ratio,
-        recipe.interpolation,
-        recipe.image_mean,
-        recipe.image_std,
-        recipe.exif_orientation,
-    )
-    save_model_and_processor(folder, model, processor)
+    save_model_and_processor(folder, model, image_processor(Preprocessing.from_recipe(trained.recipe)))
     _save_card(folder, model, trained)
 
 
@@ -189,7 +107,7 @@ def save_model_and_processor(folder: Path, model: PreTrainedModel, processor: Bi
     """Weights, config and code of a model, and its processor, which config.json repeats in timm's terms."""
     cfg = model.config.pretrained_cfg or {}
     codes = {key: cfg[key] for key in ("label_names", "label_descriptions") if key in cfg}
-    model.config.pretrained_cfg = {**timm_preprocessing(processor), **codes}
+    model.config.pretrained_cfg = {**Preprocessing.from_processor(processor, "the model").for_timm(), **codes}
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 

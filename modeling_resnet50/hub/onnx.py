@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,10 +22,10 @@ from transformers import BitImageProcessor
 from resnet50_recipe.errors import UserError
 
 from .. import __version__
+from ..data.preprocessing import Preprocessing
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .exporting import as_resnet_config
 from .fold import fold_batch_norm
-from .model_folder import INTERPOLATIONS, exif_orientation_of, processor_of_sizes
 from .weights import LogitsOnly
 
 
@@ -141,7 +141,7 @@ def evaluate_onnx(path: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]]) 
     return accuracy.compute()
 
 
-def open_onnx(path: Path) -> tuple[nn.Module, list[str], BitImageProcessor]:
+def open_onnx(path: Path) -> tuple[nn.Module, list[str], Preprocessing]:
     """
     A file that `export_onnx` or `quantize_onnx` wrote, to be run by ONNX Runtime on the CPU.
 
@@ -154,22 +154,15 @@ def open_onnx(path: Path) -> tuple[nn.Module, list[str], BitImageProcessor]:
     session = _session(path)
     metadata = session.get_modelmeta().custom_metadata_map
     try:
-        preparation, names = json.loads(metadata["preprocessing"]), json.loads(metadata["id2label"])
-        processor = processor_of_sizes(
-            preparation["resize_short_side"],
-            preparation["crop_size"],
-            preparation["interpolation"],
-            preparation["mean"],
-            preparation["std"],
-            preparation.get("exif_orientation", "apply"),
-        )
+        preprocessing = Preprocessing.from_exported(json.loads(metadata["preprocessing"]))
+        names = json.loads(metadata["id2label"])
     except (KeyError, ValueError) as error:
         raise UserError(
             f"{path} does not say how its images are prepared and what its classes are: write it with "
             "`resnet50 export --format onnx`"
         ) from error
     problem_type = metadata.get("problem_type")
-    return _OnnxModel(session, len(names), problem_type), [names[str(i)] for i in range(len(names))], processor
+    return _OnnxModel(session, len(names), problem_type), [names[str(i)] for i in range(len(names))], preprocessing
 
 
 class _OnnxModel(nn.Module):
@@ -226,20 +219,11 @@ def _to_onnx(network: nn.Module, num_channels: int) -> "onnx.ModelProto":
 
 
 def _metadata(model: ResNet50ForImageClassification, processor: BitImageProcessor) -> dict[str, str]:
-    preparation: dict[str, Any] = {
-        "resize_short_side": processor.size["shortest_edge"],
-        "crop_size": processor.crop_size["height"],
-        "interpolation": INTERPOLATIONS[int(processor.resample)],
-        "rescale_factor": processor.rescale_factor,
-        "mean": list(processor.image_mean),
-        "std": list(processor.image_std),
-        "exif_orientation": exif_orientation_of(processor),
-    }
     problem_type = model.config.problem_type
     return {
         "producer": f"modeling-resnet50 {__version__}",
         "model_type": model.config.model_type,
-        "preprocessing": json.dumps(preparation),
+        "preprocessing": json.dumps(Preprocessing.from_processor(processor, "the model").exported()),
         "id2label": json.dumps(model.config.id2label, ensure_ascii=False),
         **({} if problem_type is None else {"problem_type": problem_type}),
     }

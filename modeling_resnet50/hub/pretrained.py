@@ -40,10 +40,10 @@ def starting_model(recipe: Recipe, label_names: list[str]) -> ResNet50ForImageCl
             "num_channels in config_overrides, and image_mean and image_std of as many numbers"
         )
     for name in ("image_mean", "image_std"):
-        theirs, ours = getattr(imported.processor, name), getattr(recipe, name)
+        theirs, ours = list(getattr(imported.preprocessing, name)), getattr(recipe, name)
         if any(abs(a - b) > 1e-3 for a, b in zip(theirs, ours)):
             flag = f"--{name} {' '.join(map(str, theirs))}"
-            raise UserError(f"{source} was trained with {name} {list(theirs)}, the recipe has {ours}: give {flag}")
+            raise UserError(f"{source} was trained with {name} {theirs}, the recipe has {ours}: give {flag}")
     model = imported.model
     assert isinstance(model, ResNet50ForImageClassification), "with a classifier, which `drop` would not give"
     if order is not None:

@@ -11,7 +11,7 @@ from ..hub.pretrained import load_teacher, starting_model
 from ..training.averaging import create_average
 from ..training.distributed import check_images_fit, synchronize_batch_norm
 from ..training.kernels import compiled_for_training
-from ..training.losses import Criterion, Teacher
+from ..training.losses import Criterion, Teacher, Teachers
 from ..training.metrics import TrainMetrics
 from ..training.numerics import NumericsGuard
 from ..training.optimization import create_optimizer, learning_rate_schedule
@@ -39,7 +39,7 @@ def create_learner(run: Run, data: TrainingData) -> Learner:
         model = synchronize_batch_norm(model)
     optimizer = create_optimizer(model, recipe)
     average = create_average(model, recipe)
-    criterion = Criterion(recipe, _teacher(recipe, accelerator, num_labels), accelerator.autocast)
+    criterion = Criterion(recipe, _teachers(recipe, accelerator, num_labels), accelerator.autocast)
     prepared, optimizer = accelerator.prepare(model, optimizer)
     module = accelerator.unwrap_model(prepared)
     return Learner(
@@ -58,8 +58,9 @@ def create_learner(run: Run, data: TrainingData) -> Learner:
     )
 
 
-def _teacher(recipe: Recipe, accelerator: Accelerator, num_labels: int) -> Teacher | None:
-    if recipe.teacher is None:
+def _teachers(recipe: Recipe, accelerator: Accelerator, num_labels: int) -> Teachers | None:
+    if not recipe.teachers:
         return None
-    teacher = Teacher(*load_teacher(recipe.teacher), recipe, num_labels)
-    return teacher.to(accelerator.device).to(memory_format=torch.channels_last)
+    loaded = [load_teacher(name) for name in recipe.teachers]
+    teachers = Teachers([Teacher(*each, recipe, num_labels) for each in loaded])
+    return teachers.to(accelerator.device).to(memory_format=torch.channels_last)

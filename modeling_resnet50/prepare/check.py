@@ -18,11 +18,11 @@ from torch.utils.data import Dataset as TorchDataset
 from resnet50_recipe.words import counted
 
 from ..data.class_names import imagenet_words
+from ..data.decoding import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
 from ..data.folders import VALIDATION_NAMES, standard_split_name
 from ..data.notes import say_note
 from ..data.sources import images_and_labels, load_splits
 from ..data.tables import USUAL_COLUMNS, Columns
-from ..data.transforms import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
 from .processes import in_order
 
 

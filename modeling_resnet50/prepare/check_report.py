@@ -9,8 +9,8 @@ from datasets import Dataset
 from PIL import Image
 
 from ..data.class_names import names_in_words
+from ..data.decoding import decode_image, encoded_bytes
 from ..data.folders import VALIDATION_NAMES
-from ..data.transforms import decode_image, encoded_bytes
 from ..web_page import thumbnail, write_page
 from .check import CheckResult, SplitTable
 

@@ -27,16 +27,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from resnet50_recipe.errors import UserError
 
+from ..data.decoding import UNREADABLE, decode_image, encoded_bytes, orientation_of, stored_path, with_orientation
 from ..data.folders import standard_split_name
 from ..data.sources import images_and_labels
-from ..data.transforms import (
-    UNREADABLE,
-    decode_image,
-    encoded_bytes,
-    orientation_of,
-    stored_path,
-    with_orientation,
-)
 from ..files import replaced_file
 from .archives import disk_full_named, finish
 from .processes import in_order

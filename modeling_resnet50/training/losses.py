@@ -18,7 +18,8 @@ class Criterion:
     that of the batch they make up.
 
     Args:
-        recipe: `loss`, `label_smoothing_factor`, `bce_target_threshold`, and `distillation_…`.
+        recipe: `loss`, `label_smoothing_factor`, `bce_target_threshold`, `task_loss_weight`, and all of
+            `distillation_` and `dkd_`.
         teacher: whose logits are imitated, if any: takes pixel values as the student does.
         autocast: makes the context of the training precision, in which the teacher runs.
     """
@@ -36,7 +37,7 @@ class Criterion:
         else:
             self.loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
         self.teacher, self.autocast = teacher, autocast
-        self.alpha, self.temperature = recipe.distillation_alpha, recipe.distillation_temperature
+        self.recipe = recipe
 
     def compile(self, **settings: Any) -> None:
         """Compile the loss and the teacher by torch.compile, whose arguments these are."""
@@ -58,24 +59,63 @@ class Criterion:
             return loss
         with torch.no_grad(), self.autocast():
             teacher_logits = self.teacher(batch["pixel_values"]).float()
-        return (1 - self.alpha) * loss + self.alpha * distillation_loss(logits, teacher_logits, self.temperature)
+        weight, alpha = self.recipe.task_loss_weight, self.recipe.distillation_alpha
+        weight = 1 - alpha if weight is None else weight
+        return weight * loss + alpha * self._distillation(logits, teacher_logits, batch["targets"])
+
+    def _distillation(self, logits: Tensor, teacher_logits: Tensor, targets: Tensor) -> Tensor:
+        recipe, temperature = self.recipe, self.recipe.distillation_temperature
+        match recipe.distillation_loss:
+            case "hard":
+                return nn.functional.cross_entropy(logits, teacher_logits.argmax(-1))
+            case "dkd":
+                labels = targets.argmax(-1) if targets.dim() == 2 else targets
+                loss = dkd_loss(logits, teacher_logits, labels, temperature, recipe.dkd_alpha, recipe.dkd_beta)
+            case "reverse_kl":
+                loss = kl_divergence(teacher_logits, logits, temperature)
+            case "kl":
+                loss = kl_divergence(logits, teacher_logits, temperature)
+        return loss * temperature**2 if recipe.distillation_temperature_scaling else loss
 
 
-def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence of the softened outputs, times temperature² (Hinton et al. 2015)."""
-    student = (logits / temperature).log_softmax(-1)
-    teacher = (teacher_logits / temperature).log_softmax(-1)
-    return nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+def kl_divergence(logits: Tensor, reference: Tensor, temperature: float) -> Tensor:
+    """Kullback-Leibler divergence of softened outputs from softened reference ones; mean over the images."""
+    log_p, log_q = ((z / temperature).log_softmax(-1) for z in (logits, reference))
+    return nn.functional.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+
+
+def dkd_loss(
+    logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float, alpha: float, beta: float
+) -> Tensor:
+    """
+    Decoupled knowledge distillation (Zhao et al. 2022): `alpha` times the divergence in what the labelled class gets
+    against all others, plus `beta` times that among these others. With `beta` = 1 - the teacher's probability of the
+    labelled class, it would be the divergence of Hinton et al.
+
+    Args:
+        labels: `(batch,)`.
+    """
+    labelled = nn.functional.one_hot(labels, logits.shape[-1]).bool()
+    student, teacher = logits / temperature, teacher_logits / temperature
+    two, others = [], []
+    for outputs in (student, teacher):
+        rest = outputs.masked_fill(labelled, -torch.inf)
+        of_label = outputs.gather(-1, labels[:, None])
+        two.append(torch.cat([of_label, rest.logsumexp(-1, keepdim=True)], -1))
+        others.append(outputs[~labelled].view(len(outputs), -1))
+    (p, q), (p_others, q_others) = two, others
+    return alpha * kl_divergence(p, q, 1.0) + beta * kl_divergence(p_others, q_others, 1.0)
 
 
 class Teacher(nn.Module):
     """
-    A classifier of the same classes, to be imitated. It sees the student's images, normalised its own way.
+    A classifier of the same classes, to be imitated: in evaluation mode, on the student's images, mixed as they are,
+    normalised its own way and in its own size.
 
     Args:
         model: of transformers; returns `logits`.
         image_mean, image_std: per channel, as the teacher's processor has them.
-        recipe: has the student's.
+        recipe: has the student's, and `teacher_image_size`.
 
     Raises:
         UserError: it tells another number of classes apart, or takes other channels.
@@ -88,15 +128,16 @@ class Teacher(nn.Module):
         super().__init__()
         if model.config.num_labels != num_labels:
             raise UserError(
-                f"the teacher {recipe.teacher} tells {model.config.num_labels} classes apart, but the data has "
-                f"{num_labels}"
+                f"the teacher {', '.join(recipe.teachers)} tells {model.config.num_labels} classes apart, but the "
+                f"data has {num_labels}"
             )
         if len(image_mean) != recipe.num_channels:
             raise UserError(
-                f"the teacher {recipe.teacher} takes images of {len(image_mean)} channels, the recipe has "
+                f"the teacher {', '.join(recipe.teachers)} takes images of {len(image_mean)} channels, the recipe has "
                 f"{recipe.num_channels}"
             )
         self.model = model.eval().requires_grad_(False)
+        self.image_size = recipe.teacher_image_size
         # (pixels * std + mean - teacher_mean) / teacher_std, as one scale and one shift
         mean, std, teacher_mean, teacher_std = (
             torch.tensor(values).view(-1, 1, 1)
@@ -106,4 +147,19 @@ class Teacher(nn.Module):
         self.register_buffer("shift", (mean - teacher_mean) / teacher_std)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
+        if self.image_size is not None and pixel_values.shape[-2:] != (self.image_size, self.image_size):
+            size = (self.image_size, self.image_size)
+            pixel_values = nn.functional.interpolate(pixel_values, size, mode="bilinear", antialias=True)
         return self.model(pixel_values * self.scale + self.shift).logits
+
+
+class Teachers(nn.Module):
+    """Several teachers as one: its logits are the logarithms of the mean of their probabilities."""
+
+    def __init__(self, teachers: list[Teacher]):
+        super().__init__()
+        self.teachers = nn.ModuleList(teachers)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        logits = [teacher(pixel_values).float() for teacher in self.teachers]
+        return logits[0] if len(logits) == 1 else torch.stack([z.log_softmax(-1) for z in logits]).logsumexp(0)

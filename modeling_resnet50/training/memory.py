@@ -86,7 +86,7 @@ def training_bytes(
 
 def memory_here(device_type: str) -> float | None:
     """Bytes of a GPU, or of this machine or the container it is; None of other devices."""
-    if device_type == "cuda":
+    if device_type == "cuda" and torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[1])
     if device_type != "cpu":
         return None

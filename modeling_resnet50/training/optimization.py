@@ -88,18 +88,21 @@ def learning_rate_schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[in
     process.
 
     Args:
-        recipe: `learning_rate`, `min_learning_rate`, `num_train_epochs`, and all of `warmup_` and `lr_`.
+        recipe: `learning_rate`, `min_learning_rate`, `num_train_epochs`, `cooldown_epochs`, and all of `warmup_` and
+            `lr_`.
         steps_per_epoch: optimizer steps in one epoch.
 
     Returns:
         `lr_at(step)`, where `step` counts the optimizer steps already taken.
     """
-    peak, lowest, epochs = recipe.learning_rate, recipe.min_learning_rate, recipe.num_train_epochs
+    peak, lowest = recipe.learning_rate, recipe.min_learning_rate
+    epochs = recipe.num_train_epochs - recipe.cooldown_epochs  # when the course ends
     warmup = recipe.warmup_epochs
     start = 0.0 if recipe.warmup_replaces_schedule else warmup  # epoch at which the course begins
 
     def course(epoch: float) -> float:
         """After warm-up; `epoch` is continuous, from 0."""
+        epoch = min(epoch, epochs)
         progress = (epoch - start) / (epochs - start) if epochs > start else 1.0
         match recipe.lr_scheduler_type:
             case "cosine":

@@ -9,9 +9,9 @@ from transformers.utils import cached_file
 
 from resnet50_recipe.errors import UserError
 
+from ...data.decoding import UNREADABLE, decode_image, encoded_bytes
 from ...data.image_files import FORMATS_IN_WORDS, find_images
 from ...data.sources import load_evaluation_split
-from ...data.transforms import UNREADABLE, decode_image, encoded_bytes
 from ..model_card import RECIPE_FILE
 
 

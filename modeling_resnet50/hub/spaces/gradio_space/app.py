@@ -19,7 +19,7 @@ import torch
 from huggingface_hub import SpaceCard
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.transforms.v2.functional import center_crop, pad, to_pil_image
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
@@ -61,7 +61,10 @@ class Classifier:
         if picture.mode.startswith("I;16"):  # of which Pillow would make white whatever is above 255
             picture = Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
         picture = picture.convert(MODES[len(self.processor.image_mean)])
-        return self.processor(picture, return_tensors="pt")["pixel_values"].to(self.device)
+        done = {}
+        if getattr(self.processor, "crop_mode", "center") == "pad":
+            picture, done = padded(picture, self.processor), {"do_resize": False, "do_center_crop": False}
+        return self.processor(picture, return_tensors="pt", **done)["pixel_values"].to(self.device)
 
     def scores(self, pixel_values: Tensor) -> list[float]:
         """Of each class for a picture, as transformers' pipelines give them."""
@@ -75,6 +78,17 @@ class Classifier:
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.processor.image_mean, self.processor.image_std))
         pixels = ((pixel_values[0].cpu() * std + mean) * 255).round().clamp(0, 255).byte()
         return to_pil_image(pixels)
+
+
+def padded(picture: Image.Image, processor: Any) -> Image.Image:
+    """All of a picture, in a square of the mean colour: transformers itself would pad with black."""
+    size, side = processor.size["max_height"], processor.crop_size["height"]
+    ratio = max(length / size for length in picture.size)
+    width, height = (max(1, round(length / ratio)) for length in picture.size)
+    picture = picture.resize((width, height), processor.resample)
+    across, down = max(0, side - width), max(0, side - height)
+    margins = [across // 2, down // 2, across - across // 2, down - down // 2]
+    return center_crop(pad(picture, margins, fill=[round(255 * mean) for mean in processor.image_mean]), [side, side])
 
 
 def open_classifier(name_or_path: str) -> Classifier:

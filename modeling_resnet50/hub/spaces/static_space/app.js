@@ -1,6 +1,6 @@
 // An image classifier in the browser, by transformers.js. What differs from Space to Space is in settings.json.
 
-import { centerCrop, resize } from "./pixels.js";
+import { square } from "./pixels.js";
 
 const $ = (id) => document.getElementById(id);
 const megabytes = (bytes) => (bytes < 1e6 ? "under 1 MB" : `${Math.round(bytes / 1e6)} MB`);
@@ -56,10 +56,7 @@ async function prepare(blob) {
   const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
   context.drawImage(bitmap, 0, 0);
   const picture = context.getImageData(0, 0, bitmap.width, bitmap.height);
-  const short = Math.min(picture.width, picture.height);
-  const side = (length) => Math.trunc((length * processor.size.shortest_edge) / short);
-  const resized = resize(picture, side(picture.width), side(picture.height), processor.resample);
-  return centerCrop(resized, processor.crop_size.width, processor.crop_size.height);
+  return square(picture, processor);
 }
 
 async function classify(blob) {

@@ -54,6 +54,21 @@ function pass(input, output, table, lines, inputStride, inputLine, outputStride,
 }
 
 /**
+ * The square that the model takes.
+ * @param {ImageData} picture RGBA; transparency is dropped.
+ * @param {object} processor of preprocessor_config.json. Its size: shortest_edge; height and width, to squash; or
+ *   max_height and max_width, to pad with the mean colour.
+ */
+export function square(picture, { size, resample, crop_size: { width, height }, image_mean }) {
+  const long = Math.max(picture.width / size.max_width, picture.height / size.max_height);
+  const short = Math.min(picture.width, picture.height);
+  const side = (length) =>
+    long ? Math.max(1, halfToEven(length / long)) : (size.height ?? Math.trunc((length * size.shortest_edge) / short));
+  const resized = resize(picture, side(picture.width), side(picture.height), resample);
+  return centerCrop(pad(resized, width, height, image_mean), width, height);
+}
+
+/**
  * Resize a picture.
  * @param {ImageData} picture RGBA; transparency is dropped.
  * @param {number} width
@@ -77,8 +92,8 @@ export function resize(picture, width, height, resample) {
  * @param {number} height
  */
 export function centerCrop(picture, width, height) {
-  const left = halfToEven(picture.width - width);
-  const top = halfToEven(picture.height - height);
+  const left = halfToEven((picture.width - width) / 2);
+  const top = halfToEven((picture.height - height) / 2);
   const data = new Uint8ClampedArray(4 * width * height);
   for (let row = 0; row < height; row++) {
     const start = 4 * ((top + row) * picture.width + left);
@@ -87,7 +102,25 @@ export function centerCrop(picture, width, height) {
   return { data, width, height };
 }
 
+/** A picture with margins of one colour, which make it as large as is asked; of an odd rest, the larger half is last. */
+function pad(picture, leastWidth, leastHeight, mean) {
+  const width = Math.max(picture.width, leastWidth);
+  const height = Math.max(picture.height, leastHeight);
+  if (width === picture.width && height === picture.height) return picture;
+  const colour = [...mean.map((value) => halfToEven(255 * value)), 255];
+  const data = new Uint8ClampedArray(4 * width * height).map((_, index) => colour[index % 4]);
+  const left = Math.floor((width - picture.width) / 2);
+  const top = Math.floor((height - picture.height) / 2);
+  for (let row = 0; row < picture.height; row++) {
+    const start = 4 * row * picture.width;
+    data.set(picture.data.subarray(start, start + 4 * picture.width), 4 * ((top + row) * width + left));
+  }
+  return { data, width, height };
+}
+
+/** The nearest whole number; of two, the even one, as in Python. */
 function halfToEven(number) {
-  const floor = Math.floor(number / 2);
-  return number % 2 && floor % 2 ? floor + 1 : floor;
+  const floor = Math.floor(number);
+  if (number - floor === 0.5) return floor % 2 ? floor + 1 : floor;
+  return Math.round(number);
 }

@@ -1,0 +1,190 @@
+"""What `resnet50 evaluate` says and writes of its results."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from resnet50_recipe.terminal import in_table, say
+from resnet50_recipe.words import counted, says_something
+
+from ..evaluation.results import to_json, write_results
+from ..evaluation.statistics import allowed_digits
+from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
+from ..hub.exporting import trained_model_in
+from ..hub.model_folder import load_model, renew_card
+from ..training.run_folder import is_run
+
+
+_SHOWN = 5  # of the worst classes and confusions
+_SHARES = {"top-1": "top1", "top-5": "top5"}
+
+
+def report(results: dict[str, Any], output: Path | None, as_json: bool) -> None:
+    """
+    Tell results where they belong: the card of a model in a run, files, and the terminal.
+
+    Args:
+        results: laid out as results.json.
+        output: a folder for files.
+        as_json: a line of JSON for each model, instead of tables.
+    """
+    dataset, models = results["dataset"], results["models"]
+    if dataset is not None:
+        for name, result in models.items():
+            if result["by_transformers"] is not None:
+                _tell_the_card(Path(name), dataset["name"], result)
+            if output is not None:
+                folder = output if len(models) == 1 else output / _file_name(name)
+                write_eval_results(folder, Path(name).name or "model", dataset, result)
+    if output is not None:
+        write_results(output / "results.json", results)
+    if as_json:
+        for name, result in models.items():
+            say(to_json(_flat(name, result)))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    if dataset is not None and len(models) == 1:
+        (result,) = models.values()
+        _show_one(console, result)
+    elif dataset is not None:
+        _show_several(console, results)
+    if results["suites_absent"] or any(result["suites"] for result in models.values()):
+        _show_suites(console, results)
+    if output is not None:
+        console.print(f"wrote {in_table(str(output))}")
+
+
+def _tell_the_card(folder: Path, dataset_name: str, result: dict[str, Any]) -> None:
+    """Of a model in a run, which has a card of its own, made of the run's records."""
+    folder = folder.resolve()
+    if not is_run(folder.parent) or not (folder / "README.md").is_file():
+        return
+    trained = trained_model_in(folder, folder.parent)
+    assert trained is not None
+    data = Path(dataset_name).expanduser()
+    shown = data.resolve().name if data.exists() else dataset_name  # no path of this machine
+    measured = {"dataset": shown, "images": result["images"], "words": both_in_words(result)}
+    renew_card(folder, load_model(str(folder))[0], trained, both_protocols=measured)
+
+
+def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """The numbers most scripts want, without their intervals."""
+    if "top1" not in result:
+        return {"model": name, "suites": result["suites"]}
+    numbers = {key: result[key]["value"] for key in ("top1", "top5", "loss")}
+    others = {key: result[key] for key in ("images", "ece", "temperature", "images_per_second", "metrics", "suites")}
+    return {"model": name, **numbers, **others}
+
+
+def _show_one(console: Console, result: dict[str, Any]) -> None:
+    images = result["images"]
+    shares = {title: key for title, key in _SHARES.items() if _is_shown(key, result)}
+    values = "".join(f"{title} {_percent(result[key], images)}   " for title, key in shares.items())
+    console.print(
+        f"{values}loss {result['loss']['value']:.4f}   ({counted(images, 'image')}, {protocol_in_words(result)})"
+    )
+    if images > 1:
+        intervals = "".join(f"{title} {_percents(result[key], images)}, " for title, key in shares.items())
+        console.print(f"95 % intervals: {intervals}loss {result['loss']['low']:.4f} to {result['loss']['high']:.4f}")
+    console.print(
+        f"calibration error {result['ece']:.2%}; {result['ece_at_temperature']:.2%} with the logits divided by "
+        f"{result['temperature']:.3f}, and a loss of {result['loss_at_temperature']:.4f}"
+    )
+    if result["by_transformers"] is not None:
+        console.print(f"by the saved image processor, in transformers: {both_in_words(result)}")
+    for name, values in result["metrics"].items():
+        console.print(f"{in_table(name)}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
+    console.print(f"{result['images_per_second']:,.1f} images/s\n")
+
+    worst = sorted(result["classes"], key=lambda row: row["top1"])[:_SHOWN]
+    table = Table("worst classes", box=None, pad_edge=False)
+    table.add_column("top-1", justify="right")
+    table.add_column("images", justify="right")
+    for row in worst:
+        table.add_row(in_table(row["name"]), f"{row['top1']:.1%}", f"{row['images']:,}")
+    console.print(table)
+    if result["confusions"]:
+        table = Table("most often mistaken", "for", box=None, pad_edge=False)
+        table.add_column("images", justify="right")
+        for row in result["confusions"][:_SHOWN]:
+            table.add_row(in_table(row["name"]), in_table(row["predicted_name"]), f"{row['images']:,}")
+        console.print()
+        console.print(table)
+
+
+def _show_several(console: Console, results: dict[str, Any]) -> None:
+    table = Table("model", box=None, pad_edge=False)
+    models = results["models"].values()
+    shares = {title: key for title, key in _SHARES.items() if any(_is_shown(key, result) for result in models)}
+    for name in (*(f"{title}, 95 %" for title in shares), "loss", "ECE", "images/s", "protocol"):
+        table.add_column(name, justify="left" if name == "protocol" else "right", no_wrap=name != "protocol")
+    for name, result in results["models"].items():
+        images = result["images"]
+        table.add_row(
+            in_table(name),
+            *(f"{_percent(result[key], images)} ({_percents(result[key], images, '–')})" for key in shares.values()),
+            f"{result['loss']['value']:.4f}",
+            f"{result['ece']:.2%}",
+            f"{result['images_per_second']:,.1f}",
+            protocol_in_words(result),
+        )
+    console.print(table)
+    console.print()
+    for name, result in results["models"].items():
+        if result["by_transformers"] is not None:
+            console.print(f"{in_table(name)}, by its image processor in transformers: {both_in_words(result)}")
+    for row in results["comparisons"]:
+        difference = row["top1_difference"]
+        value, low, high = (f"{100 * difference[name]:+.2f}" for name in ("value", "low", "high"))
+        console.print(
+            f"{in_table(row['second'])} − {in_table(row['first'])}: {value} points of top-1 ({low} to {high}); "
+            f"right alone on {row['only_second']:,} images, wrong alone on {row['only_first']:,} "
+            f"(McNemar p = {row['p_value']:.2g})"
+        )
+
+
+def _show_suites(console: Console, results: dict[str, Any]) -> None:
+    """A row for each test set, or part of one, and a column for each model."""
+    table = Table("test set", box=None, pad_edge=False)
+    for name in results["models"]:
+        table.add_column(in_table(name), justify="right")
+    lines = {name: dict(_suite_lines(result["suites"])) for name, result in results["models"].items()}
+    for title in next(iter(lines.values())):
+        table.add_row(in_table(title), *(model_lines[title] for model_lines in lines.values()))
+    console.print()
+    console.print(table)
+    for sentence in results["suites_absent"].values():
+        console.print(f"not there, or not whole: {in_table(sentence)}", soft_wrap=True)
+
+
+def _suite_lines(suites: dict[str, Any]) -> Iterator[tuple[str, str]]:
+
+    from ..evaluation.suites import score_parts  # with timm's labels
+
+    for suite, scores in suites.items():
+        for title, numbers in score_parts(suite, scores):
+            for key, name in (("mce", "mCE"), ("top1", "top-1"), ("error", "error")):
+                if key in numbers:
+                    yield f"{title}, {name}", f"{numbers[key]:.2%}"
+
+
+def _is_shown(key: str, result: dict[str, Any]) -> bool:
+    return key == "top1" or says_something(5, result["num_labels"])
+
+
+def _percent(interval: dict[str, float], images: int) -> str:
+    return f"{interval['value']:.{allowed_digits(interval, images)}%}"
+
+
+def _percents(interval: dict[str, float], images: int, to: str = "% to ") -> str:
+    digits = allowed_digits(interval, images)
+    return f"{100 * interval['low']:.{digits}f}{to}{100 * interval['high']:.{digits}f}%"
+
+
+def _file_name(name: str) -> str:
+    """A model's name as that of a folder."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-.") or "model"
