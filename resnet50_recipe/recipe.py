@@ -46,6 +46,15 @@ class Recipe(Settings):
         "Fraction of the training images, at least one of each class, held out if there is no validation split.",
         Range("between 0 and 1", lambda share: 0 < share < 1),
     )
+    max_train_samples: int | None = setting(
+        None,
+        "Train on so many images at most, drawn once by the seed: each class by its share, at least one image. When "
+        "streaming: whole row groups, drawn.",
+        AT_LEAST_1,
+    )
+    max_eval_samples: int | None = setting(
+        None, "Evaluate on so many images at most, drawn alike. No leaderboard gets such a result.", AT_LEAST_1
+    )
     image_column_name: str | None = setting(
         None, "Column of the images, or of their files in a table. Unset: the only image column, or 'file_name'."
     )

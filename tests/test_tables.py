@@ -243,9 +243,9 @@ def test_what_takes_a_folder_takes_a_table(photos, tmp_path):
     assert len(load_evaluation_split(str(path), image_column="file", label_column="what")) == 6
     result = check_folder(path, columns=Columns("file", "what"))
     assert not result.problems
-    assert {table.name: table.per_class.tolist() for table in result.tables} == {"train": [2, 2], "validation": [1, 1]}
+    assert {table.name: table.per_class.tolist() for table in result.tables} == {"train": [3, 3]}
     pack(load_splits(str(path), columns=Columns("file", "what")), tmp_path / "packed", short_side=None)
     packed = load_splits(str(tmp_path / "packed"))
-    assert {name: len(split) for name, split in packed.items()} == {"train": 4, "validation": 2}
+    assert {name: len(split) for name, split in packed.items()} == {"train": 6}
     with pytest.raises(UserError, match="not in parquet shards"):
         open_streamed_split(str(path), ["train"])

@@ -26,7 +26,7 @@ from .folders import VALIDATION_NAMES, image_folders
 from .labels import ClassValues, class_values, refuse_missing, require_one_order
 from .notes import Note, say_note
 from .opening import cache_for, column_names, errors_named
-from .sampling import held_out
+from .sampling import held_out, sample_rows
 from .streaming import StreamedSplit, open_streamed_split
 from .tables import TABLE_ENDINGS, USUAL_COLUMNS, Columns, is_table, read_tables, tables_beside, tables_in
 
@@ -63,7 +63,7 @@ def load_train_and_validation(recipe: Recipe, note: Note = say_note) -> tuple[Da
         own = _class_values([validation], *columns)
         validation = _columns(validation, *columns, classes if classes and own and classes.covers(own) else own)
     _check_splits(train, validation)
-    return train, validation
+    return _at_most(train, recipe, "max_train_samples"), _at_most(validation, recipe, "max_eval_samples")
 
 
 def open_streamed_train_and_validation(recipe: Recipe) -> tuple[StreamedSplit, StreamedSplit]:
@@ -77,7 +77,9 @@ def open_streamed_train_and_validation(recipe: Recipe) -> tuple[StreamedSplit, S
     if train.classes and validation.classes and train.classes.covers(validation.classes):
         validation = replace(validation, classes=train.classes, label_names=train.label_names)
     _check_splits(train, validation)
-    return train, validation
+    return train.at_most(recipe.max_train_samples, recipe.seed), validation.at_most(
+        recipe.max_eval_samples, recipe.seed
+    )
 
 
 def load_evaluation_split(
@@ -208,6 +210,20 @@ def _hold_out(train: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset
         )
     held = held_out(labels, share, seed)
     return train.select(np.flatnonzero(~held)), train.select(np.flatnonzero(held))
+
+
+def _at_most(dataset: Dataset, recipe: Recipe, field: str) -> Dataset:
+    """
+    Raises:
+        UserError: there are more classes than images are wanted.
+    """
+    number = getattr(recipe, field)
+    if number is None or number >= len(dataset):
+        return dataset
+    labels = np.array(dataset["label"][:])
+    if number < len(np.unique(labels)):
+        raise UserError(f"{field} {number:,} is less than one image for each of {len(np.unique(labels)):,} classes")
+    return dataset.select(sample_rows(labels, number, recipe.seed))
 
 
 def _columns(

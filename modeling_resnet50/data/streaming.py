@@ -60,6 +60,7 @@ class StreamedSplit:
         image_column, label_column: their names in the shards.
         label_names: of the classes.
         classes: where the shards name none.
+        taken: of the row groups of all shards, those that count, each with how many of its first rows. None: all.
     """
 
     filesystem: AbstractFileSystem
@@ -70,6 +71,7 @@ class StreamedSplit:
     label_column: str
     label_names: list[str]
     classes: ClassValues | None = None
+    taken: dict[int, int] | None = None
 
     def __len__(self) -> int:
         return int(self.row_group_sizes.sum())
@@ -82,13 +84,25 @@ class StreamedSplit:
     @cached_property
     def row_groups(self) -> list[tuple[int, int]]:
         """Shard of each row group, and its number there."""
-        return [(shard, group) for shard, footer in enumerate(self.footers) for group in range(footer.num_row_groups)]
+        groups = [
+            (shard, group) for shard, footer in enumerate(self.footers) for group in range(footer.num_row_groups)
+        ]
+        return groups if self.taken is None else [groups[number] for number in self.taken]
 
     @cached_property
     def row_group_sizes(self) -> np.ndarray:
         """Rows in each row group, int64, `(number of row groups,)`."""
         sizes = [self.footers[shard].row_group(group).num_rows for shard, group in self.row_groups]
-        return np.array(sizes, dtype=np.int64)
+        return np.array(sizes if self.taken is None else [*self.taken.values()], dtype=np.int64)
+
+    def at_most(self, number: int | None, seed: int) -> "StreamedSplit":
+        """Row groups drawn at random with so many rows, the last of them in part. None: all."""
+        if number is None or number >= len(self):
+            return self
+        order = np.random.default_rng((seed, 1)).permutation(len(self.row_groups))
+        sizes = self.row_group_sizes[order]
+        rows = np.clip(number - (np.cumsum(sizes) - sizes), 0, sizes)
+        return replace(self, taken=dict(sorted(zip(order[rows > 0].tolist(), rows[rows > 0].tolist()))))
 
     def read_row_group(self, number: int) -> tuple[list[dict[str, Any]], np.ndarray]:
         """
@@ -111,6 +125,7 @@ class StreamedSplit:
                     reason = " ".join(str(error).split())
                     raise ShardError(f"cannot read row group {group} of {self.paths[shard]}: {reason}") from error
                 time.sleep(wait)
+        table = table.slice(0, int(self.row_group_sizes[number]))
         column = table[self.label_column]
         if self.classes is not None:
             labels = self.classes.classes_of(column)
