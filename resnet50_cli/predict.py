@@ -1,6 +1,7 @@
 """The options of `resnet50 predict`."""
 
 import argparse
+from pathlib import Path
 
 from .parsing import add_dtype_option, add_json_option, add_protocol_options
 
@@ -19,6 +20,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "input, one a line. One that cannot be read is named, the others go on, and the exit code is 1",
     )
     command.add_argument("--topk", type=int, default=5, metavar="N", help="classes to show (default 5)")
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write them to a table instead, .csv or .parquet: a row for each image",
+    )
     command.add_argument("--batch_size", type=int, default=32, metavar="N", help="images at once (default 32)")
     add_protocol_options(command, ["timm", "transformers"])
     add_dtype_option(command)

@@ -3,6 +3,7 @@
 import io
 import json
 
+import pandas as pd
 import pytest
 import torch
 from conftest import TINY, as_if_trained, write_image
@@ -96,6 +97,7 @@ def test_for_people_it_prints_the_image_and_its_classes(model_folder, photos, ca
         (["empty"], "empty has no images (JPEG, PNG, "),
         (["*.tiff"], "no file matches *.tiff"),
         (["x.jpg", "--topk", "0"], "--topk and --batch_size must be at least 1"),
+        (["x.jpg", "--output", "p.xlsx"], "--output p.xlsx: a table of predictions ends in .csv or .parquet"),
         (["x.jpg", "--crop_ratio", "2"], "--crop_ratio must be above 0 and at most 1"),
     ],
 )
@@ -106,3 +108,30 @@ def test_bad_input_is_one_line_and_exit_code_2(model_folder, tmp_path, capsys, m
         main(["predict", str(model_folder), *arguments])
     assert exit_.value.code == 2
     assert f"error: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_has_what_is_printed_with_the_paths_and_the_errors(ending, model_folder, photos, capsys):
+    (photos / "2.jpg").write_bytes(b"\xff\xd8\xff no more")
+    table = photos.parent / f"out, put.{ending}"
+    for options in (["--json"], ["--output", str(table)]):
+        with pytest.raises(SystemExit):
+            main(["predict", str(model_folder), str(photos), "--topk", "2", *options])
+        if options == ["--json"]:
+            printed = answers(capsys)
+    assert capsys.readouterr().out == ""
+    read = pd.read_csv if ending == "csv" else pd.read_parquet
+    rows = read(table, dtype_backend="numpy_nullable").to_dict("records")
+    assert [row["file_name"] for row in rows] == [str(photos / f"{n}.jpg") for n in range(5)] + [
+        str(photos / "below" / "5.png")
+    ]
+    by_name = {row["file_name"]: row for row in rows}
+    for row in printed:
+        found = by_name[row["image"]]
+        if "error" in row:
+            assert found["error"] == row["error"]
+            assert pd.isna(found["label"])
+            continue
+        assert pd.isna(found["error"])
+        assert [found["label"], found["label_2"]] == [answer["label"] for answer in row["predictions"]]
+        assert [found["score"], found["score_2"]] == pytest.approx([a["score"] for a in row["predictions"]])

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.terminal import say
+from resnet50_recipe.words import counted
 
 from ..data.decoding import UNREADABLE, decode_image
 from ..data.file_names import as_utf8
@@ -20,6 +21,7 @@ from ..data.notes import say_note
 from ..evaluation.predictions import class_scores, ranked
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
+from .prediction_table import PredictionTable
 from .preparation import Preparation
 from .typed_options import Changes, typed
 
@@ -30,6 +32,7 @@ def run(options: argparse.Namespace) -> None:
     if options.topk < 1 or options.batch_size < 1:
         raise UserError("--topk and --batch_size must be at least 1")
     changes = typed(Changes, options)
+    table = None if options.output is None else PredictionTable(options.output)
     paths = [path for argument in options.images for path in _paths(argument)]
     classifier = open_classifier(options.model, options.trust_remote_code, options.dtype)
     preprocessing = changes.applied_to(classifier.preprocessing)
@@ -49,6 +52,8 @@ def run(options: argparse.Namespace) -> None:
             except UNREADABLE as error:
                 any_unreadable = True
                 reason = getattr(error, "strerror", None) or str(error)  # an OSError repeats the path
+                if table is not None:
+                    table.add(path, [], reason)
                 if options.json:
                     say(to_json({"image": as_utf8(path), "error": reason}))
                 say(f"unreadable image: {as_utf8(path)}: {reason}", file=sys.stderr)
@@ -61,7 +66,13 @@ def run(options: argparse.Namespace) -> None:
         scores = probabilities.gather(-1, classes)
         for path, image_scores, image_classes in zip(readable, scores.tolist(), classes.tolist()):
             answers = [(classifier.label_names[label], score) for label, score in zip(image_classes, image_scores)]
-            _show(as_utf8(path), answers, options.json)
+            if table is not None:
+                table.add(path, answers)
+            if options.json or table is None:
+                _show(as_utf8(path), answers, options.json)
+    if table is not None:
+        table.write(paths)
+        say(f"{counted(len(paths), 'image')}: {options.output}", file=sys.stderr)
     if any_unreadable:
         sys.exit(ExitCode.FAILED)
 
