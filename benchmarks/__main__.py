@@ -15,6 +15,7 @@ BENCHMARKS = {
     "loop": "train.py beside a bare loop and the peers' scripts",
     "scale": "1.3 million rows: first batch, memory, shuffling, checkpoints",
     "inference": "one network in its many forms",
+    "export": "one network in every format and runtime: size, answers, speed",
     "evaluation": "from files to top-1",
     "checkpoint": "how long training stands still for a checkpoint",
     "gpu": "all that only a GPU can show, in one command",

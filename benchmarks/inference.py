@@ -20,7 +20,8 @@ from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.fold import fold_batch_norm
 from modeling_resnet50.hub.model_folder import image_processor
-from modeling_resnet50.hub.onnx import export_onnx, quantize_onnx
+from modeling_resnet50.hub.onnx import export_onnx
+from modeling_resnet50.hub.quantization import Int8Quantizer
 from modeling_resnet50.hub.weights import LogitsOnly
 
 from .common import argument_parser, hardware, keep, print_table, take_turns, versions
@@ -54,7 +55,8 @@ def forms(device: torch.device, folder: Path) -> dict[str, Callable[[torch.Tenso
     if device.type == "cpu":
         mean_std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
         export_onnx(model.model, image_processor(Preprocessing.by_ratio(224, 0.875, "bilinear", *mean_std)), folder)
-        quantize_onnx(folder, [np.random.default_rng(0).normal(size=(8, 3, 224, 224)).astype(np.float32)])
+        noise = np.random.default_rng(0).normal(size=(8, 3, 224, 224)).astype(np.float32)
+        Int8Quantizer(folder / "onnx" / "model.onnx", [noise]).write(folder / "onnx" / "model_quantized.onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         # Its threads would go on spinning into the next form's time.

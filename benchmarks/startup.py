@@ -137,6 +137,7 @@ def write_inputs(folder: Path) -> None:
     from PIL import Image
 
     from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+    from modeling_resnet50.data.preprocessing import Preprocessing
     from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 
     Image.new("RGB", (40, 32), "orange").save(folder / "image.png")

@@ -12,7 +12,20 @@ from importlib import import_module
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.startup import importing
 
-from . import compare, demo, evaluate, export, import_model, inspect, plan, predict, prepare, publish, status
+from . import (
+    benchmark,
+    compare,
+    demo,
+    evaluate,
+    export,
+    import_model,
+    inspect,
+    plan,
+    predict,
+    prepare,
+    publish,
+    status,
+)
 from .parsing import Parser, PrintCompletion, Version, with_underscores
 
 
@@ -28,6 +41,7 @@ COMMANDS = {
     "demo": ("a page to ask a model, or two, about pictures", demo),
     "publish": ("a run or a model onto the Hub, or a page that asks it", publish),
     "export": ("a model in the format of another library", export),
+    "benchmark": ("how fast models answer, by each runtime here", benchmark),
     "import": ("a model of timm, torchvision or transformers", import_model),
 }
 

@@ -42,7 +42,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--suite",
         choices=["robustness", *SUITES],
         metavar="NAME",
-        help="robustness: all; or imagenet-1k, -real, -v2, -a, -r, -sketch, -c, objectnet",
+        help="of ImageNet: real, v2, c, … or robustness: all",
     )
     images.add_argument("--suite_root", type=Path, metavar="DIR", help="where these test sets lie")
     images.add_argument("--streaming", action="store_true", help="read parquet shards where they are")

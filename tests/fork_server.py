@@ -32,7 +32,8 @@ LIBRARIES = (
 PACKAGE = (
     "accelerate", "datasets", "evaluate", "timm", "transformers", "transformers.models.auto.modeling_auto",
     "modeling_resnet50.data.pipeline", "modeling_resnet50.evaluation.evaluate", "modeling_resnet50.hub.model_folder",
-    "modeling_resnet50.hub.pretrained", "modeling_resnet50.hub.publishing", "modeling_resnet50.training.checkpoint",
+    "modeling_resnet50.hub.pretrained", "modeling_resnet50.loop.building",
+    "modeling_resnet50.loop.saving", "modeling_resnet50.hub.publishing", "modeling_resnet50.training.checkpoint",
     "modeling_resnet50.training.console", "modeling_resnet50.training.kernels", "modeling_resnet50.training.profiling",
     "modeling_resnet50.training.supervision", "modeling_resnet50.training.tracking",
 )  # fmt: skip
@@ -178,7 +179,6 @@ def _keep(request: dict, output: int, errors: int, report: int) -> dict:
 
 def _become(request: dict) -> None:
     """Run what a fresh interpreter with these arguments would."""
-    atexit.register(gc.unfreeze)  # what ends is cleared as ever
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -203,7 +203,11 @@ def _become(request: dict) -> None:
         runpy.run_path(words[0], run_name="__main__")
 
 
+_ending: dict[str, int | None] = {"code": 1}  # None: by an interrupt
+
+
 def _main() -> None:
+    atexit.register(_end)  # the first is the last that is called
     libraries, package = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup
     _load(LIBRARIES)
@@ -216,7 +220,26 @@ def _main() -> None:
     else:
         package.close()
         request = _serve(libraries)
-    _become(request)
+    try:
+        _become(request)
+        _ending["code"] = 0
+    except SystemExit as exit:
+        number = 0 if exit.code is None else exit.code
+        _ending["code"] = number if isinstance(number, int) else 1
+        raise
+    except KeyboardInterrupt:
+        _ending["code"] = None
+        raise
+
+
+def _end() -> None:
+    """When all is done that a Python does at its end: but for clearing its memory, which takes two seconds."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _ending["code"] is None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(_ending["code"])
 
 
 def _load(modules: tuple[str, ...]) -> None:

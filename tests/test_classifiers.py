@@ -17,7 +17,8 @@ from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.exporting import export_transformers
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
-from modeling_resnet50.hub.onnx import export_onnx, quantize_onnx
+from modeling_resnet50.hub.onnx import export_onnx
+from modeling_resnet50.hub.quantization import Int8Quantizer
 from resnet50_cli import main
 from resnet50_recipe.errors import UserError
 
@@ -43,7 +44,8 @@ def processor():
 def onnx_folder(network, processor, tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx")
     export_onnx(network, processor, folder)
-    quantize_onnx(folder, [torch.randn(8, 3, 16, 16).numpy()])
+    quantizer = Int8Quantizer(folder / "onnx/model.onnx", [torch.randn(8, 3, 16, 16).numpy()])
+    quantizer.write(folder / "onnx/model_quantized.onnx")
     return folder
 
 

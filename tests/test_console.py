@@ -62,7 +62,7 @@ def test_start_and_end_are_one_screen_with_colour_on_a_terminal_only(shown, tiny
         "digits: 1,437 training and 360 validation images, 3 classes", f"{parameters:,} parameters, from scratch",
         "4 processes on cuda, 4 × NVIDIA H100, precision fp16",
         "32 images per step = 4 processes × 2 accumulation steps × 4", "44 an epoch × 5 epochs = 220",
-        f"tensorboard --logdir {run_path}/logs",
+        f"tensorboard --logdir '{run_path}/logs'",
     ):  # fmt: skip
         assert told in text
     run.begin(recipe)
@@ -73,7 +73,7 @@ def test_start_and_end_are_one_screen_with_colour_on_a_terminal_only(shown, tiny
     text = plain(shown.text())
     for told in (
         "3 epochs, 44 steps, 3 minutes", f"val_top1 0.9000, epoch 2: {run.best}", str(run.training_curves),
-        f"resnet50 evaluate {run.best} --dataset digits", f"resnet50 publish {run_path} --to user/name",
+        f"resnet50 evaluate '{run.best}' --dataset digits", f"resnet50 publish '{run_path}' --to user/name",
         f'from_pretrained("{run.best}")',
     ):  # fmt: skip
         assert told in text

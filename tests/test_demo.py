@@ -1,11 +1,13 @@
 """`resnet50 demo`, and the same page as a Space: in a browser, beside transformers' own pipeline."""
 
+import io
 import os
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -208,3 +210,15 @@ def test_grey_of_16_bits_is_scaled_as_in_training(models, tmp_path):
     pixels = decode_image((tmp_path / "ramp.png").read_bytes())
     assert torch.equal(seen, classifier.pixel_values(Image.fromarray(pixels.permute(1, 2, 0).numpy())))
     assert len(pixels.unique()) > 200
+
+
+def test_a_strangers_picture_is_neither_a_large_file_nor_many_pixels(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # as it is for others again
+    given = {}
+    app.launch(SimpleNamespace(launch=lambda **options: given.update(options)))
+    assert given["max_file_size"] == 20_000_000
+    for height, refused in ((5000, False), (5001, True)):  # a few kilobytes each
+        data = io.BytesIO()
+        Image.new("1", (10_000, height)).save(data, "PNG")
+        with pytest.raises(Image.DecompressionBombError) if refused else pytest.warns(Image.DecompressionBombWarning):
+            Image.open(data)

@@ -65,7 +65,8 @@ def test_of_a_digit_the_stage_is_explained_whose_map_has_seven_places_a_side():
     torch.manual_seed(0)
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(num_labels=10, depths=[1, 1, 1, 1]))).eval()
     pixel_values, labels = torch.randn(1, 3, 32, 32).expand(10, -1, -1, -1), torch.arange(10)
-    assert [shade.unique().numel() for shade in grad_cam(model, pixel_values, labels, least_side=1)] == [1] * 10
+    shades = grad_cam(model, pixel_values, labels, least_side=1)
+    assert (shades.amax((1, 2)) - shades.amin((1, 2))).max() < 1e-5
     shown = grad_cam(model, pixel_values, labels)
     torch.testing.assert_close(shown, grad_cam(model, pixel_values, labels, layers=[model.layer1]))
     assert max(heat.unique().numel() for heat in shown) > 49

@@ -23,7 +23,6 @@ from transformers import (
 )
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.importing import import_model
 from modeling_resnet50.hub.model_folder import image_processor
 from resnet50_cli import main
@@ -120,7 +119,7 @@ def test_transformers_resnet_folder_gives_the_same_logits(tmp_path, downsample_i
     assert same_logits(imported.model, native)
     assert imported.model.config.id2label == labels["id2label"]
     image = torch.randint(0, 256, (3, 300, 400), dtype=torch.uint8)
-    ours = image_processor(Preprocessing.by_ratio(imported.preprocessing))(image, return_tensors="pt").pixel_values
+    ours = image_processor(imported.preprocessing)(image, return_tensors="pt").pixel_values
     theirs = AutoImageProcessor.from_pretrained(tmp_path)(image, return_tensors="pt").pixel_values
     assert torch.equal(ours, theirs)
 

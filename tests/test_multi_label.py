@@ -110,7 +110,7 @@ def test_predict_demo_and_every_export_give_the_pipelines_scores(multi_label, tm
 
 def _opened(source):
     classifier = open_classifier(str(source))
-    return classifier.model, image_processor(Preprocessing.by_ratio(classifier.preprocessing)), classifier.label_names
+    return classifier.model, image_processor(classifier.preprocessing), classifier.label_names
 
 
 def test_what_compares_with_one_class_for_each_image_refuses_it(multi_label, capsys):

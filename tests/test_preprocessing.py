@@ -89,7 +89,7 @@ def test_squash_and_pad_show_all_of_an_image_where_the_centre_loses_its_ends():
 def test_transformers_processor_is_a_grey_level_off_at_most(crop_mode, tmp_path):
     """Where its margin is even; else it crops a pixel away."""
     ours = whole(crop_mode, 32, 36)
-    image_processor(Preprocessing.by_ratio(ours)).save_pretrained(tmp_path)
+    image_processor(ours).save_pretrained(tmp_path)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     for number, size in enumerate([(64, 64), (90, 90), (40, 50), (100, 36)]):
         image = picture(size, number)
@@ -103,7 +103,7 @@ def test_transformers_processor_pads_with_black():
     """What the documentation says of it: all of the image, in the same place or a pixel beside it, on black."""
     ours = whole("pad", 32, 32)
     image = picture((96, 48))
-    theirs = as_shown(ours, image_processor(Preprocessing.by_ratio(ours))(image, return_tensors="pt").pixel_values[0])
+    theirs = as_shown(ours, image_processor(ours)(image, return_tensors="pt").pixel_values[0])
     found = EvaluationTransform(ours)(pil_to_tensor(image)).int()
     assert (found[:, 8:24] - theirs[:, 8:24]).abs().max() <= 1
     assert (theirs[:, :8] == 0).all()
@@ -116,7 +116,7 @@ def test_transformers_processor_pads_with_black():
 @pytest.mark.parametrize("sizes", [(256, 224), (224, 224), (35, 29), (97, 32)], ids=str)
 def test_every_form_gives_the_value_back(crop_mode, sizes):
     value = Preprocessing(*sizes, "bicubic", MEAN, STD, "ignore", crop_mode)
-    assert Preprocessing.from_processor(image_processor(Preprocessing.by_ratio(value)), "it") == value
+    assert Preprocessing.from_processor(image_processor(value), "it") == value
     assert Preprocessing.from_timm(value.for_timm(), "it") == value
     assert Preprocessing.from_exported(json.loads(json.dumps(value.exported()))) == value
     assert (
@@ -151,9 +151,7 @@ def test_processors_of_others_are_read_and_give_the_same_pixels(processor, expec
     value = Preprocessing.from_processor(processor, "it")
     assert (value.resize_size, value.image_size, value.crop_mode) == expected
     image = pil_to_tensor(picture((120, 80)))
-    theirs, ours = (
-        p(image, return_tensors="pt").pixel_values for p in (processor, image_processor(Preprocessing.by_ratio(value)))
-    )
+    theirs, ours = (p(image, return_tensors="pt").pixel_values for p in (processor, image_processor(value)))
     torch.testing.assert_close(theirs, ours)
 
 
@@ -201,7 +199,7 @@ def folder(crop_mode, tmp_path_factory):
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**small, num_labels=3)))
     torch.nn.init.normal_(model.fc.weight, std=0.3)  # so that scores differ
     folder = tmp_path_factory.mktemp(crop_mode) / "model"
-    save_model_and_processor(folder, model, image_processor(Preprocessing.by_ratio(whole(crop_mode))))
+    save_model_and_processor(folder, model, image_processor(whole(crop_mode)))
     return folder
 
 

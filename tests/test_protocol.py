@@ -210,9 +210,7 @@ def test_transformers_processor_is_one_grey_level_and_one_pixel_off_at_most(enco
 def test_a_processor_is_read_to_the_pixel_whatever_its_sizes(crop_size):
     for resize_size in range(crop_size, 3 * crop_size):
         preprocessing = Preprocessing(resize_size, crop_size, "bicubic", MEAN, STD)
-        assert (
-            Preprocessing.from_processor(image_processor(Preprocessing.by_ratio(preprocessing)), "it") == preprocessing
-        )
+        assert Preprocessing.from_processor(image_processor(preprocessing), "it") == preprocessing
         assert Changes().applied_to(preprocessing) == preprocessing
 
 

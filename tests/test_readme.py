@@ -65,7 +65,7 @@ def names():
 
 def test_the_tables_are_found():
     assert len(OPEN_IT_WITH) == 10
-    assert len(EXPORTS) == 4
+    assert len(EXPORTS) == 7
 
 
 @pytest.mark.parametrize("library", OPEN_IT_WITH)

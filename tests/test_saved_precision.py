@@ -174,7 +174,7 @@ def test_every_export_is_float32_and_on_request_as_saved(ours, tmp_path, capsys)
     torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(SystemExit):
         export("refused", "--format", "onnx", "--dtype", "auto")
-    assert "--dtype auto is not for ONNX files" in capsys.readouterr().err
+    assert "--dtype auto is not for onnx" in capsys.readouterr().err
 
 
 def test_folding_half_precision_rounds_once(ours):

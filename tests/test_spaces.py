@@ -184,6 +184,34 @@ def test_a_picture_becomes_the_square_that_python_makes_of_it(page, crop_mode, s
         assert np.array_equal(square, ours.permute(1, 2, 0).numpy())
 
 
+def test_a_page_of_ones_own_asks_the_file_that_takes_photos(browser, model, pictures, tmp_path):
+    out = tmp_path / "page" / "photos"
+    main(["export", str(model), str(out), "--format", "onnx", "--with_preprocessing"])
+    pixels = decode_image((pictures / "1.jpg").read_bytes()).permute(1, 2, 0)
+    with served(tmp_path / "page") as address, watched(browser) as page:
+        (tmp_path / "page/index.html").write_text("<!doctype html>")
+        for path in node_modules().rglob("dist/*"):
+            (out.parent / path.name).write_bytes(path.read_bytes())
+        page.goto(address)
+        found = page.evaluate(
+            """async ([pixels, height, width]) => {
+                const { AutoModel, Tensor, env } = await import("./transformers.min.js");
+                Object.assign(env, { allowRemoteModels: false, allowLocalModels: true, localModelPath: "./" });
+                const runtime = ["mjs", "wasm"].map((kind) => [
+                    kind, new URL(`ort-wasm-simd-threaded.asyncify.${kind}`, location.href).href,
+                ]);
+                env.backends.onnx.wasm.wasmPaths = Object.fromEntries(runtime);
+                const about = { model_file_name: "model_with_preprocessing", dtype: "fp32", device: "wasm" };
+                const model = await AutoModel.from_pretrained("photos", about);
+                const images = new Tensor("uint8", new Uint8Array(pixels), [1, height, width, 3]);
+                return Array.from((await model({ images })).probabilities.data) }""",
+            [pixels.flatten().tolist(), *pixels.shape[:2]],
+        )
+    reference = expected(model, pictures / "1.jpg")
+    best = sorted(zip(found, NAMES), reverse=True)[:5]
+    assert {name: score for score, name in best} == pytest.approx(reference, abs=2e-3)
+
+
 # Written and sent
 
 

@@ -206,9 +206,10 @@ def test_resuming_at_an_epoch_boundary_is_bit_identical(image_folder, tmp_path, 
     assert rows[0] == rows[1]
 
 
-def test_resume_latest_takes_the_newest_and_a_finished_run_stays_as_it_is(copied_run, image_folder, train, capsys):
+def test_resume_latest_takes_the_newest_and_a_finished_run_stays_as_it_is(finished_run, copied_run, train, capsys):
     before = weights_of(copied_run / "final")
-    train(tiny_arguments(image_folder, copied_run, total_train_batch_size=12, resume_from_checkpoint="latest"))
+    images = finished_run.parent / "images"
+    train(tiny_arguments(images, copied_run, total_train_batch_size=12, resume_from_checkpoint="latest"))
     assert "epoch-0002: 2 epochs, 4 steps done" in capsys.readouterr().out
     assert_same_weights(weights_of(copied_run / "final"), before)
 

@@ -1,107 +1,215 @@
 """`resnet50 export`: a model in the format of another library."""
 
 import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
+from transformers import BitImageProcessor
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.terminal import say
 
+from ..data.decoding import EncodedImage
 from ..data.preprocessing import Preprocessing
 from ..evaluation.results import to_json
 from ..files import replaced_file, replaced_folder, require_free
-from ..hub.exported_program import export_program
+from ..hub.agreement import Agreement, made_up_photos, measure_agreement
+from ..hub.exported_program import export_image_program, export_program
 from ..hub.exporting import export_transformers, training_checkpoint
 from ..hub.fold import fold_batch_norm
+from ..hub.image_graph import ImagePreparation
 from ..hub.model_folder import load_model, save_model_and_processor
-from ..hub.onnx import add_metadata, evaluate_onnx, export_onnx, quantize_onnx
+from ..hub.onnx import export_onnx, open_session
+from ..hub.onnx_preprocessing import PREPROCESSING_FILE, add_preprocessing, write_readme
+from ..hub.runtimes import export_coreml, export_executorch, export_openvino
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from .preparation import Preparation
 from .typed_options import Loading, Source, typed
 
 
-CALIBRATION_IMAGES = 512  # for int8: enough for the ranges of activations to settle
+AGREEMENT_IMAGES = 200  # of --dataset, on which a file with preprocessing is held to Pillow's preparation
+# Options that not all formats have.
+_ONLY_FOR = {"with_preprocessing": ["onnx", "pt2"], "fp16": ["onnx", "openvino", "coreml"], "int8": ["onnx"]}
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is to be written, and how: the options of the command line, by their names."""
+
+    model: str
+    out: Path
+    format: str
+    fold_bn: bool
+    with_preprocessing: bool
+    topk: int | None
+    fp16: bool
+    int8: bool
+    max_drop: float | None
+    dtype: Literal["float32", "auto"]
+    overwrite: bool
+    source: Source
+    loading: Loading
+    json: bool
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the model."""
-    require_free(options.out, options.overwrite)
-    if options.format == "pth":
-        if options.fold_bn:
-            raise UserError("--format pth holds a model to train further, which goes without --fold_bn")
-        with replaced_file(options.out) as file:
-            torch.save(training_checkpoint(options.model, options.dtype), file)
-        _say(options.out, options.format, options.json)
+    _export(typed(Export, options))
+
+
+def _export(wanted: Export) -> None:
+    _check(wanted)
+    require_free(wanted.out, wanted.overwrite)
+    if wanted.format == "pth":
+        with replaced_file(wanted.out) as file:
+            torch.save(training_checkpoint(wanted.model, wanted.dtype), file)
+        _say(wanted)
         return
-    if options.format == "onnx" and options.dtype == "auto":
-        raise UserError("--dtype auto is not for ONNX files: they are float32, and --fp16 adds one of half the size")
-    int8_by = (typed(Source, options), typed(Loading, options)) if options.format == "onnx" and options.int8 else None
-    if int8_by is not None and options.dataset is None:
-        raise UserError("--int8 needs --dataset: images to calibrate on, and to measure what it costs")
-    model, processor = load_model(options.model, dtype=options.dtype)
+    model, processor = load_model(wanted.model, dtype=wanted.dtype)
     if not isinstance(model, ResNet50ForImageClassification):
-        raise UserError(f"{options.model} is a {type(model).__name__}; make it ours first: resnet50 import")
+        raise UserError(f"{wanted.model} is a {type(model).__name__}; make it ours first: resnet50 import")
+    num_labels = len(model.config.id2label or ())
+    if wanted.topk is not None and not 1 <= wanted.topk <= num_labels:
+        raise UserError(f"--topk must be between 1 and {num_labels}, the model's classes")
     model.eval()
-    if options.fold_bn:
+    if wanted.fold_bn:
         model = fold_batch_norm(model)
-    if options.format == "pt2":
-        with replaced_file(options.out) as file:
-            export_program(model, file, image_size=processor.crop_size["height"])
-        _say(options.out, options.format, options.json)
+    if wanted.format == "pt2":
+        with replaced_file(wanted.out) as file:
+            about = _export_program(model, processor, file, wanted)
     else:
-        int8 = None
-        with replaced_folder(options.out) as folder:
-            if options.format == "transformers":
-                export_transformers(model, processor, folder)
-            elif options.format == "onnx":
-                export_onnx(model, processor, folder, fp16=options.fp16)
-                if int8_by is not None:
-                    preparation = Preparation(Preprocessing.from_processor(processor, options.model))
-                    int8 = _quantize(model, preparation, folder, *int8_by)
-            else:
-                save_model_and_processor(folder, model, processor)
-        _say(options.out, options.format, options.json, int8)
+        with replaced_folder(wanted.out) as folder:
+            about = _export_folder(model, processor, folder, wanted)
+    _say(wanted, **about)
 
 
-def _say(out: Path, kind: str, as_json: bool, int8: tuple[str, dict[str, Any]] | None = None) -> None:
-    report, numbers = int8 or ("", None)
-    if as_json:
-        say(to_json({"out": str(out), "format": kind, **({"int8": numbers} if numbers else {})}))
+def _check(wanted: Export) -> None:
+    """What does not depend on the model."""
+    for name, formats in _ONLY_FOR.items():
+        if getattr(wanted, name) and wanted.format not in formats:
+            raise UserError(f"--{name} is for --format {' or '.join(formats)}, and not for {wanted.format}")
+    if wanted.format == "pth" and wanted.fold_bn:
+        raise UserError("--format pth holds a model to train further, which goes without --fold_bn")
+    if wanted.format in ("onnx", "openvino", "executorch", "coreml") and wanted.dtype == "auto":
+        raise UserError(
+            f"--dtype auto is not for {wanted.format}: its files are float32, and --fp16 writes half the size where "
+            "the format has it"
+        )
+    if wanted.topk is not None and not wanted.with_preprocessing:
+        raise UserError("--topk goes with --with_preprocessing: other files give logits")
+    if wanted.max_drop is not None and not wanted.int8:
+        raise UserError("--max_drop goes with --int8")
+    if wanted.max_drop is not None and wanted.max_drop < 0:
+        raise UserError("--max_drop must be 0 or more: points of top-1, as in 0.5")
+    if wanted.int8 and wanted.source.dataset is None:
+        raise UserError("--int8 needs --dataset: images to calibrate on, and to measure what it costs")
+
+
+def _say(wanted: Export, **about: Any) -> None:
+    if wanted.json:
+        say(to_json({"out": str(wanted.out), "format": wanted.format, **about}))
+    else:
+        say(f"wrote {wanted.out}")
+
+
+def _export_folder(
+    model: ResNet50ForImageClassification, processor: BitImageProcessor, folder: Path, wanted: Export
+) -> dict[str, Any]:
+    match wanted.format:
+        case "transformers":
+            export_transformers(model, processor, folder)
+        case "onnx":
+            return _export_onnx(model, processor, folder, wanted)
+        case "openvino":
+            export_openvino(model, processor, folder, fp16=wanted.fp16)
+        case "executorch":
+            export_executorch(model, processor, folder)
+        case "coreml":
+            export_coreml(model, processor, folder, fp16=wanted.fp16)
+        case _:
+            save_model_and_processor(folder, model, processor)
+    return {}
+
+
+def _export_program(
+    model: ResNet50ForImageClassification, processor: BitImageProcessor, file: Path, wanted: Export
+) -> dict[str, Any]:
+    if not wanted.with_preprocessing:
+        export_program(model, file, image_size=processor.crop_size["height"])
+        return {}
+    export_image_program(model, processor, file, wanted.topk)
+    with open(file, "rb") as opened:  # a path would have to end in .pt2
+        program = torch.export.load(opened).module()
+
+    def answer(images: Tensor) -> Tensor:
+        return program(images) if wanted.topk is None else program(images)[0]
+
+    images = _photos(processor, wanted)
+    agreement = measure_agreement(images, model, processor, ImagePreparation.of(processor), answer)
+    _remark(wanted, f"beside Pillow's preparation: {agreement}")
+    return {"agreement": asdict(agreement)}
+
+
+def _export_onnx(
+    model: ResNet50ForImageClassification, processor: BitImageProcessor, folder: Path, wanted: Export
+) -> dict[str, Any]:
+    """What int8 cost, and how far files with preprocessing are from Pillow's, where these were asked for."""
+    export_onnx(model, processor, folder, fp16=wanted.fp16)
+    about: dict[str, Any] = {}
+    if wanted.int8:
+        from .quantizing import MAX_DROP, Quantization, quantize  # with `datasets` and scipy, for int8 only
+
+        max_drop = MAX_DROP if wanted.max_drop is None else wanted.max_drop
+        report = quantize(
+            model, processor, folder, Quantization(wanted.model, wanted.source, wanted.loading, max_drop)
+        )
+        _remark(wanted, report.pop("words"))
+        about["int8"] = report
+    if wanted.with_preprocessing:
+        files = add_preprocessing(folder, processor, model.config, wanted.topk)
+        agreements = {path.name: _agreement_of(path, model, processor, wanted) for path in files}
+        for name, agreement in agreements.items():
+            _remark(wanted, f"{name} beside Pillow's preparation: {agreement}")
+        write_readme(folder, agreements, processor, wanted.topk, wanted.source.dataset)
+        about["agreement"] = {name: asdict(agreement) for name, agreement in agreements.items()}
+    return about
+
+
+def _agreement_of(
+    path: Path, model: ResNet50ForImageClassification, processor: BitImageProcessor, wanted: Export
+) -> Agreement:
+    prepare, answer = (_first_output_of(file) for file in (path.with_name(PREPROCESSING_FILE), path))
+    return measure_agreement(_photos(processor, wanted), model, processor, prepare, answer)
+
+
+def _first_output_of(path: Path) -> Callable[[Tensor], Tensor]:
+    session = open_session(path)
+    name = session.get_outputs()[0].name
+    return lambda images: torch.from_numpy(session.run([name], {"images": images.numpy()})[0])
+
+
+def _photos(processor: BitImageProcessor, wanted: Export) -> Iterator[Tensor]:
+    """Of the data, or made up; uint8 `(height, width, channels)`."""
+    num_channels = len(processor.image_mean)
+    if wanted.source.dataset is None:
+        yield from made_up_photos(num_channels)
         return
-    if report:
-        say(report)
-    say(f"wrote {out}")
+    from .evaluation_data import load_split  # with `datasets`, for who has some
 
-
-def _quantize(
-    model: ResNet50ForImageClassification, preparation: Preparation, folder: Path, source: Source, loading: Loading
-) -> tuple[str, dict[str, Any]]:
-    """What int8 cost, in words and in numbers."""
-    from ..data.sampling import EvaluationSampler, TrainSampler  # with `datasets`, for int8 only
-    from .evaluation_data import class_map_of, load_split, make_loader
-
-    cpu = torch.device("cpu")
-    train, validation = load_split(source, "train"), load_split(source, source.split)
-    some = TrainSampler(len(train), min(len(train), CALIBRATION_IMAGES), seed=0)
-    (chosen,) = list(some)[:1]
-    parts = [chosen[start : start + loading.batch_size] for start in range(0, len(chosen), loading.batch_size)]
-    calibration = make_loader(train, parts, preparation, cpu, loading)
-    quantized = quantize_onnx(folder, (batch["pixel_values"].numpy() for batch in calibration))
-    config: Any = model.config  # whose class names transformers annotates as if they could be missing
-    label_names = [config.id2label[index] for index in range(config.num_labels)]
-    class_map, _ = class_map_of(label_names, validation.features["label"].names, model.config.class_codes())
-    measured = {}
-    for name in ("model.onnx", quantized.name):
-        sampler = EvaluationSampler(len(validation), loading.batch_size)
-        loader = make_loader(validation, sampler, preparation, cpu, loading)
-        batches = ((batch["pixel_values"].numpy(), class_map[batch["labels"]].numpy()) for batch in loader)
-        measured[name] = evaluate_onnx(folder / "onnx" / name, batches)["top1"]
-    before, after = measured["model.onnx"], measured[quantized.name]
-    report = (
-        f"int8: top-1 {after:.2%}, float32 {before:.2%}: {100 * (after - before):+.2f} points on "
-        f"{len(validation):,} images of {source.dataset}, calibrated on {len(chosen):,}"
+    split = load_split(wanted.source, wanted.source.split)
+    opened = partial(
+        EncodedImage,
+        num_channels=num_channels,
+        exif_orientation=Preprocessing.from_processor(processor, "the model").exif_orientation,
     )
-    add_metadata(quantized, {"quantization": report})
-    return report, {"top1": after, "top1_float32": before, "images": len(validation), "calibrated_on": len(chosen)}
+    for index in range(min(len(split), AGREEMENT_IMAGES)):
+        yield opened(split[index]["image"], f"row {index}")[:, :, :].permute(1, 2, 0)
+
+
+def _remark(wanted: Export, words: str) -> None:
+    if not wanted.json:
+        say(words)

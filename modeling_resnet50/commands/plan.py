@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("which recipe? resnet50 plan recipes/NAME.yaml, or --budget N for all of them")
     arguments = ["--config", options.recipe, *options.passed_on]
     recipe = parse_recipe(arguments)
-    data = _data_size(options, recipe)
+    data = _data_size(recipe, options.num_train_images, options.num_validation_images, options.num_labels)
     name = Path(options.recipe).stem
     num_processes = options.num_processes or (8 if data.train_images >= _MANY_IMAGES else 1)
     if options.nodes:
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
     say(f"curves: {picture}")
 
 
-def _data_size(options: argparse.Namespace, recipe: Recipe) -> DataSize:
+def _data_size(recipe: Recipe, images: int | None, held_out: int | None, labels: int | None) -> DataSize:
     """
     As the options say; what they leave out is counted where the data is on this disk, as training would see it, or
     known.
@@ -98,7 +98,6 @@ def _data_size(options: argparse.Namespace, recipe: Recipe) -> DataSize:
     Raises:
         UserError: it is neither.
     """
-    images, labels = options.num_train_images, options.num_labels
     known = None
     if (images is None or labels is None) and Path(recipe.dataset_name).expanduser().exists():
         from ..data.sources import open_train_and_validation  # with `datasets`, for data that nobody knows
@@ -112,10 +111,10 @@ def _data_size(options: argparse.Namespace, recipe: Recipe) -> DataSize:
             "--num_labels K"
         )
     images = images or known.train_images  # type: ignore[union-attr]  # as just seen
-    held_out = known.validation_images if known else images // 10
+    usual = known.validation_images if known else images // 10
     return DataSize(
         images,
-        options.num_validation_images or held_out,
+        held_out or usual,
         labels or known.labels,  # type: ignore[union-attr]  # as just seen
     )
 

@@ -88,6 +88,26 @@ def sample_rows(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
     return np.sort(order[np.argsort(turn, kind="stable")[:number]])
 
 
+def class_balanced(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """
+    Images of all classes alike: one of each class, then a second one, and so on until there are enough.
+
+    Args:
+        labels: int64 `(images,)`.
+        count: how many to choose; all images, if there are no more.
+        seed: decides which images of a class, and which classes come last.
+
+    Returns:
+        Indices, int64, in no order of classes.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
+    turn = np.empty(len(labels), dtype=np.int64)
+    turn[by_class] = np.arange(len(labels)) - np.repeat(starts, sizes)
+    return order[np.argsort(turn[order], kind="stable")][:count]
+
+
 class EpochSampler(Sampler):
     """
     Batches of an epoch for one process, one per forward pass, from any place of the epoch on.

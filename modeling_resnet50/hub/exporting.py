@@ -1,5 +1,7 @@
 """Models of this library into the formats of others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +45,32 @@ def export_transformers(model: ResNet50ForImageClassification, processor: BitIma
     native.load_state_dict(to_transformers_resnet(model.state_dict()))
     native.save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+def save_descriptions(model: ResNet50ForImageClassification, processor: BitImageProcessor, folder: Path) -> None:
+    """
+    What lies beside a file that needs no class of transformers: `config.json` and `preprocessor_config.json`. The
+    configuration is that of a ResNet by its family name, which transformers.js and optimum know without our code.
+    """
+    config = as_resnet_config(model.config)
+    config.architectures = ["ResNetForImageClassification"]
+    config.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+@contextmanager
+def needs_packages(what: str, extra: str) -> Iterator[None]:
+    """
+    Around the imports of an extra.
+
+    Raises:
+        UserError: one of its packages is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = f"pip install 'modeling-resnet50[{extra}]'"
+        raise UserError(f"{what} needs more packages ({error.name}): {package}") from error
 
 
 def as_resnet_config(config: ResNet50Config) -> ResNetConfig:

@@ -12,6 +12,7 @@ from transformers import AutoImageProcessor, PreTrainedConfig, ResNetForImageCla
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from resnet50_recipe.errors import UserError, in_one_line
+from resnet50_recipe.words import counted
 
 from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
 from ..data.class_names import imagenet_words, is_wnid, names_in_words, told_apart
@@ -120,13 +121,13 @@ def _keep_classifier(found: Source, fields: dict[str, Any], num_labels: int | No
         )
     if "id2label" not in fields:
         fields.setdefault("num_labels", classes)
-    return f"classifier kept: {classes} classes"
+    return f"classifier kept: {counted(classes, 'class')}"
 
 
 def _leave_classifier(found: Source, fields: dict[str, Any], num_labels: int | None, classifier: str) -> str:
     """Take the source's classifier away, and its fields, for a new one or none; returns what there is to say."""
     classes = found.num_classes
-    dropped = "there was none" if classes is None else f"the old one's {classes} classes are gone"
+    dropped = "there was none" if classes is None else f"the old one, of {counted(classes, 'class')}, is gone"
     found.state = {name: value for name, value in found.state.items() if not name.startswith("fc.")}
     for name in _OF_CLASSES:
         fields.pop(name, None)
@@ -137,7 +138,7 @@ def _leave_classifier(found: Source, fields: dict[str, Any], num_labels: int | N
     if num_labels is None:
         raise UserError("--classifier new needs --num_labels")
     fields["num_labels"] = num_labels
-    return f"classifier new, random, for {num_labels} classes ({dropped}): train it before use"
+    return f"classifier new, random, for {counted(num_labels, 'class')} ({dropped}): train it before use"
 
 
 def _build(

@@ -22,7 +22,6 @@ from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_wnids, imagenet_words
 from ..data.decoding import IMAGE_MODES
 from ..data.preprocessing import Preprocessing
-from ..evaluation.statistics import allowed_digits
 from ..training.trained_model import TrainedModel
 from .eval_results import in_terms_of_the_hub, is_on_hub, leaderboard_file, leaderboard_yaml
 from .footprint import GRID_INTENSITY, PUE, Footprint, assumed_power, estimate_footprint, session_of
@@ -222,6 +221,8 @@ def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
 
 def _with_interval(title: str, accuracy: float, num_images: int) -> tuple[str, float, float, float, int]:
     """A row of the card: the last number is how many digits of the per cents to show."""
+    from ..evaluation.statistics import allowed_digits  # with scipy, for who writes a card
+
     low, high = accuracy_interval(accuracy, num_images)
     return title, accuracy, low, high, allowed_digits({"low": low, "high": high}, num_images)
 

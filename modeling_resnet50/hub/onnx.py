@@ -7,14 +7,10 @@ Models as ONNX files, laid out as transformers.js and optimum look for them.
 
 import json
 import logging
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor
@@ -24,7 +20,7 @@ from resnet50_recipe.errors import UserError
 from .. import __version__
 from ..data.preprocessing import Preprocessing
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from .exporting import as_resnet_config
+from .exporting import needs_packages, save_descriptions
 from .fold import fold_batch_norm
 from .weights import LogitsOnly
 
@@ -57,7 +53,7 @@ def export_onnx(
     Raises:
         UserError: the packages for it are not installed.
     """
-    with _needs_onnx():
+    with needs_packages("ONNX", "onnx"):
         import onnx
         import onnxruntime  # noqa: F401  (whoever exports wants to run it)
         import onnxscript  # noqa: F401  (the exporter asks for it, with a traceback)
@@ -67,78 +63,13 @@ def export_onnx(
         # BatchNorm is folded before rounding: its small variances would lose more than the products do.
         variants["model_fp16.onnx"] = _HalfLogits(fold_batch_norm(model).half())
     for name, network in variants.items():
-        proto = _to_onnx(network, model.config.num_channels)
+        example = torch.zeros(2, model.config.num_channels, 224, 224, device=model.device)
+        sizes = {0: "batch", 2: "height", 3: "width"}
+        proto = to_onnx(network, {"pixel_values": example}, {"pixel_values": sizes}, "logits")
         onnx.helper.set_model_props(proto, _metadata(model, processor))
         onnx.checker.check_model(proto, full_check=True)
         onnx.save(proto, folder / "onnx" / name)
-    # A ResNet by its family name, which transformers.js and optimum know without our code; the graph is in the file.
-    config = as_resnet_config(model.config)
-    config.architectures = ["ResNetForImageClassification"]
-    config.save_pretrained(folder)
-    processor.save_pretrained(folder)
-
-
-def quantize_onnx(folder: Path, calibration_images: Iterable[np.ndarray]) -> Path:
-    """
-    Write `onnx/model_quantized.onnx`: int8 weights (per channel) and activations, a quarter of the size.
-
-    Static quantisation of ONNX Runtime in QDQ form. The first convolution and the classifier are quantised as well.
-
-    Args:
-        folder: where `export_onnx` has written.
-        calibration_images: float32 `(batch, channels, height, width)`, prepared as the model takes them. A few hundred
-            images of the training set show the activations' ranges.
-
-    Raises:
-        UserError: the packages for it are not installed.
-    """
-    with _needs_onnx():
-        from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Images(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.batches = iter(calibration_images)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {"pixel_values": batch}
-
-    target = folder / "onnx" / "model_quantized.onnx"
-    with tempfile.TemporaryDirectory() as scratch:
-        prepared = Path(scratch) / "prepared.onnx"
-        quant_pre_process(folder / "onnx" / "model.onnx", prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            target,
-            Images(),
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            activation_type=QuantType.QUInt8,
-        )
-    return target
-
-
-def evaluate_onnx(path: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """
-    Top-1 and top-5 of an ONNX file, run by ONNX Runtime on the CPU.
-
-    Args:
-        path: the file.
-        batches: `pixel_values` float32 `(batch, channels, height, width)` and `labels` int64 `(batch,)`.
-
-    Returns:
-        `{"top1": share, "top5": share}`.
-    """
-    from ..evaluation import TopKAccuracy  # `evaluate`, two seconds of imports, for int8 only
-    from ..evaluation.metric_modules import in_memory
-
-    session = _session(path)
-    accuracy = in_memory(TopKAccuracy)
-    for pixel_values, labels in batches:
-        (logits,) = session.run(["logits"], {"pixel_values": pixel_values})
-        accuracy.add_batch(predictions=np.argsort(-logits, axis=1, kind="stable")[:, :5], references=labels)
-    return accuracy.compute()
+    save_descriptions(model, processor, folder)
 
 
 def open_onnx(path: Path) -> tuple[nn.Module, list[str], Preprocessing]:
@@ -151,7 +82,12 @@ def open_onnx(path: Path) -> tuple[nn.Module, list[str], Preprocessing]:
     Raises:
         UserError: no such file, damaged, from elsewhere, or the packages for it are not installed.
     """
-    session = _session(path)
+    session = open_session(path)
+    if session.get_inputs()[0].name == "images":
+        raise UserError(
+            f"{path} takes photos of any size, one after another, and prepares them itself: give the file without "
+            "_with_preprocessing beside it, which answers the same"
+        )
     metadata = session.get_modelmeta().custom_metadata_map
     try:
         preprocessing = Preprocessing.from_exported(json.loads(metadata["preprocessing"]))
@@ -176,15 +112,31 @@ class _OnnxModel(nn.Module):
         return SimpleNamespace(logits=torch.from_numpy(logits).to(pixel_values.device))
 
 
-def _session(path: Path) -> "onnxruntime.InferenceSession":
+def open_session(path: Path, threads: int | None = None) -> "onnxruntime.InferenceSession":
+    """
+    By ONNX Runtime on the CPU.
+
+    Args:
+        threads: that compute, and do not spin between two calls; None: as it likes.
+
+    Raises:
+        UserError: no such file, damaged, with operators that this version lacks, or there is no ONNX Runtime.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    with _needs_onnx():
+    with needs_packages("ONNX", "onnx"):
         import onnxruntime
     try:
-        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        if threads is not None:
+            options.intra_op_num_threads = threads
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own classes, which have no common base
-        raise UserError(f"{path} is damaged or not an ONNX file: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"{path} is damaged or not an ONNX file, or asks for what ONNX Runtime {onnxruntime.__version__} lacks: "
+            f"{' '.join(str(error).split())}"
+        ) from error
 
 
 def add_metadata(path: Path, values: dict[str, str]) -> None:
@@ -197,19 +149,30 @@ def add_metadata(path: Path, values: dict[str, str]) -> None:
     onnx.save(proto, path)
 
 
-def _to_onnx(network: nn.Module, num_channels: int) -> "onnx.ModelProto":
+def to_onnx(
+    network: nn.Module, inputs: dict[str, Tensor], free_sizes: dict[str, dict[int, str]], output: str
+) -> "onnx.ModelProto":
+    """
+    A network as an ONNX graph, of standard operators alone.
+
+    Args:
+        network: its `forward` names its arguments as `inputs` does.
+        inputs: an example of each.
+        free_sizes: of each input, the axes that may have any size, and what that is called.
+        output: what the result is called.
+    """
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         program = torch.onnx.export(
             network.eval(),
-            (torch.zeros(2, num_channels, 224, 224, device=next(network.parameters()).device),),
+            tuple(inputs.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["pixel_values"],
-            output_names=["logits"],
-            dynamic_shapes={"pixel_values": {0: "batch", 2: "height", 3: "width"}},
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=free_sizes,
             verbose=False,
         )
     finally:
@@ -234,11 +197,3 @@ class _HalfLogits(LogitsOnly):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         return self.model(pixel_values.half()).logits.float()
-
-
-@contextmanager
-def _needs_onnx() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(f"ONNX needs more packages ({error.name}): pip install 'modeling-resnet50[onnx]'") from error

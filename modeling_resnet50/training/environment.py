@@ -44,7 +44,7 @@ def describe_environment(
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "device_type": accelerator.device.type,
         "devices": dict(Counter(share["device"] for share in shares)),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cpu_cores": sum(share["cores"] for share in shares),
         "num_processes": accelerator.num_processes,
         "num_machines": sum(share["cores"] > 0 for share in shares),
@@ -60,10 +60,10 @@ def describe_environment(
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return _cpu_name() if device.type == "cpu" else device.type
+    return cpu_name() if device.type == "cpu" else device.type
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -26,6 +26,8 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 HERE = Path(__file__).parent
 NUM_CLASSES_SHOWN = 5
+# Of a stranger's picture: a file of a few kilobytes may have a thousand million pixels.
+MAX_BYTES, MAX_PIXELS = 20_000_000, 50_000_000
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
 # The visitor's own fonts: others would come from servers elsewhere.
 CSS = "#picture img { width: 100%; height: 100%; object-fit: contain }"  # small pictures are enlarged
@@ -210,7 +212,8 @@ def _explain(
 
 def launch(page: gr.Blocks, **options: Any) -> None:
     """Serve a page until Ctrl-C; options as for `gradio.Blocks.launch`."""
-    page.launch(theme=THEME, css=CSS, footer_links=["gradio"], **options)
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow raises from twice as many on
+    page.launch(theme=THEME, css=CSS, footer_links=["gradio"], max_file_size=MAX_BYTES, **options)
 
 
 def main() -> None:

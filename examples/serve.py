@@ -1,0 +1,60 @@
+"""
+A classifier as a web service: photos in, classes out; those of one request make one batch.
+
+    resnet50 export MODEL served --format onnx --with_preprocessing
+    pip install fastapi uvicorn python-multipart onnxruntime pillow
+    MODEL=served uvicorn serve:app
+    curl -F photos=@a.jpg -F photos=@b.jpg http://127.0.0.1:8000/classify
+"""
+
+import io
+import json
+import os
+
+import numpy as np
+import onnxruntime
+from fastapi import FastAPI, HTTPException, Request, UploadFile
+from fastapi.responses import JSONResponse
+from PIL import Image, ImageOps
+
+
+MAX_PHOTOS, MAX_BYTES, MAX_PIXELS, TOP = 16, 20_000_000, 50_000_000, 5
+FORMATS = ["JPEG", "PNG", "WEBP"]  # Pillow knows dozens, with as many decoders to attack
+
+folder = os.path.join(os.environ["MODEL"], "onnx")
+prepare = onnxruntime.InferenceSession(os.path.join(folder, "preprocessing.onnx"))
+network = onnxruntime.InferenceSession(os.path.join(folder, "model.onnx"))
+names = json.loads(network.get_modelmeta().custom_metadata_map["id2label"])
+app = FastAPI()
+
+
+@app.middleware("http")
+async def refuse_large_requests(request: Request, go_on):
+    length = request.headers.get("content-length", "")
+    if request.method == "POST" and not (length.isdecimal() and int(length) <= MAX_PHOTOS * MAX_BYTES):
+        return JSONResponse({"detail": f"say its length, at most {MAX_PHOTOS * MAX_BYTES} bytes"}, 413)
+    return await go_on(request)
+
+
+def pixel_values_of(photo: UploadFile) -> np.ndarray:
+    data = photo.file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise HTTPException(413, f"{photo.filename}: more than {MAX_BYTES} bytes")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)  # its first bytes alone
+        if image.width * image.height > MAX_PIXELS:
+            raise HTTPException(413, f"{photo.filename}: more than {MAX_PIXELS} pixels")
+        image = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise HTTPException(415, f"{photo.filename}: no picture that is read here") from error
+    return prepare.run(None, {"images": np.asarray(image)[None]})[0]
+
+
+@app.post("/classify")
+def classify(photos: list[UploadFile]):
+    if len(photos) > MAX_PHOTOS:
+        raise HTTPException(413, f"at most {MAX_PHOTOS} photos in a request")
+    logits = network.run(None, {"pixel_values": np.concatenate([pixel_values_of(photo) for photo in photos])})[0]
+    scores = np.exp(logits - logits.max(1, keepdims=True))
+    scores /= scores.sum(1, keepdims=True)
+    return [[{"label": names[str(i)], "score": float(row[i])} for i in np.argsort(-row)[:TOP]] for row in scores]

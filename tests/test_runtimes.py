@@ -1,0 +1,248 @@
+"""Other runtimes give the same logits, and what they would do in silence is refused or held to."""
+
+import json
+import logging
+
+import coremltools
+import onnx
+import onnxruntime
+import openvino
+import pytest
+import torch
+from conftest import TINY, as_if_trained
+from executorch.runtime import Runtime
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from resnet50_cli import main
+
+
+VARIANTS = {
+    "plain": {},
+    "grey, basic": {"num_channels": 1, "layer_type": "basic"},
+    "RGBA, ResNet-D": {"num_channels": 4, "stem_type": "deep", "avg_down": True},
+    "blur": {"blur_pool": True},
+}
+F32 = {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+def save(folder, num_channels=3, **fields):
+    torch.manual_seed(0)
+    names = {"id2label": dict(enumerate("abcde")), "label2id": {name: i for i, name in enumerate("abcde")}}
+    config = ResNet50Config(**{**TINY, **names, "num_channels": num_channels, **fields})
+    model = as_if_trained(ResNet50ForImageClassification(config))
+    processor = image_processor(
+        Preprocessing.by_ratio(64, 1.0, "bilinear", [0.5] * num_channels, [0.25] * num_channels)
+    )
+    save_model_and_processor(folder, model, processor)
+    return model
+
+
+def export(kind, folder, *arguments):
+    main(["export", str(folder / "model"), str(folder / kind), "--format", kind, *arguments])
+    return folder / kind
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """A folder with a model of three channels and its exports of all kinds, and the model."""
+    folder = tmp_path_factory.mktemp("exports")
+    model = save(folder / "model")
+    main(["export", str(folder / "model"), str(folder / "m.pt2"), "--format", "pt2"])
+    for kind in ("onnx", "openvino", "executorch", "coreml"):
+        before = logging.root.manager.disable
+        export(kind, folder)
+        assert logging.root.manager.disable == before
+    return folder, model
+
+
+@torch.no_grad()
+def logits_of(model, pixel_values):
+    return model(pixel_values).logits
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_openvino_gives_the_same_logits_at_any_batch_and_size(variant, tmp_path):
+    model = save(tmp_path / "model", **VARIANTS[variant])
+    out = export("openvino", tmp_path)
+    compiled = openvino.compile_model(out / "openvino_model.xml", "CPU", F32)
+    for shape in ((1, 64, 64), (5, 64, 64), (2, 96, 80)):
+        pixel_values = torch.randn(shape[0], model.config.num_channels, *shape[1:])
+        found = torch.from_numpy(compiled({"pixel_values": pixel_values.numpy()})["logits"])
+        torch.testing.assert_close(found, logits_of(model, pixel_values), rtol=1e-4, atol=1e-5)
+
+
+def test_openvinos_weights_are_halved_only_if_asked_for(tmp_path):
+    save(tmp_path / "model")
+    sizes = {}
+    for arguments in ([], ["--fp16"]):
+        out = export("openvino", tmp_path, "--overwrite", *arguments)
+        kinds = {
+            str(op.get_output_element_type(0))
+            for op in openvino.Core().read_model(out / "openvino_model.xml").get_ordered_ops()
+            if op.get_type_name() == "Constant" and len(op.get_output_shape(0)) == 4
+        }
+        sizes[len(arguments)] = (out / "openvino_model.bin").stat().st_size
+        assert kinds == {"<Type: 'float16'>" if arguments else "<Type: 'float32'>"}
+    assert sizes[1] < 0.6 * sizes[0]
+
+
+def test_executorch_gives_the_same_logits_and_refuses_pixels_in_another_order_of_memory(exports):
+    folder, model = exports
+    network = Runtime.get().load_program(folder / "executorch/model.pte").load_method("forward")
+    pixel_values = torch.randn(3, 64, 64)
+    (found,) = network.execute([pixel_values])
+    torch.testing.assert_close(found, logits_of(model, pixel_values[None])[0], rtol=1e-4, atol=1e-5)
+    picture = torch.randn(64, 64, 3)  # as Pillow has it
+    with pytest.raises(RuntimeError, match="should be contiguous"):
+        network.execute([picture.permute(2, 0, 1)])
+    with pytest.raises(RuntimeError):  # another size, or a batch
+        network.execute([torch.randn(3, 96, 96)])
+    with pytest.raises(RuntimeError):
+        network.execute([torch.randn(1, 3, 64, 64)])
+
+
+def test_executorch_takes_other_architectures(tmp_path):
+    model = save(tmp_path / "model", num_channels=4, stem_type="deep", avg_down=True, blur_pool=True)
+    network = Runtime.get().load_program(export("executorch", tmp_path) / "model.pte").load_method("forward")
+    pixel_values = torch.randn(4, 64, 64)
+    (found,) = network.execute([pixel_values])
+    torch.testing.assert_close(found, logits_of(model, pixel_values[None])[0], rtol=1e-4, atol=1e-5)
+
+
+def test_core_ml_has_the_inputs_the_names_and_the_precision_that_it_says(exports, tmp_path):
+    folder, model = exports
+    save(tmp_path / "model")
+    sizes = []
+    for out in (folder / "coreml", export("coreml", tmp_path, "--fp16")):
+        spec = coremltools.models.MLModel(str(out / "model.mlpackage"), skip_model_load=True).get_spec()
+        ((name, shape),) = [(i.name, list(i.type.multiArrayType.shape)) for i in spec.description.input]
+        assert (name, shape) == ("pixel_values", [1, 3, 64, 64])
+        assert [o.name for o in spec.description.output] == ["logits"]
+        about = spec.description.metadata.userDefined
+        assert json.loads(about["id2label"])["4"] == "e"
+        assert json.loads(about["preprocessing"])["crop_size"]["height"] == 64
+        sizes.append(sum(path.stat().st_size for path in out.rglob("weight.bin")))
+    assert sizes[0] > 0.9 * 4 * sum(p.numel() for p in model.parameters() if p.ndim == 4)
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+@pytest.mark.parametrize("kind", ["openvino", "executorch", "coreml"])
+def test_each_folder_says_how_images_are_prepared(kind, exports):
+    folder, _ = exports
+    assert json.loads((folder / kind / "preprocessor_config.json").read_text())["image_mean"] == [0.5] * 3
+    assert json.loads((folder / kind / "config.json").read_text())["id2label"]["2"] == "c"
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "what"),
+    [
+        ("openvino", "openvino", "OpenVINO needs more packages"),
+        ("executorch", "executorch.exir", "ExecuTorch needs more packages"),
+        ("coreml", "coremltools", "Core ML needs more packages"),
+    ],
+)
+def test_a_runtime_that_is_not_installed_is_named_with_its_extra(kind, module, what, tmp_path, capsys, monkeypatch):
+    save(tmp_path / "model")
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    with pytest.raises(SystemExit) as exit_:
+        export(kind, tmp_path)
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert what in error
+    assert f"pip install 'modeling-resnet50[{kind}]'" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+# Measured side by side
+
+
+def test_benchmark_measures_every_runtime_and_says_how_far_apart_they_answer(tmp_path, capsys):
+    save(tmp_path / "model")
+    arguments = ["--batch_sizes", "1,3", "--rounds", "3", "--threads", "1", "--device", "cpu"]
+    main(["benchmark", str(tmp_path / "model"), *arguments, "--output", str(tmp_path / "speed"), "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert result == json.loads((tmp_path / "speed/benchmark.json").read_text())
+    assert (result["threads"], result["rounds"]) == (1, 3)
+    assert {"torch", "transformers", "modeling-resnet50"} <= result["versions"].keys()
+    rows = result["results"]
+    assert {row["batch_size"] for row in rows} == {1, 3}
+    kinds = [(row["backend"], row["precision"]) for row in rows if row["batch_size"] == 1]
+    assert kinds == [
+        ("PyTorch", "float32"),
+        ("torch.export", "float32"),
+        ("ONNX Runtime", "float32"),
+        ("ONNX Runtime", "float16"),
+        ("OpenVINO", "float32"),
+        ("ExecuTorch, XNNPACK", "float32"),
+    ]
+    for row in rows:
+        assert 0 < row["p50_ms"] <= row["p95_ms"]
+        assert row["images_per_second"] == pytest.approx(1000 * row["batch_size"] / row["p50_ms"], rel=0.02)
+        assert row["logits_difference"] < (1e-2 if row["precision"] == "float16" else 1e-4)
+        assert row["image_size"] == 64
+    assert (tmp_path / "speed/benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_benchmark_runs_exported_files_by_their_own_runtime(exports, capsys):
+    folder, _ = exports
+    sources = [str(folder / name) for name in ("m.pt2", "onnx", "openvino/openvino_model.xml", "executorch")]
+    main(["benchmark", *sources, "--batch_sizes", "2", "--rounds", "1", "--image_size", "64", "--device", "cpu"])
+    shown = capsys.readouterr().out
+    for name in ("torch.export", "ONNX Runtime", "OpenVINO", "ExecuTorch, XNNPACK"):
+        assert name in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["NOTHING"], "nothing"),
+        (["MODEL", "--batch_sizes", "1,x"], "numbers above 0 with commas between them"),
+        (["MODEL", "--batch_sizes", "0"], "numbers above 0 with commas between them"),
+        (["MODEL", "--rounds", "0"], "--rounds must be at least 1"),
+        (["MODEL", "--threads", "0"], "--threads must be at least 1"),
+        (["MODEL", "--device", "cuda:7"], "there is no such device here"),
+        (["MODEL", "--device", "toaster"], "there is no such device here"),
+        (["DAMAGED.onnx"], "is damaged or not an ONNX file"),
+        (["DAMAGED.pt2"], "is damaged, or no program that this PyTorch can open"),
+        (["DAMAGED.xml"], "is damaged, or no model of OpenVINO"),
+        (["DAMAGED.pte"], "is damaged, or no program of ExecuTorch"),
+        (["APPLE"], "only Apple's systems have"),
+    ],
+)
+def test_what_cannot_be_measured_is_a_line(arguments, message, tmp_path, capsys):
+    save(tmp_path / "model")
+    (tmp_path / "apple/model.mlpackage").mkdir(parents=True)
+    for kind in ("onnx", "pt2", "xml", "pte"):
+        (tmp_path / f"damaged.{kind}").write_bytes(b"nonsense")
+    places = {"MODEL": "model", "NOTHING": "nothing", "APPLE": "apple"}
+    places |= {f"DAMAGED.{kind}": f"damaged.{kind}" for kind in ("onnx", "pt2", "xml", "pte")}
+    with pytest.raises(SystemExit) as exit_:
+        main(["benchmark", *(str(tmp_path / places[word]) if word in places else word for word in arguments)])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain", "opset"), [("Relu", "", 99), ("Elsewhere", "", 23), ("Own", "mine", 1)]
+)
+def test_operators_that_the_runtime_lacks_are_a_line_with_its_version(operator, domain, opset, tmp_path, capsys):
+    value = onnx.helper.make_tensor_value_info
+    taken, given = (value(name, onnx.TensorProto.FLOAT, [1, 3, 8, 8]) for name in ("pixel_values", "logits"))
+    node = onnx.helper.make_node(operator, ["pixel_values"], ["logits"], domain=domain)
+    graph = onnx.helper.make_graph([node], "graph", [taken], [given])
+    imports = [onnx.helper.make_opsetid(domain, opset)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=imports, ir_version=9), tmp_path / "model.onnx")
+    with pytest.raises(SystemExit) as exit_:
+        main(["benchmark", str(tmp_path / "model.onnx"), "--device", "cpu"])
+    assert exit_.value.code == 2
+    assert f"asks for what ONNX Runtime {onnxruntime.__version__} lacks" in capsys.readouterr().err
+
+
+def test_a_size_that_a_file_does_not_take_is_a_line(exports, capsys):
+    folder, _ = exports
+    with pytest.raises(SystemExit) as exit_:
+        main(["benchmark", str(folder / "executorch"), "--image_size", "96", "--batch_sizes", "1", "--device", "cpu"])
+    assert exit_.value.code == 2
+    assert "does not take images of 1×3×96×96" in capsys.readouterr().err

@@ -1,0 +1,193 @@
+"""Servers for strangers' pictures: the same answers, and limits on what is opened."""
+
+import base64
+import importlib.util
+import io
+import re
+import subprocess
+import zlib
+
+import onnx
+import pytest
+import torch
+from conftest import PROJECT, TINY, as_if_trained, write_image
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.decoding import decode_image
+from modeling_resnet50.data.preprocessing import Preprocessing
+from modeling_resnet50.data.transforms import EvaluationTransform, normalize_by
+from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from resnet50_cli import main
+
+
+EXAMPLES = PROJECT / "examples"
+NAMES = ["ant", "bee", "cat", "dog", "elk", "fox"]
+MEAN_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A model of six classes at 224 pixels, its folder and its export with preprocessing."""
+    torch.manual_seed(0)
+    root = tmp_path_factory.mktemp("served")
+    labels = {"id2label": dict(enumerate(NAMES)), "label2id": {name: i for i, name in enumerate(NAMES)}}
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **labels)))
+    with torch.no_grad():  # answers about as far apart as those of a trained network
+        logits = model(torch.randn(16, 3, 224, 224)).logits
+        model.fc.weight *= 2 / logits.std(0).mean()
+        model.fc.bias -= model(torch.randn(16, 3, 224, 224)).logits.mean(0)
+    save_model_and_processor(
+        root / "model", model, image_processor(Preprocessing.by_ratio(224, 0.875, "bilinear", *MEAN_STD))
+    )
+    main(["export", str(root / "model"), str(root / "onnx"), "--format", "onnx", "--with_preprocessing"])
+    for number, size in enumerate([(300, 200), (250, 400), (224, 224)]):
+        write_image(root / f"{number}.jpg", seed=number, size=size)
+    return root, model
+
+
+@torch.no_grad()
+def expected(model, path):
+    preprocessing = Preprocessing(256, 224, "bilinear", *MEAN_STD)
+    pixels = EvaluationTransform(preprocessing)(decode_image(path.read_bytes()))
+    scores, labels = model(normalize_by(preprocessing, pixels)[None]).logits[0].softmax(-1).sort(descending=True)
+    return [(NAMES[label], pytest.approx(score, abs=5e-3)) for label, score in zip(labels.tolist(), scores.tolist())]
+
+
+def pairs(answers):
+    return [(answer["label"], answer["score"]) for answer in answers]
+
+
+def module_of(path, name):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# FastAPI
+
+
+@pytest.fixture
+def service(served, monkeypatch):
+    root, _ = served
+    monkeypatch.setenv("MODEL", str(root / "onnx"))
+    module = module_of(EXAMPLES / "serve.py", "serve")
+    return module, TestClient(module.app)
+
+
+def photos(*contents):
+    return [("photos", (f"{number}.jpg", content, "image/jpeg")) for number, content in enumerate(contents)]
+
+
+def test_the_service_answers_about_photos_of_several_sizes_in_one_batch(served, service):
+    root, model = served
+    _, client = service
+    paths = [root / f"{number}.jpg" for number in range(3)]
+    response = client.post("/classify", files=photos(*(path.read_bytes() for path in paths)))
+    assert response.status_code == 200
+    for path, answers in zip(paths, response.json()):
+        assert pairs(answers) == expected(model, path)[:5]
+
+
+def bomb() -> bytes:
+    """A PNG of a few hundred bytes that says it has 900 million pixels."""
+    data = io.BytesIO()
+    Image.new("L", (1, 1)).save(data, "PNG")
+    header = bytearray(data.getvalue())
+    header[16:24] = (30_000).to_bytes(4) * 2
+    header[29:33] = zlib.crc32(header[12:29]).to_bytes(4)
+    return bytes(header)
+
+
+def test_the_service_refuses_what_is_large_many_or_no_picture(service):
+    module, client = service
+    assert client.post("/classify", files=photos(b"no picture")).status_code == 415
+    assert client.post("/classify", files=photos(b"%!PS-Adobe-3.0 EPSF-3.0")).status_code == 415
+    assert client.post("/classify", files=photos(bomb())).status_code in (413, 415)
+    assert client.post("/classify", files=photos(b"x" * (module.MAX_BYTES + 1))).status_code == 413
+    assert client.post("/classify", files=photos(*[b""] * (module.MAX_PHOTOS + 1))).status_code == 413
+    assert client.post("/classify", content=iter([b"of unknown length"])).status_code == 413
+    assert client.post("/classify").status_code == 422
+
+
+def test_a_picture_of_too_many_pixels_is_not_decoded(service, monkeypatch):
+    module, client = service
+    data = io.BytesIO()
+    Image.new("RGB", (100, 90)).save(data, "JPEG")
+    monkeypatch.setattr(module, "MAX_PIXELS", 8999)
+    response = client.post("/classify", files=photos(data.getvalue()))
+    assert (response.status_code, response.json()["detail"]) == (413, "0.jpg: more than 8999 pixels")
+
+
+# Inference Endpoints
+
+
+@pytest.fixture(scope="module")
+def handler(served):
+    """As the toolkit finds it: the class EndpointHandler of handler.py, made with the repository's path."""
+    root, _ = served
+    return module_of(EXAMPLES / "inference_endpoint/handler.py", "handler").EndpointHandler(str(root / "model"))
+
+
+@pytest.mark.parametrize("form", [Image.open, lambda path: path.read_bytes(), lambda path: text_of(path)])
+def test_the_handler_takes_a_picture_as_the_toolkit_gives_it(served, handler, form):
+    root, model = served
+    answers = handler({"inputs": form(root / "0.jpg"), "parameters": {"top_k": 3}})
+    # transformers prepares it: a pixel is rounded, and resized, in another way
+    reference = [(label, pytest.approx(score.expected, abs=0.03)) for label, score in expected(model, root / "0.jpg")]
+    assert pairs(answers) == reference[:3]
+    assert len(handler({"inputs": form(root / "0.jpg")})) == 5
+
+
+def text_of(path):
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "inputs must be a picture"),
+        ({"inputs": 3}, "inputs must be a picture"),
+        ({"inputs": "not base64!"}, "no picture of a kind"),
+        ({"inputs": b"no picture"}, "no picture of a kind"),
+        ({"inputs": b"x" * 20_000_001}, "more than 20,000,000 bytes"),
+        ({"inputs": "x" * 30_000_000}, "more than 20,000,000 bytes"),
+        ({"inputs": Image.new("1", (10_000, 5_001))}, "more than 50,000,000 pixels"),
+        ({"inputs": Image.new("RGB", (8, 8)), "parameters": {"top_k": "3"}}, "top_k must be a number above 0"),
+    ],
+)
+def test_the_handler_says_what_is_wrong(handler, data, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        handler(data)
+
+
+# Triton, and the container
+
+
+def test_tritons_configurations_are_those_of_the_exported_files(served):
+    root, _ = served
+    kinds = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
+    for name, file, batch in (("preprocessing", "preprocessing.onnx", 0), ("network", "model.onnx", 32)):
+        text = (EXAMPLES / "triton" / name / "config.pbtxt").read_text()
+        assert f"max_batch_size: {batch}" in text
+        graph = onnx.load(root / "onnx/onnx" / file).graph
+        for way, (value,) in (("input", graph.input), ("output", graph.output)):
+            stated = re.search(rf'{way} \[ {{ name: "(\w+)", data_type: (\w+), dims: \[ ([\d, -]+) \]', text)
+            assert (stated[1], stated[2]) == (value.name, kinds[value.type.tensor_type.elem_type])
+            sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim][1 if batch else 0 :]
+            dims = [int(size) for size in stated[3].split(",")]
+            assert len(dims) == len(sizes)
+            free_or_equal = [size in (0, dim) for dim, size in zip(dims, sizes)]
+            assert all(free_or_equal) or name == "network"  # 1000 classes there, six here
+    steps = re.findall(r'model_name: "(\w+)"', (EXAMPLES / "triton/classifier/config.pbtxt").read_text())
+    assert steps == ["preprocessing", "network"]
+
+
+def test_the_container_file_passes_the_linter_and_pins_what_it_builds_on():
+    result = subprocess.run(["hadolint", EXAMPLES / "Dockerfile"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+    bases = re.findall(r"^FROM (\S+)", (EXAMPLES / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(bases) == 2
+    assert all(re.fullmatch(r"[\w./]+:\d[\w.-]+", base) for base in bases)
