@@ -26,6 +26,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write them to a table instead, .csv or .parquet: a row for each image",
     )
+    command.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="with --output FILE.parquet: also what the classifier sees of each image",
+    )
     command.add_argument("--batch_size", type=int, default=32, metavar="N", help="images at once (default 32)")
     add_protocol_options(command, ["timm", "transformers"])
     add_dtype_option(command)

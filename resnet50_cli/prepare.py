@@ -139,6 +139,7 @@ def _pixels(text: str) -> int | None:
 
 
 def _add_check_options(command: argparse.ArgumentParser, expect: str = "auto") -> None:
+    command.add_argument("--statistics", action="store_true", help="also mean and standard deviation of the channels")
     command.add_argument(
         "--expect",
         choices=EXPECTATIONS,

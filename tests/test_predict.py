@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import TINY, as_if_trained, write_image
 from PIL import Image
-from transformers import pipeline
+from transformers import AutoImageProcessor, pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing
@@ -98,6 +98,11 @@ def test_for_people_it_prints_the_image_and_its_classes(model_folder, photos, ca
         (["*.tiff"], "no file matches *.tiff"),
         (["x.jpg", "--topk", "0"], "--topk and --batch_size must be at least 1"),
         (["x.jpg", "--output", "p.xlsx"], "--output p.xlsx: a table of predictions ends in .csv or .parquet"),
+        (["x.jpg", "--embeddings"], "--embeddings need a file: --output FILE.parquet"),
+        (
+            ["0.jpg", "--embeddings", "--output", "p.csv"],
+            "--embeddings are written to parquet files: --output p.parquet",
+        ),
         (["x.jpg", "--crop_ratio", "2"], "--crop_ratio must be above 0 and at most 1"),
     ],
 )
@@ -135,3 +140,22 @@ def test_a_table_has_what_is_printed_with_the_paths_and_the_errors(ending, model
         assert pd.isna(found["error"])
         assert [found["label"], found["label_2"]] == [answer["label"] for answer in row["predictions"]]
         assert [found["score"], found["score_2"]] == pytest.approx([a["score"] for a in row["predictions"]])
+
+
+def test_embeddings_are_what_the_classifier_sees_of_each_image(model_folder, photos, tmp_path):
+    paths = [str(photos / f"{number}.jpg") for number in range(5)]
+    broken = photos / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff no more")
+    table = tmp_path / "seen.parquet"
+    wanted = ["--batch_size", "2", "--output", str(table), "--embeddings"]
+    with pytest.raises(SystemExit):
+        main(["predict", str(model_folder), paths[0], str(broken), *paths[1:], *wanted])
+    rows = pd.read_parquet(table).set_index("file_name")
+    assert rows.loc[str(broken), "embedding"] is None
+    model = ResNet50ForImageClassification.from_pretrained(model_folder).eval()
+    processor = AutoImageProcessor.from_pretrained(model_folder)
+    for path in paths:
+        inputs = processor(Image.open(path), return_tensors="pt")
+        with torch.inference_mode():
+            expected = model.resnet(**inputs).pooler_output.flatten()
+        assert rows.loc[path, "embedding"].tolist() == pytest.approx(expected.tolist(), abs=1e-4)

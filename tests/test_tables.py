@@ -217,6 +217,16 @@ def test_what_a_table_leaves_out_is_said_with_its_line(photos):
     assert list(splits) == ["train"]
 
 
+def test_a_test_split_by_folder_without_labels_is_left_out(photos):
+    in_folders(photos, "{split}")
+    (photos / "validation").rename(photos / "test")
+    rows = [(f"train/{name}", label) for name, label in TRUTH["train"]] + [("test/5.jpg", ""), ("test/6.jpg", "")]
+    (photos / "labels.csv").write_text(csv_of(rows, names=("file_name", "label")))
+    assert "left out: the split 'test', which has no labels" in notes_of(str(photos / "labels.csv"))
+    splits = load_splits(str(photos / "labels.csv"))
+    assert {name: images_of(split) for name, split in splits.items()} == {"train": TRUTH["train"]}
+
+
 def test_metadata_that_lacks_images_or_labels_says_so(photos):
     (photos / "metadata.csv").write_text(csv_of(ROWS[:5]))
     assert "1 image that metadata.csv does not name, first" in notes_of(str(photos))

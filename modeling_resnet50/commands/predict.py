@@ -32,13 +32,17 @@ def run(options: argparse.Namespace) -> None:
     if options.topk < 1 or options.batch_size < 1:
         raise UserError("--topk and --batch_size must be at least 1")
     changes = typed(Changes, options)
-    table = None if options.output is None else PredictionTable(options.output)
+    if options.embeddings and options.output is None:
+        raise UserError("--embeddings need a file: --output FILE.parquet")
+    table = None if options.output is None else PredictionTable(options.output, options.embeddings)
     paths = [path for argument in options.images for path in _paths(argument)]
     classifier = open_classifier(options.model, options.trust_remote_code, options.dtype)
     preprocessing = changes.applied_to(classifier.preprocessing)
     device = PartialState().device
     model = classifier.model.to(device).to(memory_format=torch.channels_last)
     preparation = Preparation(preprocessing, options.protocol)
+    if table is not None:
+        table.watch(model)
     any_unreadable = False
     for start in range(0, len(paths), options.batch_size):
         pictures, readable = [], []

@@ -32,10 +32,11 @@ from .typed_options import typed
 
 @dataclass(frozen=True)
 class Checking:
-    """What a data set should be, by a key of `EXPECTATIONS`; and how many processes look at it."""
+    """What a data set should be, by a key of `EXPECTATIONS`; how many processes look at it; whether at its colours."""
 
     expect: str
     num_proc: int
+    statistics: bool
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,8 @@ def _check_alone(options: argparse.Namespace) -> None:
         counts = {table.name: len(table.labels) for table in result.tables}
         names = result.tables[0].class_names
         found = {"images": counts, "classes": len(names), "problems": result.problems, "notes": result.notes}
+        if result.image_mean is not None:
+            found |= {"image_mean": result.image_mean, "image_std": result.image_std}
         say(to_json({"source": str(options.source), **found, "report": str(report)}))
     if result.problems:
         sys.exit(ExitCode.FAILED)
@@ -179,10 +182,17 @@ def _check(
     expected = EXPECTATIONS[checking.expect]
     with steps.bar("check", str(source), "images") as on_progress:
         result = check_folder(
-            source, columns=columns, expected=expected, num_proc=checking.num_proc, on_progress=on_progress
+            source,
+            columns=columns,
+            expected=expected,
+            num_proc=checking.num_proc,
+            statistics=checking.statistics,
+            on_progress=on_progress,
         )
     for problem in result.problems:
         steps.say("check", f"WRONG: {problem}")
+    if result.image_mean is not None:
+        steps.say("check", f"image_mean: {result.image_mean}, image_std: {result.image_std}")
     steps.say("check", result.verdict)
     write_report(result, source.resolve().name, report)
     steps.say("report", f"with pictures: {report}")

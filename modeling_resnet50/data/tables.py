@@ -135,10 +135,10 @@ def read_tables(
             _say_what_has_no_row(table, rows, note)
     if {"-1", "0"} <= {row.label for row in rows}:  # says that there is no class, as in columns of parquet files
         rows = [replace(row, label=None) if row.label == "-1" else row for row in rows]
-    rows = _without_unlabelled_test(rows, note)
+    rows = _without_unlabelled_test(_as_split(rows, note), note)
     _refuse(rows, lambda row: row.path is None, "not there", "paths are taken from the table's folder")
     _refuse(rows, lambda row: row.label is None, "without a label")
-    rows = _each_once(_as_split(rows, note), note)
+    rows = _each_once(rows, note)
     classes = _classes(rows, note)
     number_of = {name: number for number, name in enumerate(classes)}
     found = {}
