@@ -208,7 +208,7 @@ def notes_of(source: str) -> str:
 def test_what_a_table_leaves_out_is_said_with_its_line(photos):
     rows = ["1.jpg,ant,train", "2.jpg,bee,train", "2.jpg,bee,train", "3.jpg,Ant,train", "4.jpg,,test"]
     said = notes_of(table(photos, *rows))
-    assert "1 row repeats another one and count once" in said
+    assert "1 row repeats another one and counts once" in said
     assert "labels.csv, line 4" in said
     assert "'Ant', 'ant' differ in case only, and are classes of their own" in said
     assert "left out: the split 'test', which has no labels" in said

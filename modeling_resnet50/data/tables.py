@@ -359,8 +359,8 @@ def _each_once(rows: list[Row], note: Note) -> list[Row]:
             )
         doubled.append(row)
     if doubled:
-        rows_repeat = counted(len(doubled), "row repeats", "rows repeat")
-        note(f"{rows_repeat} another one and count once: {_in_words(doubled)}")
+        repeat = counted(len(doubled), "row repeats another one and counts", "rows repeat another one and count")
+        note(f"{repeat} once: {_in_words(doubled)}")
     return list(first.values())
 
 
