@@ -249,5 +249,5 @@ def test_copies_within_a_split_are_named_and_one_of_another_class_first(tmp_path
     (tmp_path / "ant/9.png").write_bytes((tmp_path / "ant/0.png").read_bytes())
     (tmp_path / "bee/9.png").write_bytes((tmp_path / "ant/1.png").read_bytes())
     (note,) = [note for note in check_folder(tmp_path).notes if "byte for byte" in note]
-    assert "train: 2 images are byte for byte another one, 1 with another label, first" in note
+    assert "train: 2 images are, byte for byte, there more than once, 1 with another label, first" in note
     assert f"{tmp_path}/bee/9.png as {tmp_path}/ant/1.png" in note

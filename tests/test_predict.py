@@ -10,7 +10,7 @@ from conftest import TINY, as_if_trained, write_image
 from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
-from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, ResNet50Model
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import main
@@ -152,10 +152,10 @@ def test_embeddings_are_what_the_classifier_sees_of_each_image(model_folder, pho
         main(["predict", str(model_folder), paths[0], str(broken), *paths[1:], *wanted])
     rows = pd.read_parquet(table).set_index("file_name")
     assert rows.loc[str(broken), "embedding"] is None
-    model = ResNet50ForImageClassification.from_pretrained(model_folder).eval()
+    model = ResNet50Model.from_pretrained(model_folder).eval()
     processor = AutoImageProcessor.from_pretrained(model_folder)
     for path in paths:
         inputs = processor(Image.open(path), return_tensors="pt")
         with torch.inference_mode():
-            expected = model.resnet(**inputs).pooler_output.flatten()
+            expected = model(**inputs).pooler_output.flatten()
         assert rows.loc[path, "embedding"].tolist() == pytest.approx(expected.tolist(), abs=1e-4)

@@ -190,7 +190,7 @@ def _say_copies(table: SplitTable, split: Dataset, note: Note) -> None:
     """Of files that are equal, byte for byte, within a split."""
     _, first, group = np.unique(table.digests, return_index=True, return_inverse=True)
     originals = first[group]
-    copies = np.flatnonzero((originals != np.arange(len(originals))) & (table.sizes > 0))
+    copies = np.flatnonzero((originals != np.arange(len(originals))) & (table.widths > 0))
     if not len(copies):
         return
     differ = copies[table.labels[copies] != table.labels[originals[copies]]]
@@ -198,7 +198,7 @@ def _say_copies(table: SplitTable, split: Dataset, note: Note) -> None:
     names = [stored_path(split[int(row)]["image"]) or f"row {row}" for row in (copy, originals[copy])]
     labels = f"{len(differ):,} with another label, " if len(differ) else ""
     note(
-        f"{table.name}: {counted(len(copies), 'image is', 'images are')} byte for byte another one, {labels}first "
+        f"{table.name}: {counted(len(copies), 'image is', 'images are')}, byte for byte, there more than once, {labels}first "
         f"{names[0]} as {names[1]}: of such a pair, --train_val_split may hold one out to judge what learned the other"
     )
 
@@ -207,7 +207,7 @@ def _mean_and_std(moments: np.ndarray | None) -> tuple[list[float] | None, list[
     if moments is None:
         return None, None
     mean, mean_square = np.nanmean(moments, axis=0)
-    return np.round(mean, 4).tolist(), np.round(np.sqrt(mean_square - mean**2), 4).tolist()
+    return np.round(mean, 4).tolist(), np.round(np.sqrt(np.maximum(mean_square - mean**2, 0)), 4).tolist()
 
 
 def inspect(
@@ -410,12 +410,6 @@ def _split_notes(table: SplitTable) -> list[str]:
         notes.append(
             f"{table.name}: {counted(len(table.suspicious), 'suspicious JPEG')}, to be read, though "
             f"perhaps with wrong pixels: the report shows them. First {next(iter(table.suspicious.values()))}"
-        )
-    readable = table.digests[table.widths > 0]
-    repeated = len(readable) - len(np.unique(readable))
-    if repeated:
-        notes.append(
-            f"{table.name}: {counted(repeated, 'image is', 'images are')}, byte for byte, there more than once"
         )
     sides = np.minimum(table.widths, table.heights)[table.widths > 0]
     if len(sides):
