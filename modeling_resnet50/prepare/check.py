@@ -197,8 +197,9 @@ def _say_copies(table: SplitTable, split: Dataset, note: Note) -> None:
     copy = differ[0] if len(differ) else copies[0]
     names = [stored_path(split[int(row)]["image"]) or f"row {row}" for row in (copy, originals[copy])]
     labels = f"{len(differ):,} with another label, " if len(differ) else ""
+    images = counted(len(copies), "image is", "images are")
     note(
-        f"{table.name}: {counted(len(copies), 'image is', 'images are')}, byte for byte, there more than once, {labels}first "
+        f"{table.name}: {images}, byte for byte, there more than once, {labels}first "
         f"{names[0]} as {names[1]}: of such a pair, --train_val_split may hold one out to judge what learned the other"
     )
 
