@@ -24,6 +24,7 @@ from .training.averaging import first_averaged_step
 from .training.distributed import check_images_fit
 from .training.memory import activation_bytes, model_bytes, optimizer_states, runtime_bytes
 from .training.optimization import learning_rate_schedule
+from .training.stages import freeze_for_good, learning_parameters
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
     }
     images_per_epoch = steps_per_epoch * recipe.total_train_batch_size
     teacher_memory = 4 * sum(p.numel() for model in known for p in model.parameters())
-    train_flops = sum((3 * flops[size] + taught[size]) * images_per_epoch for size in image_sizes)
+    passes = training_passes(model, recipe.image_size)
+    train_flops = int(sum((passes * flops[size] + taught[size]) * images_per_epoch for size in image_sizes))
     looks = (2 if recipe.eval_flip else 1) * (2 if recipe.averages else 1)
     eval_flops = recipe.num_train_epochs * looks * data.validation_images * flops[eval_size]
     reference = forward_flops(_model_on_paper(Recipe(), 1000), 224)
@@ -159,7 +161,7 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
     averages = 1 if recipe.averages else 0
     activation_memory = local_batch_size * activation_bytes(model, max(image_sizes), recipe.mixed_precision)
     model_size = 4 * numbers
-    checkpoint_size = int(4 * (numbers * (1 + averages) + parameters * states))
+    checkpoint_size = int(4 * (numbers * (1 + averages) + learning_parameters(model) * states))
     checkpoints = len(kept_checkpoints(recipe))
     return Plan(
         recipe=recipe,
@@ -286,7 +288,7 @@ def _machine_complaints(plan: Plan) -> list[str]:
             f"what the teacher {', '.join(plan.unknown_teachers)} costs is not known here, and not counted: it is for "
             "models of timm, and for folders on this disk"
         )
-    if plan.local_batch_size < 16 and not (recipe.sync_batch_norm or recipe.freeze_batch_norm):
+    if plan.local_batch_size < 16 and not (recipe.sync_batch_norm or recipe.keeps_batch_norm):
         found.append(
             f"BatchNorm sees {plan.local_batch_size} images at a time, which is few: use fewer devices or "
             "accumulation steps, or sync_batch_norm: true"
@@ -311,6 +313,20 @@ def forward_flops(model: nn.Module, image_size: int, num_channels: int = 3) -> i
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()(torch.empty(1, num_channels, image_size, image_size, device="meta"))
     return counter.get_total_flops()
+
+
+def training_passes(model: ResNet50ForImageClassification, image_size: int) -> float:
+    """
+    How many forward passes a training step of a model on the meta device is worth: 3, and less where the first stages
+    are frozen, which nothing goes back through.
+    """
+    if learning_parameters(model) == sum(p.numel() for p in model.parameters()):
+        return 3
+    channels = model.config.num_channels
+    batch = torch.empty(2, channels, image_size, image_size, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        model.train()(batch).logits.sum().backward()
+    return counter.get_total_flops() / (2 * forward_flops(model, image_size, channels))
 
 
 def teacher_on_paper(name: str) -> nn.Module | None:
@@ -356,6 +372,8 @@ def _teacher_flops(recipe: Recipe, model: nn.Module, image_size: int) -> int:
 
 
 def _model_on_paper(recipe: Recipe, labels: int) -> ResNet50ForImageClassification:
-    """Shapes without numbers."""
+    """Shapes without numbers. What never learns is frozen."""
     with torch.device("meta"):
-        return ResNet50ForImageClassification(model_config(recipe, [str(label) for label in range(labels)]))
+        model = ResNet50ForImageClassification(model_config(recipe, [str(label) for label in range(labels)]))
+    freeze_for_good(model, recipe)
+    return model

@@ -187,7 +187,7 @@ def _batch_limits(plan: Plan, strong: list[Scaled], weak: list[Scaled]) -> list[
             "rate with it"
         )
     few = _first(strong, lambda point: point.local_batch_size / passes < _FEW_IMAGES)
-    if few and not (recipe.sync_batch_norm or recipe.freeze_batch_norm):
+    if few and not (recipe.sync_batch_norm or recipe.keeps_batch_norm):
         found.append(
             f"From {few.num_gpus:,} GPUs on, BatchNorm sees {few.local_batch_size / passes:.0f} images at a time: "
             "sync_batch_norm: true"

@@ -16,7 +16,18 @@ from .settings import AT_LEAST_0, AT_LEAST_1, BELOW_1, POSITIVE, SHARE, Range, S
 from .weights import Weights
 
 
+CLASS_WEIGHTS = ("none", "balanced", "effective")
+_WEIGHTS = Range(
+    "none, balanced, effective, one number for each class in their order, {class: number}, or a YAML or JSON file of "
+    "such a list or mapping; none negative, not all 0",
+    lambda weights: weights in CLASS_WEIGHTS if isinstance(weights, str) else _are_weights(weights),
+)
 _BOUNDS = Range("two numbers, 0 < low <= high", lambda bounds: len(bounds) == 2 and 0 < bounds[0] <= bounds[1])
+
+
+def _are_weights(weights: list[float] | dict[str, float]) -> bool:
+    numbers = list(weights.values() if isinstance(weights, dict) else weights)
+    return bool(numbers) and all(0 <= number < math.inf for number in numbers) and max(numbers) > 0
 
 
 @strict
@@ -69,6 +80,11 @@ class Recipe(Settings):
         "When streaming: images that each worker process holds in memory to draw from, about 0.1 MB each.",
         AT_LEAST_0,
     )
+    sampling: Literal["uniform", "balanced", "sqrt"] = setting(
+        "uniform",
+        "Images of each class in an epoch: as many as there are; balanced: as many of one as of any other; sqrt: in "
+        "proportion to the square root of what there are. An epoch stays as long.",
+    )
     on_bad_image: Literal["error", "skip"] = setting(
         "error",
         "An unreadable training image stops the run, or is skipped: the next readable one stands in for it, and "
@@ -109,12 +125,17 @@ class Recipe(Settings):
         [3 / 4, 4 / 3], "Random resized crop: smallest and largest width / height.", _BOUNDS
     )
     random_flip: float = setting(0.5, "Probability of a horizontal flip.", SHARE)
+    random_vertical_flip: float = setting(0.0, "Probability of a vertical flip.", SHARE)
+    random_rotate_90: float = setting(
+        0.0, "Probability of a turn by 90, 180 or 270 degrees, each as likely. 0.75: any position as likely.", SHARE
+    )
     color_jitter: float = setting(
         0.0, "Random brightness, contrast and saturation, up to this share. 0: off.", AT_LEAST_0
     )
-    auto_augment: Literal["none", "randaugment", "trivialaugment", "autoaugment", "augmix"] = setting(
+    auto_augment: Literal["none", "randaugment", "trivialaugment", "autoaugment", "augmix", "three_augment"] = setting(
         "none",
-        "Augmentation policy. randaugment is timm's; the others are torchvision's.",
+        "Augmentation policy. randaugment is timm's; three_augment is DeiT III's, grey, solarised or blurred, with "
+        "color_jitter 0.3 after it; the others are torchvision's.",
     )
     rand_augment_num_ops: int = setting(2, "RandAugment: operations per image.", AT_LEAST_1)
     rand_augment_magnitude: float = setting(
@@ -143,6 +164,7 @@ class Recipe(Settings):
     cutmix_alpha: float = setting(0.0, "CutMix: parameter of the Beta distribution. 0: off.", AT_LEAST_0)
     mixup_prob: float = setting(1.0, "Probability that a batch is mixed at all.", SHARE)
     mixup_switch_prob: float = setting(0.5, "Where both are on: probability of CutMix instead of mixup.", SHARE)
+    mixup_off_epoch: int = setting(0, "Mixup and CutMix end when so many epochs are over. 0: never.", AT_LEAST_0)
     mixup_group_size: int | None = setting(
         None,
         "Images that share one draw of mixup: the batch per device of whoever published the recipe, on any number of "
@@ -168,6 +190,20 @@ class Recipe(Settings):
     freeze_batch_norm: bool = setting(
         False, "Keep BatchNorm's statistics as they are, as for small batches in fine-tuning."
     )
+    freeze_stages: Literal["stem", "stage1", "stage2", "stage3", "stage4", "backbone"] | None = setting(
+        None,
+        "Keep the network as it is, BatchNorm's statistics too, from the stem up to and with this stage; backbone: "
+        "all but the classifier.",
+    )
+    unfreeze_epochs: list[int] | None = setting(
+        None,
+        "After so many epochs, the topmost frozen stage learns again: one number for each, [2, 4, 4]: one after 2 "
+        "epochs, the next two after 4. Unset: never.",
+        Range(
+            "epochs that do not fall, from 1 on",
+            lambda epochs: min(epochs, default=0) >= 1 and sorted(epochs) == epochs,
+        ),
+    )
 
     # Optimisation
     num_train_epochs: int = setting(90, "Passes over the training images.", AT_LEAST_1)
@@ -189,6 +225,13 @@ class Recipe(Settings):
     )
     max_grad_norm: float | None = setting(None, "Clip the norm of the gradient. Unset: off.", AT_LEAST_0)
     learning_rate: float = setting(0.1, "Peak learning rate, reached at the end of warm-up.", AT_LEAST_0)
+    layer_decay: float | None = setting(
+        None,
+        "Learning rate of each block, as a share of that of the block above it. The classifier has all of it, the "
+        "stem least.",
+        Range("in (0, 1]", lambda share: 0 < share <= 1),
+    )
+    head_learning_rate_factor: float = setting(1.0, "Of the classifier's learning rate.", POSITIVE)
     lr_scheduler_type: Literal["cosine", "linear", "polynomial", "step", "one_cycle", "constant"] = setting(
         "cosine", "Course of the learning rate after warm-up. In one_cycle the warm-up is a part of it."
     )
@@ -225,6 +268,21 @@ class Recipe(Settings):
         "cross_entropy", "bce: binary cross-entropy of each class, as in ResNet strikes back."
     )
     label_smoothing_factor: float = setting(0.0, "Share of the target that is spread over all classes.", BELOW_1)
+    class_weights: list[float] | dict[str, float] | str = setting(
+        "none",
+        "Weights of the classes in the loss. balanced: as scikit-learn's compute_class_weight; effective: by the "
+        "effective number of images (Cui et al. 2019). Their scale does not matter: the mean over the training images "
+        "is made 1.",
+        _WEIGHTS,
+    )
+    effective_number_beta: float = setting(
+        0.999, "For class_weights effective: n images count as (1 - beta**n) / (1 - beta).", BELOW_1
+    )
+    focal_gamma: float = setting(
+        0.0,
+        "Focal loss (Lin et al. 2017): images the model is sure of count less, by (1 - p)**gamma. 0: off.",
+        Range("0, or at least 1", lambda gamma: gamma == 0 or 1 <= gamma < math.inf),
+    )
     bce_target_threshold: float | None = setting(
         None, "For bce: mixed targets above this are 1, others 0. Unset: they stay soft.", BELOW_1
     )
@@ -343,8 +401,49 @@ class Recipe(Settings):
                 "swa_start_epoch needs --batch_norm_recalibration_steps 100 or so: averaged weights have no BatchNorm "
                 "statistics of their own"
             )
+        if self.mixup_off_epoch and not self.mixes:
+            raise UserError("mixup_off_epoch ends what was never on: set mixup_alpha or cutmix_alpha, or leave it out")
+        self._check_sampling()
+        self._check_freezing()
         if self.streaming and self.augmentation_repeats > 1:
             raise UserError("augmentation_repeats needs images at hand, which streaming has not: set one of them off")
+
+    def _check_sampling(self) -> None:
+        if self.sampling == "uniform":
+            return
+        if self.streaming:
+            raise UserError(
+                f"sampling {self.sampling} needs images at hand, which streaming has not: class_weights do without"
+            )
+        if self.augmentation_repeats > 1:
+            raise UserError(
+                f"sampling {self.sampling} repeats images by itself, and augmentation_repeats too: leave one out"
+            )
+        if self.class_weights != "none":
+            raise UserError(
+                f"sampling {self.sampling} and class_weights would even out the classes twice: leave one of them out"
+            )
+
+    def _check_freezing(self) -> None:
+        if self.freeze_stages is None:
+            if self.unfreeze_epochs:
+                raise UserError("unfreeze_epochs frees what freeze_stages holds, and that is unset: give both")
+            return
+        if self.model_name_or_path is None:
+            raise UserError(
+                "freeze_stages keeps weights as they are, and from scratch there are none worth it: give "
+                "--model_name_or_path"
+            )
+        if self.batch_norm_recalibration_steps:
+            raise UserError(
+                "batch_norm_recalibration_steps measures BatchNorm's statistics anew, which freeze_stages keeps: "
+                "leave one of them out"
+            )
+        if self.unfreeze_epochs:
+            epochs = self.num_train_epochs
+            self._require(
+                "unfreeze_epochs", self.unfreeze_epochs[-1] < epochs, f"must lie before the last of {epochs}"
+            )
 
     @property
     def teachers(self) -> list[str]:
@@ -355,6 +454,11 @@ class Recipe(Settings):
     def mixes(self) -> bool:
         """Whether images of a batch are mixed with each other, so that targets are soft."""
         return self.mixup_alpha > 0 or self.cutmix_alpha > 0
+
+    @property
+    def keeps_batch_norm(self) -> bool:
+        """Whether no BatchNorm ever measures statistics in training."""
+        return self.freeze_batch_norm or (self.freeze_stages == "backbone" and not self.unfreeze_epochs)
 
     @property
     def averages(self) -> bool:

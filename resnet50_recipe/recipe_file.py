@@ -23,7 +23,7 @@ import yaml
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
 from .errors import UserError, cause, did_you_mean
-from .recipe import Recipe
+from .recipe import CLASS_WEIGHTS, Recipe
 from .run_options import RunOptions
 from .settings import default_of
 from .training_arguments import TrainingArguments
@@ -109,6 +109,8 @@ def _checked(values: dict[str, Any]) -> TrainingArguments:
         name: _calculate(name, value, numbers) if isinstance(value, str) and _accepts(types_of[name], float) else value
         for name, value in values.items()
     }
+    if "class_weights" in worked_out:
+        worked_out["class_weights"] = _read_class_weights(worked_out["class_weights"])
     try:
         return TrainingArguments(**worked_out)
     except StrictDataclassFieldValidationError as error:
@@ -149,6 +151,19 @@ def _calculate(name: str, text: str, numbers: dict[str, float]) -> float:
         # Of an overflow, Python also tells the number that C has for it.
         reason = error.msg if isinstance(error, SyntaxError) else error.args[-1] if error.args else "too deep"
         raise UserError(f"{name}: cannot work out {shown} ({reason})") from error
+
+
+def _read_class_weights(value: Any) -> Any:
+    """The weights themselves instead of their file, so that a run keeps them whatever becomes of it."""
+    if isinstance(value, str) and value not in CLASS_WEIGHTS:
+        try:
+            value = yaml.load(Path(value).expanduser().read_text(encoding="utf-8"), Loader=_Loader)
+        except (OSError, *_YAML_ERRORS) as error:
+            names = ", ".join(CLASS_WEIGHTS)
+            raise UserError(f"class_weights is none of {names}, and no file to be read: {cause(error)}") from error
+    if isinstance(value, dict):  # a class may be called 7
+        return {str(name): _whole_numbers_as_floats(weight, float) for name, weight in value.items()}
+    return _whole_numbers_as_floats(value, list[float])
 
 
 # A day that no calendar has, or a number of thousands of digits; brackets in brackets by the thousand.
@@ -210,6 +225,8 @@ def _help(field: Field[Any]) -> str:
 def _reading(hint: Any) -> dict[str, Any]:
     """How argparse is to read the words for a field of this type."""
     kind = next(kind for kind in _kinds(hint) if kind is not types.NoneType)
+    if any(typing.get_origin(other) is dict for other in _kinds(hint)) and typing.get_origin(kind) is not dict:
+        return {"nargs": "+", "action": _YamlWords}
     if typing.get_origin(kind) is typing.Literal:
         return {"choices": typing.get_args(kind)}
     if typing.get_origin(kind) is list:
@@ -219,6 +236,23 @@ def _reading(hint: Any) -> dict[str, Any]:
     if typing.get_origin(kind) is dict:
         return {"type": _mapping}
     return {"type": str if kind is float else kind}  # a number or arithmetic, for `_calculate`
+
+
+class _YamlWords(argparse.Action):
+    """One word is what YAML makes of it: a name or a mapping. Several are a list."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            read = [yaml.load(word, Loader=_Loader) for word in values]
+        except _YAML_ERRORS as error:
+            raise argparse.ArgumentError(self, f"not YAML: {' '.join(values)!r}") from error
+        setattr(namespace, self.dest, read if len(read) > 1 else read[0])
 
 
 def _boolean(text: str) -> bool:

@@ -1,6 +1,7 @@
 """What a program does while PyTorch and transformers are imported, which takes seconds."""
 
 import gc
+import logging
 import multiprocessing
 import os
 import sys
@@ -18,6 +19,8 @@ def importing() -> Iterator[None]:
     processes, by the first. Garbage is not collected meanwhile: there is next to none, and the search takes a tenth of
     the time.
     """
+    # torchao, which ExecuTorch brings along and transformers imports, is written for an older PyTorch, which says so.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     if "torch" in sys.modules:  # a program that has begun long ago, and calls one of ours
         yield
         return

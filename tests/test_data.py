@@ -13,11 +13,12 @@ import torch
 from conftest import run_python, write_image
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as PILImage
+from PIL import ImageFilter, ImageOps
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
 from modeling_resnet50.data import pipeline
-from modeling_resnet50.data.augmentation import TrainingTransform
+from modeling_resnet50.data.augmentation import TrainingTransform, three_augment
 from modeling_resnet50.data.decoding import EncodedImage, decode_image
 from modeling_resnet50.data.loader import PREFETCH_FACTOR, DeviceLoader, ImageBatches
 from modeling_resnet50.data.pipeline import load_training_data
@@ -281,6 +282,52 @@ def test_crop_and_flip_are_torchvisions_draw_by_draw(interpolation, jitter):
         if ours.only_crops_and_flips:
             torch.manual_seed(seed)
             assert torch.equal(ours(pixels, ours.draw(pixels.shape)), expected)
+
+
+def test_vertical_flips_are_torchvisions_draw_by_draw_and_turns_are_numpys():
+    crop = v2.RandomResizedCrop(24, (0.08, 1.0), (3 / 4, 4 / 3), antialias=True)
+    theirs = v2.Compose([crop, v2.RandomHorizontalFlip(0.3), v2.RandomVerticalFlip(0.6)])
+    ours = TrainingTransform(TrainingArguments(image_size=24, random_flip=0.3, random_vertical_flip=0.6))
+    turning = TrainingTransform(
+        TrainingArguments(image_size=24, random_flip=0.3, random_vertical_flip=0.6, random_rotate_90=0.75)
+    )
+    pixels, turns = pil_to_tensor(picture()), []
+    for seed in range(400):
+        torch.manual_seed(seed)
+        drawn = turning.draw(pixels.shape)
+        turns.append(drawn.quarter_turns)
+        if seed < 40:
+            torch.manual_seed(seed)
+            expected = theirs(pixels)
+            torch.manual_seed(seed)
+            assert torch.equal(ours(pixels), expected)
+            turned = np.rot90(expected.numpy(), drawn.quarter_turns, (1, 2))
+            assert np.array_equal(turning(pixels, drawn).numpy(), turned)
+    assert turning.only_crops_and_flips
+    assert np.allclose(np.bincount(turns) / 400, 0.25, atol=0.075)  # three standard deviations and more
+
+
+def test_three_augment_is_deits_by_pillow():
+    image = picture(60, 60)
+    grey, solarised, blurred = (np.asarray(x, dtype=int) for x in (
+        ImageOps.grayscale(image).convert("RGB"), ImageOps.solarize(image),
+        image.filter(ImageFilter.GaussianBlur(1.2)),
+    ))  # fmt: skip
+    policy = three_augment(3, 60)
+    to_grey, solarise, blur = policy.transforms
+    pixels = pil_to_tensor(image)
+
+    def difference(found, expected):
+        return abs(found.permute(1, 2, 0).numpy().astype(int) - expected).max()
+
+    assert difference(to_grey(pixels), grey) <= 1
+    assert difference(solarise(pixels), solarised) == 0
+    assert tuple(blur.sigma) == (0.1, 2.0)
+    assert difference(v2.functional.gaussian_blur(pixels, blur.kernel_size, 1.2), blurred) <= 5
+    assert policy.p == pytest.approx([1 / 3] * 3)
+    assert three_augment(1, 5)(pixels[:1, :5, :5]).shape == (1, 5, 5)
+    steps = TrainingTransform(TrainingArguments(auto_augment="three_augment", color_jitter=0.3)).steps(224)
+    assert [type(step) for step in steps] == [v2.RandomChoice, v2.ColorJitter]
 
 
 @pytest.mark.parametrize("decoder", ["simplejpeg", "nvimgcodec"])

@@ -67,6 +67,9 @@ def test_a_stream_gives_whole_row_groups_and_a_part_of_the_last(folder, tmp_path
     assert (len(train), sorted(train.row_group_sizes.tolist())) == (11, [3, 8])
     assert validation.row_group_sizes.tolist() == [5]
     assert train.taken is not None
+    assert train.classes_of_rows().tolist() == [
+        label for number in range(len(train.taken)) for label in train.read_row_group(number)[1].tolist()
+    ]
     for number, (group, rows) in enumerate(train.taken.items()):
         images, labels = train.read_row_group(number)
         all_images, all_labels = whole.read_row_group(group)

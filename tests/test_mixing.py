@@ -88,6 +88,24 @@ def test_mixing_changes_with_epoch_and_step_and_leaves_numpys_generator_alone():
     assert np.random.rand() == expected
 
 
+def test_mixing_ends_after_its_last_epoch_with_targets_as_they_are_without():
+    recipe = Recipe(mixup_alpha=1.0, mixup_off_epoch=2, label_smoothing_factor=0.1, total_train_batch_size=8)
+    images, labels = batch_of(8)
+    mixing = Mixing(recipe, 5)
+    always = Mixing(Recipe(**{**MIXES[0], "mixup_alpha": 1.0, "label_smoothing_factor": 0.1}), 5)
+    for epoch in (3, 1, 2, 4):  # as workers and rollbacks have it, in any order
+        mixed, targets = mixing(images.clone(), labels, epoch, 0)
+        if epoch <= 2:
+            expected, _ = always(images.clone(), labels, epoch, 0)
+            assert torch.equal(mixed, expected)
+            assert not torch.equal(mixed, images)
+        else:
+            assert torch.equal(mixed, images)
+            torch.testing.assert_close(targets, F.one_hot(labels, 5) * 0.9 + 0.02)
+    with pytest.raises(UserError, match="mixup_off_epoch ends what was never on"):
+        Recipe(mixup_off_epoch=2)
+
+
 def test_odd_share_of_a_batch_cannot_be_mixed():
     with pytest.raises(UserError, match="mix images in pairs, but a process has 3 at once"):
         Mixing(Recipe(mixup_alpha=1.0, total_train_batch_size=6), 5, num_processes=2)
@@ -127,7 +145,7 @@ def test_image_size_grows_as_in_ffcv():
     assert image_size_at(Recipe(), 50) == 224
 
 
-@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment", "autoaugment", "augmix"])
+@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment", "autoaugment", "augmix", "three_augment"])
 def test_every_policy_changes_pixels_by_the_seed_alone(policy):
     transform = TrainingTransform(Recipe(image_size=32, auto_augment=policy, color_jitter=0.4, random_erasing=1.0))
     pixels = torch.randint(0, 256, (3, 50, 40), dtype=torch.uint8)

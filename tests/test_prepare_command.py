@@ -239,4 +239,4 @@ def test_ctrl_c_ends_without_a_traceback(imagenet, prepare, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "check_folder", interrupted)
-    assert prepare("check", "archives", exit_code=130).endswith("stopped\n")
+    assert prepare("check", "archives", exit_code=130).endswith("stopped at once\n")

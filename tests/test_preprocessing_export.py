@@ -9,14 +9,14 @@ import onnxruntime
 import openvino
 import pytest
 import torch
-from conftest import TINY, as_if_trained
+from conftest import TINY, as_if_trained, with_spread_logits
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.agreement import made_up_photos
-from modeling_resnet50.hub.image_graph import ImagePreparation
+from modeling_resnet50.hub.image_graph import ImagePreparation, prepared_by_pillow
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import main
 
@@ -52,7 +52,7 @@ def by_pillow(pixels, resize_size, image_size, interpolation, crop_mode):
 def test_the_square_is_pillows_to_a_level_whatever_the_shape(crop_mode, interpolation):
     unlike = []
     for sizes in SIZES:
-        preparation = ImagePreparation(*sizes, interpolation, MEAN, STD, crop_mode)
+        preparation = ImagePreparation(Preprocessing(*sizes, interpolation, MEAN, STD, crop_mode=crop_mode))
         for shape in SHAPES:
             pixels = noise(*shape)
             found = preparation.crop(torch.from_numpy(pixels)[None])[0].permute(1, 2, 0).numpy()
@@ -67,12 +67,10 @@ def save(folder, processor=None, num_channels=3, **fields):
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     config = ResNet50Config(**{**TINY, **labels, "num_channels": num_channels, **fields})
     model = as_if_trained(ResNet50ForImageClassification(config))
-    with torch.no_grad():  # answers about as far apart as those of a trained network
-        logits = model(torch.randn(32, num_channels, 64, 64)).logits
-        model.fc.weight *= 2 / logits.std(0).mean()
-        model.fc.bias -= model(torch.randn(32, num_channels, 64, 64)).logits.mean(0)
     mean, std = (MEAN, STD) if num_channels == 3 else ([0.5] * num_channels, [0.25] * num_channels)
-    save_model_and_processor(folder, model, image_processor(Preprocessing.by_ratio(64, 0.875, "bicubic", mean, std)))
+    processor = image_processor(Preprocessing.by_ratio(64, 0.875, "bicubic", mean, std))
+    prepared = torch.cat([prepared_by_pillow(processor)(photo) for photo in made_up_photos(num_channels)])
+    save_model_and_processor(folder, with_spread_logits(model, prepared), processor)
     return model
 
 
@@ -99,18 +97,21 @@ def session_of(path):
 
 
 @pytest.mark.parametrize(
-    ("name", "tolerance"), [("model_with_preprocessing", 2e-3), ("model_with_preprocessing_fp16", 2e-2)]
+    ("name", "tolerance"), [("model_with_preprocessing", 2e-3), ("model_with_preprocessing_fp16", 5e-2)]
 )
 def test_a_file_answers_about_photos_of_any_size_as_the_model_does(exported, name, tolerance):
     root, model = exported
     session = session_of(root / f"onnx/onnx/{name}.onnx")
+    seen = set()
     for photo in made_up_photos(3):
         probabilities, top, labels = session.run(None, {"images": photo[None].numpy()})
         reference = expected(model, photo.numpy())
         np.testing.assert_allclose(probabilities[0], reference, atol=tolerance)
         assert labels[0, 0] == reference.argmax()
+        seen.add(int(labels[0, 0]))
         np.testing.assert_array_equal(top[0], np.sort(probabilities[0])[::-1][:3])
         np.testing.assert_array_equal(probabilities[0][labels[0]], top[0])
+    assert len(seen) > 1
 
 
 def test_openvino_prepares_photos_from_the_same_file_alike(exported):
@@ -156,7 +157,7 @@ def test_the_readme_states_what_was_measured_and_its_lines_run(exported, monkeyp
     for _, levels, same, images, difference in rows:
         assert int(levels) <= 1
         assert same == images == "8"
-        assert 0 < float(difference) < 0.02
+        assert 0 < float(difference) < 0.05
     monkeypatch.chdir(root / "onnx")
     Image.fromarray(noise(90, 120)).save("photo.jpg")
     names = {}

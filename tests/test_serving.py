@@ -10,7 +10,7 @@ import zlib
 import onnx
 import pytest
 import torch
-from conftest import PROJECT, TINY, as_if_trained, write_image
+from conftest import PROJECT, TINY, as_if_trained, with_spread_logits, write_image
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -34,24 +34,25 @@ def served(tmp_path_factory):
     root = tmp_path_factory.mktemp("served")
     labels = {"id2label": dict(enumerate(NAMES)), "label2id": {name: i for i, name in enumerate(NAMES)}}
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **labels)))
-    with torch.no_grad():  # answers about as far apart as those of a trained network
-        logits = model(torch.randn(16, 3, 224, 224)).logits
-        model.fc.weight *= 2 / logits.std(0).mean()
-        model.fc.bias -= model(torch.randn(16, 3, 224, 224)).logits.mean(0)
+    for number, size in enumerate([(300, 200), (250, 400), (224, 224)]):
+        write_image(root / f"{number}.jpg", seed=number, size=size)
+    prepared = torch.stack([prepared_photo(root / f"{number}.jpg") for number in range(3)])
+    model = with_spread_logits(model, prepared)
     save_model_and_processor(
         root / "model", model, image_processor(Preprocessing.by_ratio(224, 0.875, "bilinear", *MEAN_STD))
     )
     main(["export", str(root / "model"), str(root / "onnx"), "--format", "onnx", "--with_preprocessing"])
-    for number, size in enumerate([(300, 200), (250, 400), (224, 224)]):
-        write_image(root / f"{number}.jpg", seed=number, size=size)
     return root, model
+
+
+def prepared_photo(path):
+    preprocessing = Preprocessing(256, 224, "bilinear", *MEAN_STD)
+    return normalize_by(preprocessing, EvaluationTransform(preprocessing)(decode_image(path.read_bytes())))
 
 
 @torch.no_grad()
 def expected(model, path):
-    preprocessing = Preprocessing(256, 224, "bilinear", *MEAN_STD)
-    pixels = EvaluationTransform(preprocessing)(decode_image(path.read_bytes()))
-    scores, labels = model(normalize_by(preprocessing, pixels)[None]).logits[0].softmax(-1).sort(descending=True)
+    scores, labels = model(prepared_photo(path)[None]).logits[0].softmax(-1).sort(descending=True)
     return [(NAMES[label], pytest.approx(score, abs=5e-3)) for label, score in zip(labels.tolist(), scores.tolist())]
 
 

@@ -42,7 +42,10 @@ def image_size_at(recipe: Recipe, epoch: int) -> int:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What chance has decided about one image: its crop in pixels, the filter that resizes it, and the flip."""
+    """
+    What chance has decided about one image: its crop in pixels, the filter that resizes it, the flips, and by how many
+    quarters it is turned after them.
+    """
 
     top: int
     left: int
@@ -50,6 +53,8 @@ class Drawn:
     width: int
     interpolation: InterpolationMode
     flip: bool
+    vertical_flip: bool = False
+    quarter_turns: int = 0
 
 
 class TrainingTransform(ImageTransform):
@@ -58,7 +63,7 @@ class TrainingTransform(ImageTransform):
     torchvision's and timm's scripts have: an `EncodedImage`, or uint8 pixels `(channels, height, width)`, to uint8
     pixels `(channels, size, size)`, the size being that of `epoch`.
 
-    Draws from the global generators of PyTorch, NumPy and Python, and from nothing else: for crop and flip what
+    Draws from the global generators of PyTorch, NumPy and Python, and from nothing else: for crop and flips what
     torchvision's `RandomChoice`, `RandomResizedCrop` and `RandomHorizontalFlip` draw, and with the same result.
 
     Attributes:
@@ -96,7 +101,17 @@ class TrainingTransform(ImageTransform):
             choice = int(torch.multinomial(torch.full((2,), 0.5), 1))
         crop = self._crop.make_params([torch.empty(shape, device="meta")])  # it looks at nothing but the shape
         flip = torch.rand(1).item() < self.recipe.random_flip
-        return Drawn(**crop, interpolation=self._interpolations[choice], flip=flip)
+        # Where they are off, nothing is drawn for them, and what comes after is as it was without them.
+        vertical = self.recipe.random_vertical_flip > 0 and torch.rand(1).item() < self.recipe.random_vertical_flip
+        turns = self.recipe.random_rotate_90 > 0 and torch.rand(1).item() < self.recipe.random_rotate_90
+        quarters = int(torch.randint(1, 4, (1,))) if turns else 0
+        return Drawn(
+            **crop,
+            interpolation=self._interpolations[choice],
+            flip=flip,
+            vertical_flip=vertical,
+            quarter_turns=quarters,
+        )
 
     def begin(self, image: EncodedImage, epoch: int) -> Callable[[], Tensor]:
         """Crop and flip are drawn now where the image's shape is known; no more of it than the crop is sliced."""
@@ -116,6 +131,10 @@ class TrainingTransform(ImageTransform):
         pixels = resize_image(pixels, [size, size], drawn.interpolation, antialias=True)
         if drawn.flip:
             pixels = pixels.flip(-1)
+        if drawn.vertical_flip:
+            pixels = pixels.flip(-2)
+        if drawn.quarter_turns:
+            pixels = pixels.rot90(drawn.quarter_turns, (-2, -1))
         for step in self.steps(size):
             pixels = step(pixels)
         return pixels
@@ -126,7 +145,8 @@ def _steps(recipe: Recipe, image_size: int) -> list[nn.Module]:
     if recipe.color_jitter:
         steps.append(v2.ColorJitter(*[recipe.color_jitter] * 3))
     if recipe.auto_augment != "none":
-        steps.append(_policy(recipe, image_size))
+        # DeiT III has it before the jitter, the scripts that the other policies are from after it.
+        steps.insert(0 if recipe.auto_augment == "three_augment" else len(steps), _policy(recipe, image_size))
     if recipe.random_erasing:
         # To the mean colour, which is 0 once normalised; in 8 bits it is 0.006 off at most.
         mean_colour = [round(255 * mean) for mean in recipe.image_mean]
@@ -145,7 +165,17 @@ def _policy(recipe: Recipe, image_size: int) -> nn.Module:
             return v2.AutoAugment(interpolation=InterpolationMode.BILINEAR)
         case "augmix":
             return v2.AugMix(interpolation=InterpolationMode.BILINEAR)
+        case "three_augment":
+            return three_augment(recipe.num_channels, image_size)
     raise AssertionError(recipe.auto_augment)
+
+
+def three_augment(num_channels: int, image_size: int) -> nn.Module:
+    """3-Augment of DeiT III (Touvron et al. 2022): grey, solarised or blurred, each as likely."""
+    kernel = min(13, image_size - 1 + image_size % 2)  # odd; beyond 6 pixels, a deviation of 2 has nothing left
+    return v2.RandomChoice(
+        [v2.Grayscale(num_channels), v2.RandomSolarize(128, p=1.0), v2.GaussianBlur(kernel, sigma=(0.1, 2.0))]
+    )
 
 
 class RandAugment(nn.Module):

@@ -21,8 +21,8 @@ class Mixing:
     order is random, that is the same.)
 
     Args:
-        recipe: `mixup_alpha`, `cutmix_alpha`, `mixup_prob`, `mixup_switch_prob`, `mixup_group_size`, and
-            `label_smoothing_factor`, which goes into the targets.
+        recipe: `mixup_alpha`, `cutmix_alpha`, `mixup_prob`, `mixup_switch_prob`, `mixup_group_size`,
+            `mixup_off_epoch`, and `label_smoothing_factor`, which goes into the targets, mixed or not.
         num_labels: number of classes.
         gradient_accumulation_steps: passes that a batch is spread over.
         process_index, num_processes: this process's share of each batch.
@@ -49,6 +49,7 @@ class Mixing:
             label_smoothing=recipe.label_smoothing_factor,
             num_classes=num_labels,
         )
+        self.off_epoch = recipe.mixup_off_epoch
         self.seed = recipe.seed
         self.passes = gradient_accumulation_steps
         self.process_index = process_index
@@ -72,6 +73,7 @@ class Mixing:
         Returns:
             The images, and targets `(batch, num_labels)`.
         """
+        self.mixup.mixup_enabled = self.off_epoch == 0 or epoch <= self.off_epoch
         step, accumulation_pass = divmod(batch_number, self.passes)
         first = (accumulation_pass * self.num_processes + self.process_index) * self.batch_size
         targets = []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 
@@ -22,6 +23,10 @@ from .streaming import StreamedSplit, StreamSampler, evaluation_sampler, image_b
 from .transforms import EvaluationTransform
 
 
+# Of the number of a class's images: what its share of an epoch goes with.
+_POWER_OF = {"uniform": 1.0, "sqrt": 0.5, "balanced": 0.0}
+
+
 @dataclass
 class TrainingData:
     """
@@ -32,6 +37,7 @@ class TrainingData:
         validation_loader: each image once, over all processes together.
         label_names: of the classes, in their order.
         num_train_images, num_validation_images: in all.
+        class_counts: training images of each class, int64; None where to know them would be to read them.
     """
 
     train_loader: DeviceLoader[EpochSampler]
@@ -39,6 +45,7 @@ class TrainingData:
     label_names: list[str]
     num_train_images: int
     num_validation_images: int
+    class_counts: np.ndarray | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -119,7 +126,22 @@ def load_training_data(
         label_names,
         len(train_set),
         len(validation_set),
+        _class_counts(recipe, train_set),
     )
+
+
+def _class_counts(recipe: TrainingArguments, train_set: Dataset | StreamedSplit) -> np.ndarray | None:
+    num_labels = len(train_set.features["label"].names)
+    if not isinstance(train_set, StreamedSplit):
+        return np.bincount(_labels_of(train_set), minlength=num_labels)
+    if recipe.class_weights == "none":
+        return None
+    labels = train_set.classes_of_rows()
+    return np.bincount(labels[labels >= 0], minlength=num_labels)
+
+
+def _labels_of(dataset: Dataset) -> np.ndarray:
+    return np.asarray(dataset["label"][:], dtype=np.int64)
 
 
 def _train_sampler(
@@ -136,4 +158,6 @@ def _train_sampler(
             **share,
         )
     steps, repeats = recipe.gradient_accumulation_steps, recipe.augmentation_repeats
-    return TrainSampler(len(train_set), *batching, steps, repeats=repeats, **share)
+    labels = None if recipe.sampling == "uniform" else _labels_of(train_set)
+    drawn: dict[str, Any] = {"repeats": repeats, "labels": labels, "power": _POWER_OF[recipe.sampling]}
+    return TrainSampler(len(train_set), *batching, steps, **drawn, **share)

@@ -35,6 +35,36 @@ def repeated_order(seed: int, epoch: int, num_images: int, repeats: int, total_b
     return samples
 
 
+def balanced_order(seed: int, epoch: int, labels: np.ndarray, power: float) -> np.ndarray:
+    """
+    An epoch with as many images as ever, of which each class has a share that goes with the number of its images to
+    the power: 0 gives each class as many as any other, 0.5 is the square root, 1 what there is. No image of a class
+    comes once more before all of them have come equally often; which ones then do, changes with every epoch.
+
+    Args:
+        labels: int64 `(images,)`.
+
+    Returns:
+        int64 `(images, 2)` of index and repeat, by which an image's augmentation differs from one time to the next.
+    """
+    rng = np.random.default_rng((seed, epoch, 3))
+    counts = np.bincount(labels)
+    shares = np.where(counts > 0, counts.astype(float) ** power, 0)
+    wanted = len(labels) * shares / shares.sum()
+    drawn = np.floor(wanted + 1e-9).astype(np.int64)
+    behind = np.where(counts > 0, np.round(wanted - drawn, 9), -1)
+    # Of classes that are as far behind as others, chance takes some.
+    drawn[np.lexsort((rng.random(len(counts)), -behind))[: len(labels) - drawn.sum()]] += 1
+
+    order = rng.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]  # class by class, shuffled within each
+    place = np.arange(len(labels)) - np.repeat(np.cumsum(drawn) - drawn, drawn)
+    label = np.repeat(np.arange(len(counts)), drawn)
+    first = np.cumsum(counts) - counts
+    samples = np.stack([order[first[label] + place % counts[label]], place // counts[label]], axis=1)
+    return rng.permutation(samples)
+
+
 def sample_seed(seed: int, epoch: int, index: int, repeat: int = 0) -> int:
     """Seed for the augmentation of one image in one epoch, 64 bits."""
     return int(np.random.SeedSequence((seed, epoch, index, repeat)).generate_state(1, np.uint64)[0])
@@ -197,16 +227,22 @@ class TrainSampler(EpochSampler):
     part, process 1 the second, and so on. So two processes see what one process with two accumulation steps sees.
     Images that do not fill a last batch are left out; which ones, changes with every epoch.
 
-    With `repeats`, lists of `(epoch, index, repeat)`: see `repeated_order`.
+    With `repeats`, or with `labels`, lists of `(epoch, index, repeat)`: see `repeated_order` and `balanced_order`.
+
+    Args:
+        labels: of the images, where the classes are to have other shares of an epoch than of the images.
+        power: says which.
     """
 
-    def __init__(self, *args, repeats: int = 1, **kwargs):
+    def __init__(self, *args, repeats: int = 1, labels: np.ndarray | None = None, power: float = 1.0, **kwargs):
         super().__init__(*args, **kwargs)
-        self.repeats = repeats
+        self.repeats, self.labels, self.power = repeats, labels, power
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         used = self.images_per_epoch
-        if self.repeats == 1:
+        if self.labels is not None:
+            order = balanced_order(self.seed, self.epoch, self.labels, self.power)[:used]
+        elif self.repeats == 1:
             order = epoch_order(self.seed, self.epoch, self.num_images)[:used, None]
         else:
             order = repeated_order(self.seed, self.epoch, self.num_images, self.repeats, self.total_batch_size)[:used]

@@ -126,11 +126,7 @@ class StreamedSplit:
                     raise ShardError(f"cannot read row group {group} of {self.paths[shard]}: {reason}") from error
                 time.sleep(wait)
         table = table.slice(0, int(self.row_group_sizes[number]))
-        column = table[self.label_column]
-        if self.classes is not None:
-            labels = self.classes.classes_of(column)
-        else:
-            labels = column.fill_null(-1).to_numpy().astype(np.int64)
+        labels = self._classes_of(table[self.label_column])
         outside = (labels < 0) | (labels >= len(self.label_names))
         if outside.any():
             row = int(self.row_group_sizes[:number].sum()) + int(outside.argmax())
@@ -140,6 +136,26 @@ class StreamedSplit:
             )
         chunks = [Image(decode=False).cast_storage(chunk) for chunk in table[self.image_column].chunks]
         return [row for chunk in chunks for row in chunk.to_pylist()], labels
+
+    def _classes_of(self, column: pa.ChunkedArray) -> np.ndarray:
+        if self.classes is not None:
+            return self.classes.classes_of(column)
+        return column.fill_null(-1).to_numpy().astype(np.int64)
+
+    def classes_of_rows(self) -> np.ndarray:
+        """
+        The class of each row, int64, read from the shards; -1: none.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+        with errors_named(self.paths[0]):
+            labels = self._classes_of(self.read_labels())
+        if self.taken is None:
+            return labels
+        sizes = [footer.row_group(group).num_rows for footer in self.footers for group in range(footer.num_row_groups)]
+        starts = np.cumsum([0, *sizes])
+        return np.concatenate([labels[starts[group] : starts[group] + rows] for group, rows in self.taken.items()])
 
     def read_labels(self) -> pa.ChunkedArray:
         """The labels of all rows, as they are in the shards: a small part of them."""

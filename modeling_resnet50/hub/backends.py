@@ -15,6 +15,7 @@ from transformers import BitImageProcessor
 
 from resnet50_recipe.errors import UserError
 
+from ..data.preprocessing import Preprocessing
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .classifiers import open_classifier
 from .exported_program import export_program
@@ -76,7 +77,7 @@ def backends_of(source: str, device: torch.device, threads: int, scratch: Path) 
         yield _onnx(path if path.is_file() else path / "onnx" / "model.onnx", threads)
         return
     processor = image_processor(classifier.preprocessing)
-    yield from _by_pytorch(classifier.model, device, _shape_of(processor))
+    yield from _by_pytorch(classifier.model, device, _shape_of(classifier.preprocessing))
     if device.type == "cpu" and isinstance(classifier.model, ResNet50ForImageClassification):
         yield from _exported(classifier.model, processor, threads, scratch)
 
@@ -108,7 +109,9 @@ def _exported(
     for name in ("onnx", "openvino", "executorch"):
         (scratch / name).mkdir(parents=True)
     export_program(model, scratch / "model.pt2", processor.crop_size["height"])
-    yield replace(_program(scratch / "model.pt2", threads), shape=_shape_of(processor))
+    yield replace(
+        _program(scratch / "model.pt2", threads), shape=_shape_of(Preprocessing.from_processor(processor, "the model"))
+    )
     if find_spec("onnxruntime") and find_spec("onnxscript"):
         export_onnx(model, processor, scratch / "onnx", fp16=True)
         yield _onnx(scratch / "onnx" / "onnx" / "model.onnx", threads)
@@ -122,7 +125,7 @@ def _exported(
 
 
 def _onnx(path: Path, threads: int) -> Backend:
-    _, _, processor = open_onnx(path)
+    _, _, preprocessing = open_onnx(path)
     session = open_session(path, threads)
     kinds = _weights_of(path)
     precision = "int8" if "INT8" in kinds else "float16" if "FLOAT16" in kinds else "float32"
@@ -130,7 +133,9 @@ def _onnx(path: Path, threads: int) -> Backend:
     def run(pixel_values: np.ndarray) -> np.ndarray:
         return session.run(["logits"], {"pixel_values": pixel_values})[0]
 
-    return Backend("ONNX Runtime", precision, version("onnxruntime"), run, path.stat().st_size, _shape_of(processor))
+    return Backend(
+        "ONNX Runtime", precision, version("onnxruntime"), run, path.stat().st_size, _shape_of(preprocessing)
+    )
 
 
 def _weights_of(path: Path) -> set[str]:
@@ -197,15 +202,15 @@ def _executorch(path: Path, threads: int) -> Backend:
     )
 
 
-def _shape_of(processor: Any) -> tuple[int, int, int]:
-    size = processor.crop_size["height"]
-    return len(processor.image_mean), size, size
+def _shape_of(preprocessing: Preprocessing) -> tuple[int, int, int]:
+    return preprocessing.num_channels, preprocessing.image_size, preprocessing.image_size
 
 
 def _shape_beside(path: Path) -> tuple[int, int, int]:
     """By the processor's file that was exported with it."""
     try:
-        return _shape_of(BitImageProcessor.from_pretrained(path.parent))
+        processor = BitImageProcessor.from_pretrained(path.parent)
+        return _shape_of(Preprocessing.from_processor(processor, str(path.parent)))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path.parent} has no preprocessor_config.json: keep together what resnet50 export wrote"

@@ -62,8 +62,12 @@ class ImagePreparation(nn.Module):
         height, width = (torch.full((), images.shape[axis], dtype=torch.int64) for axis in (1, 2))
         rows, row_is_inside = self._weights(height, width, images.shape[1])
         columns, column_is_inside = self._weights(width, height, images.shape[2])
-        pixels = _whole_levels(images.permute(0, 3, 1, 2).float() @ columns.T)
+        pixels = images.permute(0, 3, 1, 2).float()
+        has_opacity = len(self.mean) == 4
+        pixels = _weighted_by_opacity(pixels) if has_opacity else pixels
+        pixels = _whole_levels(pixels @ columns.T)
         pixels = _whole_levels(rows @ pixels)
+        pixels = _without_opacity(pixels) if has_opacity else pixels
         return torch.where(row_is_inside[:, None] & column_is_inside, pixels, self.colour)
 
     def _weights(self, length: Tensor, other: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -128,6 +132,19 @@ def prepared_by_pillow(processor: BitImageProcessor) -> Callable[[Tensor], Tenso
         return normalize_by(preprocessing, crop(image.permute(2, 0, 1)))[None]
 
     return prepare
+
+
+def _weighted_by_opacity(pixels: Tensor) -> Tensor:
+    """Of RGBA, as Pillow does before it resizes: what cannot be seen has no part in what can."""
+    colours, opacity = pixels[:, :3], pixels[:, 3:]
+    return torch.cat([_whole_levels(colours * opacity / 255), opacity], 1)
+
+
+def _without_opacity(pixels: Tensor) -> Tensor:
+    """Back again, as Pillow does after it: rounded down."""
+    colours, opacity = pixels[:, :3], pixels[:, 3:]
+    seen = (255 * colours / opacity.clamp(min=1)).floor().clamp(0, 255)
+    return torch.cat([torch.where(opacity > 0, seen, colours), opacity], 1)
 
 
 def _whole_levels(pixels: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from ..training.losses import Criterion, Teacher, Teachers
 from ..training.metrics import TrainMetrics
 from ..training.numerics import NumericsGuard
 from ..training.optimization import create_optimizer, learning_rate_schedule
+from ..training.stages import freeze_for_good
+from ..training.uneven import class_weights
 from .learner import Learner
 from .run import Run
 
@@ -24,7 +26,8 @@ def create_learner(run: Run, data: TrainingData) -> Learner:
     The learner of a recipe, as it is before its first step.
 
     Raises:
-        UserError: weights, teacher or optimizer that are not there or do not fit, or images that are too small.
+        UserError: weights, teacher, optimizer or class weights that are not there or do not fit, or images that are
+            too small.
     """
     recipe, accelerator = run.recipe, run.accelerator
     num_labels = len(data.label_names)
@@ -37,11 +40,17 @@ def create_learner(run: Run, data: TrainingData) -> Learner:
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     if recipe.sync_batch_norm:
         model = synchronize_batch_norm(model)
+    freeze_for_good(model, recipe)
     optimizer = create_optimizer(model, recipe)
     average = create_average(model, recipe)
-    criterion = Criterion(recipe, _teachers(recipe, accelerator, num_labels), accelerator.autocast)
+    weights = class_weights(recipe, data.class_counts, data.label_names)
+    weights = None if weights is None else weights.to(accelerator.device)
+    criterion = Criterion(recipe, _teachers(recipe, accelerator, num_labels), accelerator.autocast, weights)
     prepared, optimizer = accelerator.prepare(model, optimizer)
     module = accelerator.unwrap_model(prepared)
+    guard = NumericsGuard(accelerator, module, optimizer, recipe, num_labels, run.folder, run.progress)
+    if weights is not None:
+        guard.guessing *= weights.max().item()  # a batch may be of the heaviest class alone
     return Learner(
         recipe=recipe,
         accelerator=accelerator,
@@ -52,7 +61,7 @@ def create_learner(run: Run, data: TrainingData) -> Learner:
         optimizer=optimizer,
         lr_at=learning_rate_schedule(recipe, data.steps_per_epoch),
         average=average,
-        guard=NumericsGuard(accelerator, module, optimizer, recipe, num_labels, run.folder, run.progress),
+        guard=guard,
         progress=run.progress,
         metrics=TrainMetrics(accelerator),
     )

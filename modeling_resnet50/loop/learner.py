@@ -1,7 +1,7 @@
 """What learns: a model, and all that changes with it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from accelerate import Accelerator
@@ -19,6 +19,7 @@ from ..training.losses import Criterion
 from ..training.metrics import TrainMetrics
 from ..training.numerics import NumericsGuard
 from ..training.optimization import set_learning_rate
+from ..training.stages import forget_gradients, frozen_parts
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Learner:
         lr_at: learning rate of the step after so many.
         average: of the weights, if the recipe wants one.
         metrics: of the epoch that runs.
+        frozen: parts of the module that keep their weights in this epoch.
+        learning_rate: of the last step, before any group's scale.
         step_was_taken: the last one, by the optimizer; None while only the device knows.
     """
 
@@ -48,23 +51,30 @@ class Learner:
     guard: NumericsGuard
     progress: Progress
     metrics: TrainMetrics
+    frozen: list[nn.Module] = field(default_factory=list)
+    learning_rate: float = 0.0
     step_was_taken: bool | None = None
 
     def start_epoch(self, metrics: TrainMetrics) -> None:
-        """Ready to train: BatchNorm measures, unless it is frozen."""
+        """Ready to train: BatchNorm measures, unless it is frozen. Frozen parts do what they do when judged."""
         self.metrics = metrics
         self.model.train()
+        self.frozen = frozen_parts(self.module, self.recipe, self.progress.epoch + 1)
+        for part in self.frozen:
+            part.eval()
         if self.recipe.freeze_batch_norm:
             freeze_batch_norm(self.model)
 
     def judge(self) -> str | None:
         """What is wrong, on this process, with the step whose gradients are there; None if nothing is."""
         self.settle()  # the one before: the device has done it meanwhile
+        forget_gradients(self.frozen)
         return self.guard.judge(self.lr_at(self.progress.step))
 
     def step(self) -> None:
         """Let the optimizer take the step whose gradients are there. fp16 may skip it."""
-        set_learning_rate(self.optimizer, self.lr_at(self.progress.step))
+        self.learning_rate = self.lr_at(self.progress.step)
+        set_learning_rate(self.optimizer, self.learning_rate)
         if self.recipe.max_grad_norm is not None:
             norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
             self.guard.gradients_were_clipped(norm)

@@ -18,6 +18,7 @@ from resnet50_recipe.recipe_file import parse_recipe
 from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..architecture import model_config
+from ..data.class_counts import counts_in_words
 from ..data.pipeline import TrainingData
 from ..data.sources import open_train_and_validation
 from ..hub.publishing import Publisher, fetch_backup
@@ -75,7 +76,8 @@ class Run:
         self.accelerator.wait_for_everyone()
         self.supervisor.run_begins()
         self.tracker.begin(data.label_names, resumed=resumed)
-        self.console.start(self.recipe, self.folder, environment, learner.module, data.steps_per_epoch)
+        classes = "" if data.class_counts is None else counts_in_words(data.class_counts, data.label_names)
+        self.console.start(self.recipe, self.folder, environment, learner.module, data.steps_per_epoch, classes)
         self.profiler.begin()
 
     def batches(self, data: TrainingData, learner: Learner) -> Iterable[dict[str, Any]]:
@@ -101,10 +103,9 @@ class Run:
 
     def after_step(self, learner: Learner) -> None:
         """When the optimizer has had its turn, whether or not the outcome is known."""
-        learning_rate = learner.optimizer.param_groups[0]["lr"]
-        self.console.advance(learner.metrics, learning_rate)
+        self.console.advance(learner.metrics, learner.learning_rate)
         if learner.step_was_taken:
-            self.tracker.step(learner.metrics, learning_rate)
+            self.tracker.step(learner.metrics, learner.learning_rate)
         self.profiler.step()
 
     def finish_epoch(self, learner: Learner, results: dict[str, float]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from resnet50_recipe.words import counted
 
+from ..data.class_counts import counts_in_words
 from ..data.class_names import imagenet_words
 from ..data.decoding import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
 from ..data.folders import VALIDATION_NAMES, standard_split_name
@@ -412,6 +413,8 @@ def _split_notes(table: SplitTable) -> list[str]:
             f"{table.name}: {counted(len(table.suspicious), 'suspicious JPEG')}, to be read, though "
             f"perhaps with wrong pixels: the report shows them. First {next(iter(table.suspicious.values()))}"
         )
+    if table.per_class.any():
+        notes.append(f"{table.name}: {counts_in_words(table.per_class, table.class_names)}")
     sides = np.minimum(table.widths, table.heights)[table.widths > 0]
     if len(sides):
         notes.append(

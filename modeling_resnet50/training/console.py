@@ -24,6 +24,7 @@ from .averaging import first_averaged_step
 from .memory import memory_here, training_bytes
 from .metrics import TrainMetrics
 from .run_folder import RunFolder
+from .stages import learning_parameters
 from .trackers import kind_of
 
 
@@ -78,6 +79,7 @@ class TrainingConsole:
         environment: dict[str, Any],
         model: PreTrainedModel,
         steps_per_epoch: int,
+        classes: str = "",
     ) -> None:
         """
         What is about to happen, on one screen.
@@ -86,12 +88,12 @@ class TrainingConsole:
             environment: as `describe_environment` gives it.
             model: unwrapped.
             steps_per_epoch: of the optimizer.
+            classes: how many images they have.
         """
         processes = environment["num_processes"]
         devices = " + ".join(f"{count} × {name}" for name, count in environment["devices"].items())
         policy = "" if recipe.auto_augment == "none" else f", {recipe.auto_augment}"
         mixing = "".join(f", {name}" for name in ("mixup", "cutmix") if getattr(recipe, f"{name}_alpha"))
-        parameters = sum(parameter.numel() for parameter in model.parameters())
         viewers = [
             command(*(word.format(logs=run.logs) for word in kind_of(name).viewer or [name]))
             for name in recipe.trackers
@@ -111,9 +113,10 @@ class TrainingConsole:
                 "data": f"{recipe.dataset_name}: {environment['num_train_images']:,} training and "
                 f"{counted(environment['num_validation_images'], 'validation image')}, "
                 f"{counted(num_labels, 'class')}",
+                **({"classes": classes + _evened_out(recipe)} if classes else {}),
                 "images": f"{recipe.image_size} pixels in training{policy}{mixing}, "
                 f"{recipe.eval_image_size or recipe.image_size} in validation",
-                "model": f"{type(model).__name__}, {parameters:,} parameters, "
+                "model": f"{type(model).__name__}, {_parameters_in_words(model)}, "
                 + (f"from {recipe.model_name_or_path}" if recipe.model_name_or_path else "from scratch"),
                 "devices": f"{all_processes} on {environment['device_type']}, {devices}, "
                 f"precision {environment['mixed_precision'].replace('no', 'fp32')}",
@@ -275,6 +278,20 @@ class TrainingConsole:
 def _join(columns: Iterable[tuple[str, str]], cells: list[str]) -> str:
     """Cells as wide as their titles and their numbers need."""
     return "  ".join(cell.rjust(max(len(title), len(form.format(0)))) for (title, form), cell in zip(columns, cells))
+
+
+def _parameters_in_words(model: PreTrainedModel) -> str:
+    parameters, learning = sum(parameter.numel() for parameter in model.parameters()), learning_parameters(model)
+    return f"{parameters:,} parameters" + ("" if learning == parameters else f", {learning:,} of them learn")
+
+
+def _evened_out(recipe: TrainingArguments) -> str:
+    """What the recipe does about uneven classes."""
+    done = [f"sampling {recipe.sampling}"] if recipe.sampling != "uniform" else []
+    if recipe.class_weights != "none":
+        done.append(f"class_weights {recipe.class_weights if isinstance(recipe.class_weights, str) else 'given'}")
+    done += [f"focal_gamma {recipe.focal_gamma:g}"] if recipe.focal_gamma else []
+    return f"; {', '.join(done)}" if done else ""
 
 
 def _its_validation_images(recipe: TrainingArguments) -> list[str]:

@@ -172,7 +172,7 @@ def check_images_fit(model: PreTrainedModel, recipe: Recipe, local_batch_size: i
     recalibrates = recipe.averages and recipe.batch_norm_recalibration_steps > 0
     for size, count, training in looks:
         shapes.train(training)
-        if recipe.freeze_batch_norm and not recalibrates:
+        if recipe.keeps_batch_norm and not recalibrates:
             freeze_batch_norm(shapes)
         try:
             with torch.no_grad():

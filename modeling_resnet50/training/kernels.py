@@ -66,7 +66,8 @@ def compiled_for_training(model: ModelType, criterion: Criterion, recipe: Traini
     mode = recipe.torch_compile_mode if launcher.mode == "default" else launcher.mode
     # Beyond this, dynamo would run what is new uncompiled, and say so in a log only. Images grow by 32 pixels.
     sizes = 1 if recipe.image_size_start is None else 2 + abs(recipe.image_size - recipe.image_size_start) // 32
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, sizes)
+    phases = 1 + len(set(recipe.unfreeze_epochs or []))  # by which parts are frozen
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, sizes * phases)
     settings: dict[str, Any] = {"dynamic": False, "backend": backend} | (
         {"mode": mode} if backend == "inductor" else {}
     )

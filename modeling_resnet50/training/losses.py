@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
 
+from .uneven import FocalBinaryCrossEntropy, FocalCrossEntropy
+
 
 class Criterion:
     """
@@ -22,6 +24,7 @@ class Criterion:
             `distillation_` and `dkd_`.
         teacher: whose logits are imitated, if any: takes pixel values as the student does.
         autocast: makes the context of the training precision, in which the teacher runs.
+        class_weights: `(num_labels,)`, on the device, if any.
     """
 
     def __init__(
@@ -29,11 +32,14 @@ class Criterion:
         recipe: Recipe,
         teacher: nn.Module | None = None,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
+        class_weights: Tensor | None = None,
     ):
         # Mixed targets come smoothed, as from timm's Mixup.
         smoothing = 0.0 if recipe.mixes else recipe.label_smoothing_factor
-        if recipe.loss == "bce":
-            self.loss: nn.Module = BinaryCrossEntropy(smoothing, target_threshold=recipe.bce_target_threshold)
+        if class_weights is not None or recipe.focal_gamma:
+            self.loss: nn.Module = _uneven_loss(recipe, smoothing, class_weights)
+        elif recipe.loss == "bce":
+            self.loss = BinaryCrossEntropy(smoothing, target_threshold=recipe.bce_target_threshold)
         else:
             self.loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
         self.teacher, self.autocast = teacher, autocast
@@ -76,6 +82,12 @@ class Criterion:
             case "kl":
                 loss = kl_divergence(logits, teacher_logits, temperature)
         return loss * temperature**2 if recipe.distillation_temperature_scaling else loss
+
+
+def _uneven_loss(recipe: Recipe, smoothing: float, class_weights: Tensor | None) -> nn.Module:
+    if recipe.loss == "bce":
+        return FocalBinaryCrossEntropy(smoothing, recipe.focal_gamma, class_weights, recipe.bce_target_threshold)
+    return FocalCrossEntropy(smoothing, recipe.focal_gamma, class_weights)
 
 
 def kl_divergence(logits: Tensor, reference: Tensor, temperature: float) -> Tensor:

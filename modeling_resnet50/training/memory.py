@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from resnet50_recipe.training_arguments import TrainingArguments
 
 from .optimization import create_optimizer
+from .stages import freeze_for_good, learning_parameters
 
 
 _RUNTIME = {"cuda": 2.0e9, "cpu": 0.7e9}  # bytes: CUDA's context, cuDNN's workspace, fragments; the libraries
@@ -23,10 +24,10 @@ def runtime_bytes(device_type: str) -> float:
 
 def model_bytes(model: PreTrainedModel, recipe: TrainingArguments, num_processes: int) -> float:
     """Of weights, gradients, optimizer and average, on a device."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    numbers = parameters + sum(buffer.numel() for buffer in model.buffers())
+    learning = learning_parameters(model)
+    numbers = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     buckets = 1 if num_processes > 1 else 0  # DDP copies gradients into buckets
-    return 4 * (numbers * (2 if recipe.averages else 1) + parameters * (1 + optimizer_states(recipe) + buckets))
+    return 4 * (numbers * (2 if recipe.averages else 1) + learning * (1 + optimizer_states(recipe) + buckets))
 
 
 def optimizer_states(recipe: TrainingArguments) -> float:
@@ -78,6 +79,7 @@ def training_bytes(
     """
     with torch.device("meta"):
         shapes = type(model)(model.config)
+    freeze_for_good(shapes, recipe)
     largest = max(recipe.image_size, recipe.image_size_start or 0)
     images = recipe.local_batch_size(num_processes)
     activations = images * activation_bytes(shapes, largest, precision)

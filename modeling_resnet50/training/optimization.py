@@ -11,6 +11,8 @@ from torch import nn
 from resnet50_recipe.errors import UserError, did_you_mean
 from resnet50_recipe.recipe import Recipe
 
+from .stages import learning_rate_scales
+
 
 def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """
@@ -66,18 +68,25 @@ def _can_be_fused(name: str) -> bool:
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
-    """All trainable parameters, those that do not decay (`weight_decay_on`) in a group of their own."""
-    decaying: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for module in model.modules():
+    """
+    All trainable parameters, in groups of the same weight decay (`weight_decay_on`) and, as timm's schedulers know it,
+    of the same `lr_scale` (`layer_decay`, `head_learning_rate_factor`).
+    """
+    scales = learning_rate_scales(model, recipe)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for path, module in model.named_modules():
         is_norm = isinstance(module, nn.modules.batchnorm._NormBase)
         for name, parameter in module.named_parameters(recurse=False):
             spared = recipe.weight_decay_on != "all" and is_norm
             spared |= recipe.weight_decay_on == "all_but_norm_and_bias" and name == "bias"
+            scale = scales.get(f"{path}.{name}".removeprefix("."), 1.0)
             if parameter.requires_grad:
-                (others if spared else decaying).append(parameter)
-    groups = [{"params": decaying, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+                groups.setdefault((scale, spared), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": 0.0 if spared else recipe.weight_decay}
+        | ({"lr_scale": scale} if scales else {})
+        for (scale, spared), parameters in sorted(groups.items(), key=lambda group: group[0])
+    ]
 
 
 def learning_rate_schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
@@ -149,5 +158,6 @@ def _one_cycle(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """For each group, by its `lr_scale` if it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("lr_scale", 1.0)
