@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import timm
@@ -114,8 +114,15 @@ class Plan:
 
 
 def data_size_of(recipe: Recipe) -> DataSize | None:
-    """For data sets that everybody knows."""
-    return KNOWN_DATA.get(recipe.dataset_name) or KNOWN_DATA.get(f"data/{PurePath(recipe.dataset_name).name}")
+    """For data sets that everybody knows, or as many of their images as the recipe wants."""
+    known = KNOWN_DATA.get(recipe.dataset_name) or KNOWN_DATA.get(f"data/{PurePath(recipe.dataset_name).name}")
+    if known is None:
+        return None
+    return replace(
+        known,
+        train_images=min(known.train_images, recipe.max_train_samples or known.train_images),
+        validation_images=min(known.validation_images, recipe.max_eval_samples or known.validation_images),
+    )
 
 
 def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1) -> Plan:

@@ -123,15 +123,10 @@ def json_object(text: str) -> dict[str, Any]:
 def add_dataset_options(command: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
     """`--dataset` and what says which images and labels of it. Returns their group."""
     group = command.add_argument_group("images")
-    group.add_argument("--dataset", metavar="SOURCE", help="id on the Hub, a folder, or digits")
+    group.add_argument("--dataset", metavar="SOURCE", help="id on the Hub, a folder, a table, or digits")
     group.add_argument("--dataset_config", metavar="NAME", help="configuration on the Hub")
     group.add_argument("--split", metavar="NAME", help="default: validation, or the only one")
-    group.add_argument(
-        "--image_column_name", "--image_column", dest="image_column", metavar="NAME", help="default: the only one"
-    )
-    group.add_argument(
-        "--label_column_name", "--label_column", dest="label_column", metavar="NAME", help="default: the only one"
-    )
+    add_column_options(group)
     group.add_argument("--batch_size", type=int, default=64, metavar="N", help="of each process (default 64)")
     group.add_argument("--num_workers", type=int, default=2, metavar="N", help="that decode images (default 2)")
     return group
@@ -172,3 +167,13 @@ def add_dtype_option(command: "argparse.ArgumentParser | argparse._ArgumentGroup
 def add_json_option(command: argparse.ArgumentParser, what: str = "print JSON for scripts instead") -> None:
     """`--json`, for scripts."""
     command.add_argument("--json", action="store_true", help=what)
+
+
+def add_column_options(group: argparse._ActionsContainer) -> None:
+    """The columns of a data set or a table, called as in a recipe."""
+    group.add_argument(
+        "--image_column_name", "--image_column", dest="image_column", metavar="NAME", help="default: the only one"
+    )
+    group.add_argument(
+        "--label_column_name", "--label_column", dest="label_column", metavar="NAME", help="default: the only one"
+    )

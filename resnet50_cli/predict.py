@@ -1,6 +1,7 @@
 """The options of `resnet50 predict`."""
 
 import argparse
+from pathlib import Path
 
 from .parsing import add_dtype_option, add_json_option, add_protocol_options
 
@@ -25,6 +26,17 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="P",
         help="answer none where no class is as likely (default: the model's own, from resnet50 evaluate "
         "--wanted_precision, or 0)",
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write them to a table instead, .csv or .parquet: a row for each image",
+    )
+    command.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="with --output FILE.parquet: also what the classifier sees of each image",
     )
     command.add_argument("--batch_size", type=int, default=32, metavar="N", help="images at once (default 32)")
     add_protocol_options(command, ["timm", "transformers"])

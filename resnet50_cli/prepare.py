@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .parsing import add_json_option
+from .parsing import add_column_options, add_json_option
 
 
 # The library's names need its imports; tests compare.
@@ -80,11 +80,12 @@ def _add_folder(data_sets: Any) -> None:
         "folder",
         help="check and pack images that lie here already",
         usage="resnet50 prepare folder SOURCE --to FOLDER [options]",
-        description="Class folders as torchvision and timm have them, Kaggle's ImageNet, or parquet files: read as "
-        "they lie, checked, and packed.",
+        description="Class folders as torchvision and timm have them, tables of files and labels, Kaggle's ImageNet, "
+        "or parquet files: read as they lie, checked, and packed.",
         epilog="example: resnet50 prepare folder photos --to data/photos --pack",
     )
-    command.add_argument("source", type=Path, metavar="SOURCE", help="the folder")
+    command.add_argument("source", type=Path, metavar="SOURCE", help="the folder, or a table")
+    add_column_options(command)
     _add_common(command)
 
 
@@ -97,7 +98,8 @@ def _add_check(data_sets: Any) -> None:
         "exit code 1 if something is wrong.",
         epilog="example: resnet50 prepare check data/imagenet --expect imagenet1k",
     )
-    command.add_argument("source", type=Path, metavar="SOURCE", help="folder of the data set")
+    command.add_argument("source", type=Path, metavar="SOURCE", help="folder of the data set, or a table")
+    add_column_options(command)
     _add_check_options(command)
     command.add_argument("--report", type=Path, metavar="FILE", help="HTML (default reports/check-NAME.html)")
     add_json_option(command)
@@ -137,6 +139,7 @@ def _pixels(text: str) -> int | None:
 
 
 def _add_check_options(command: argparse.ArgumentParser, expect: str = "auto") -> None:
+    command.add_argument("--statistics", action="store_true", help="also mean and standard deviation of the channels")
     command.add_argument(
         "--expect",
         choices=EXPECTATIONS,

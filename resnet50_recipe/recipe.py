@@ -43,8 +43,9 @@ class Recipe(Settings):
     # Data
     dataset_name: str = setting(
         "ILSVRC/imagenet-1k",
-        "A data set on the Hub, a local folder (train/<class>/*.jpg and val/<class>/*.jpg, or parquet files), one "
-        "parquet file, or 'digits', which is embedded.",
+        "A data set on the Hub, a local folder (train/<class>/*.jpg and val/<class>/*.jpg, metadata.csv beside "
+        "images, or parquet files), one parquet file, a table of files and labels (.csv, .tsv, .jsonl) or a list of "
+        "files (.txt), or 'digits', which is embedded.",
     )
     dataset_config_name: str | None = setting(None, "Configuration of the data set on the Hub, if it has several.")
     train_split_name: str | None = setting(None, "Split to train on. Unset: 'train'.")
@@ -56,7 +57,18 @@ class Recipe(Settings):
         "Fraction of the training images, at least one of each class, held out if there is no validation split.",
         Range("between 0 and 1", lambda share: 0 < share < 1),
     )
-    image_column_name: str | None = setting(None, "Column of the images. Unset: the only image column.")
+    max_train_samples: int | None = setting(
+        None,
+        "Train on so many images at most, drawn once by the seed: each class by its share, at least one image. When "
+        "streaming: whole row groups, drawn.",
+        AT_LEAST_1,
+    )
+    max_eval_samples: int | None = setting(
+        None, "Evaluate on so many images at most, drawn alike. No leaderboard gets such a result.", AT_LEAST_1
+    )
+    image_column_name: str | None = setting(
+        None, "Column of the images, or of their files in a table. Unset: the only image column, or 'file_name'."
+    )
     label_column_name: str | None = setting(
         None, "Column of the labels. Unset: the only class-label column, or 'label'."
     )

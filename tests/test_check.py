@@ -136,9 +136,11 @@ def test_odd_files_copies_and_leaks_are_noted(folder):
     result = check_folder(folder, expected=SIX)
     assert result.problems == []
     assert {
-        "PNG named .JPEG: 1", "JPEG in CMYK: 1", "train: 1 image is, byte for byte, there more than once",
-        "1 validation image is, byte for byte, also for training",
+        "PNG named .JPEG: 1", "JPEG in CMYK: 1", "1 validation image is, byte for byte, also for training",
     } <= set(result.notes)  # fmt: skip
+    (copies,) = [note for note in result.notes if "there more than once" in note]
+    assert copies.startswith("train: 1 image is, byte for byte, there more than once, first ")
+    assert all(path.name in copies for path in (third, third.with_name("n01440764_103.JPEG")))
 
 
 def imagenet_validation(labels: np.ndarray, class_names: list[str]) -> SplitTable:
@@ -228,3 +230,26 @@ def test_the_report_is_one_file_with_a_picture_of_every_class_and_names_are_only
         assert html.escape(problem, quote=True).replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in text
     assert "n01440764" in text
     assert "tench" not in text  # one class is no WordNet id, so all keep their names
+
+
+def test_mean_and_standard_deviation_are_those_of_the_pixels(tmp_path):
+    for name, pixels in (("ant/0.png", (0, 51, 255)), ("ant/1.png", (255, 51, 0)), ("bee/0.png", (255, 51, 255))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        PILImage.new("RGB", (len(name), 4), pixels).save(tmp_path / name)
+    (tmp_path / "bee/1.png").write_bytes(b"\x89PNG no more")
+    result = check_folder(tmp_path, statistics=True)
+    assert result.image_mean == [0.6667, 0.2, 0.6667]  # 2 of 3; 51 of 255
+    assert result.image_std == [0.4714, 0.0, 0.4714]  # the root of 2/3 × 1/3
+    assert check_folder(tmp_path).image_mean is None
+
+
+def test_copies_within_a_split_are_named_and_one_of_another_class_first(tmp_path):
+    for number, name in enumerate(("ant/0.png", "ant/1.png", "bee/0.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        PILImage.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / name)
+    assert not [note for note in check_folder(tmp_path).notes if "byte for byte" in note]
+    (tmp_path / "ant/9.png").write_bytes((tmp_path / "ant/0.png").read_bytes())
+    (tmp_path / "bee/9.png").write_bytes((tmp_path / "ant/1.png").read_bytes())
+    (note,) = [note for note in check_folder(tmp_path).notes if "byte for byte" in note]
+    assert "train: 2 images are, byte for byte, there more than once, 1 with another label, first" in note
+    assert f"{tmp_path}/bee/9.png as {tmp_path}/ant/1.png" in note

@@ -160,7 +160,7 @@ def test_what_it_says_to_paste_names_the_images_that_judged_and_survives_a_shell
     options = create_parser().parse_args(evaluate[1:])
     assert (options.train_val_split, options.seed) == (0.1, 7)
     assert publish == ["resnet50", "publish", str(run.path), "--to", "user/name"]
-    assert "finished    1 epoch, 44 steps, 60 s" in lines
+    assert "finished    1 epoch, 44 steps, 60 seconds" in lines
 
 
 def test_three_classes_have_no_top5_and_one_is_one(shown, tiny_config, tmp_path):

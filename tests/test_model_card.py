@@ -501,6 +501,8 @@ def test_results_for_leaderboards_are_of_data_sets_on_the_hub_only(image_folder)
         assert "224 pixels" in entry.notes
     for name in ("digits", str(image_folder)):
         assert eval_results(of_epoch(2, TrainingArguments(dataset_name=name), rows, [session()])) == {}
+    part = TrainingArguments(dataset_name="user/photos", max_eval_samples=100)
+    assert eval_results(of_epoch(2, part, rows, [session()])) == {}
 
 
 def test_results_for_leaderboards_lie_where_the_hub_looks(tmp_path):

@@ -3,13 +3,14 @@
 import io
 import json
 
+import pandas as pd
 import pytest
 import torch
 from conftest import TINY, as_if_trained, write_image
 from PIL import Image
-from transformers import pipeline
+from transformers import AutoImageProcessor, pipeline
 
-from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, ResNet50Model
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from resnet50_cli import main
@@ -96,6 +97,12 @@ def test_for_people_it_prints_the_image_and_its_classes(model_folder, photos, ca
         (["empty"], "empty has no images (JPEG, PNG, "),
         (["*.tiff"], "no file matches *.tiff"),
         (["x.jpg", "--topk", "0"], "--topk and --batch_size must be at least 1"),
+        (["x.jpg", "--output", "p.xlsx"], "--output p.xlsx: a table of predictions ends in .csv or .parquet"),
+        (["x.jpg", "--embeddings"], "--embeddings need a file: --output FILE.parquet"),
+        (
+            ["0.jpg", "--embeddings", "--output", "p.csv"],
+            "--embeddings are written to parquet files: --output p.parquet",
+        ),
         (["x.jpg", "--crop_ratio", "2"], "--crop_ratio must be above 0 and at most 1"),
     ],
 )
@@ -106,3 +113,49 @@ def test_bad_input_is_one_line_and_exit_code_2(model_folder, tmp_path, capsys, m
         main(["predict", str(model_folder), *arguments])
     assert exit_.value.code == 2
     assert f"error: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_has_what_is_printed_with_the_paths_and_the_errors(ending, model_folder, photos, capsys):
+    (photos / "2.jpg").write_bytes(b"\xff\xd8\xff no more")
+    table = photos.parent / f"out, put.{ending}"
+    for options in (["--json"], ["--output", str(table)]):
+        with pytest.raises(SystemExit):
+            main(["predict", str(model_folder), str(photos), "--topk", "2", *options])
+        if options == ["--json"]:
+            printed = answers(capsys)
+    assert capsys.readouterr().out == ""
+    read = pd.read_csv if ending == "csv" else pd.read_parquet
+    rows = read(table, dtype_backend="numpy_nullable").to_dict("records")
+    assert [row["file_name"] for row in rows] == [str(photos / f"{n}.jpg") for n in range(5)] + [
+        str(photos / "below" / "5.png")
+    ]
+    by_name = {row["file_name"]: row for row in rows}
+    for row in printed:
+        found = by_name[row["image"]]
+        if "error" in row:
+            assert found["error"] == row["error"]
+            assert pd.isna(found["label"])
+            continue
+        assert pd.isna(found["error"])
+        assert [found["label"], found["label_2"]] == [answer["label"] for answer in row["predictions"]]
+        assert [found["score"], found["score_2"]] == pytest.approx([a["score"] for a in row["predictions"]])
+
+
+def test_embeddings_are_what_the_classifier_sees_of_each_image(model_folder, photos, tmp_path):
+    paths = [str(photos / f"{number}.jpg") for number in range(5)]
+    broken = photos / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff no more")
+    table = tmp_path / "seen.parquet"
+    wanted = ["--batch_size", "2", "--output", str(table), "--embeddings"]
+    with pytest.raises(SystemExit):
+        main(["predict", str(model_folder), paths[0], str(broken), *paths[1:], *wanted])
+    rows = pd.read_parquet(table).set_index("file_name")
+    assert rows.loc[str(broken), "embedding"] is None
+    model = ResNet50Model.from_pretrained(model_folder).eval()
+    processor = AutoImageProcessor.from_pretrained(model_folder)
+    for path in paths:
+        inputs = processor(Image.open(path), return_tensors="pt")
+        with torch.inference_mode():
+            expected = model(**inputs).pooler_output.flatten()
+        assert rows.loc[path, "embedding"].tolist() == pytest.approx(expected.tolist(), abs=1e-4)

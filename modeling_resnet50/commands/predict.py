@@ -13,6 +13,7 @@ from accelerate import PartialState
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.terminal import say
+from resnet50_recipe.words import counted
 
 from ..data.decoding import UNREADABLE, decode_image
 from ..data.file_names import as_utf8
@@ -21,6 +22,7 @@ from ..data.notes import say_note
 from ..evaluation.predictions import class_scores, ranked
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
+from .prediction_table import PredictionTable
 from .preparation import Preparation
 from .typed_options import Changes, typed
 
@@ -33,6 +35,9 @@ def run(options: argparse.Namespace) -> None:
     if options.topk < 1 or options.batch_size < 1:
         raise UserError("--topk and --batch_size must be at least 1")
     changes = typed(Changes, options)
+    if options.embeddings and options.output is None:
+        raise UserError("--embeddings need a file: --output FILE.parquet")
+    table = None if options.output is None else PredictionTable(options.output, options.embeddings)
     paths = [path for argument in options.images for path in _paths(argument)]
     classifier = open_classifier(options.model, options.trust_remote_code, options.dtype)
     preprocessing = changes.applied_to(classifier.preprocessing)
@@ -40,6 +45,8 @@ def run(options: argparse.Namespace) -> None:
     model = classifier.model.to(device).to(memory_format=torch.channels_last)
     preparation = Preparation(preprocessing, options.protocol)
     threshold = _threshold_of(model) if options.threshold is None else options.threshold
+    if table is not None:
+        table.watch(model)
     any_unreadable = False
     for start in range(0, len(paths), options.batch_size):
         pictures, readable = [], []
@@ -53,6 +60,8 @@ def run(options: argparse.Namespace) -> None:
             except UNREADABLE as error:
                 any_unreadable = True
                 reason = getattr(error, "strerror", None) or str(error)  # an OSError repeats the path
+                if table is not None:
+                    table.add(path, [], reason)
                 if options.json:
                     say(to_json({"image": as_utf8(path), "error": reason}))
                 say(f"unreadable image: {as_utf8(path)}: {reason}", file=sys.stderr)
@@ -65,7 +74,13 @@ def run(options: argparse.Namespace) -> None:
         scores = probabilities.gather(-1, classes)
         for path, image_scores, image_classes in zip(readable, scores.tolist(), classes.tolist()):
             answers = [(classifier.label_names[label], score) for label, score in zip(image_classes, image_scores)]
-            _show(as_utf8(path), answers, threshold, options.json)
+            if table is not None:
+                table.add(path, answers)
+            if options.json or table is None:
+                _show(as_utf8(path), answers, threshold, options.json)
+    if table is not None:
+        table.write(paths)
+        say(f"{counted(len(paths), 'image')}: {options.output}", file=sys.stderr)
     if any_unreadable:
         sys.exit(ExitCode.FAILED)
 

@@ -12,7 +12,8 @@ from resnet50_recipe.terminal import say
 from resnet50_recipe.words import command
 
 from ..data.notes import say_note
-from ..data.sources import load_splits
+from ..data.sources import images_and_labels, load_splits
+from ..data.tables import USUAL_COLUMNS, Columns
 from ..evaluation.results import to_json
 from ..hub.upload import Item, explain_failures, send
 from ..prepare.check import EXPECTATIONS, CheckResult, check_folder
@@ -31,10 +32,11 @@ from .typed_options import typed
 
 @dataclass(frozen=True)
 class Checking:
-    """What a data set should be, by a key of `EXPECTATIONS`; and how many processes look at it."""
+    """What a data set should be, by a key of `EXPECTATIONS`; how many processes look at it; whether at its colours."""
 
     expect: str
     num_proc: int
+    statistics: bool
 
 
 @dataclass(frozen=True)
@@ -111,18 +113,22 @@ def _imagenet(options: argparse.Namespace) -> None:
 
 def _folder(options: argparse.Namespace) -> None:
     _require(options.source)
-    _check_and_pack(options.source, typed(Finishing, options), Steps())
+    columns = Columns(options.image_column, options.label_column)
+    _check_and_pack(options.source, typed(Finishing, options), Steps(), columns)
 
 
 def _check_alone(options: argparse.Namespace) -> None:
     _require(options.source)
     report = place_for(f"check-{options.source.resolve().name}.html", options.report, "report")
+    columns = Columns(options.image_column, options.label_column)
     steps = Steps(sys.stderr if options.json else sys.stdout)
-    result = _check(options.source, typed(Checking, options), report, steps)
+    result = _check(options.source, typed(Checking, options), report, steps, columns)
     if options.json:
         counts = {table.name: len(table.labels) for table in result.tables}
         names = result.tables[0].class_names
         found = {"images": counts, "classes": len(names), "problems": result.problems, "notes": result.notes}
+        if result.image_mean is not None:
+            found |= {"image_mean": result.image_mean, "image_std": result.image_std}
         say(to_json({"source": str(options.source), **found, "report": str(report)}))
     if result.problems:
         sys.exit(ExitCode.FAILED)
@@ -145,9 +151,9 @@ def _push(options: argparse.Namespace) -> None:
     say(f"pushed: {result['url']}")
 
 
-def _check_and_pack(source: Path, wanted: Finishing, steps: Steps) -> None:
+def _check_and_pack(source: Path, wanted: Finishing, steps: Steps, columns: Columns = USUAL_COLUMNS) -> None:
     report = wanted.to / "check.html"
-    if not wanted.no_check and _check(source, wanted.checking, report, steps).problems:
+    if not wanted.no_check and _check(source, wanted.checking, report, steps, columns).problems:
         raise UserError(
             f"{source} is not what it should be, see {report}; nothing was packed. If you want it as it is: --expect "
             "nothing, or --no_check"
@@ -156,8 +162,9 @@ def _check_and_pack(source: Path, wanted: Finishing, steps: Steps) -> None:
         size = "original" if wanted.short_side is None else wanted.short_side
         packed = wanted.to / f"packed-{size}"
         with steps.bar("pack", str(packed), "images") as on_progress:
+            note = say_note if wanted.no_check else lambda text: None  # check has said it
             pack(
-                load_splits(str(source), note=say_note if wanted.no_check else lambda text: None),  # check has said it
+                images_and_labels(load_splits(str(source), note=note, columns=columns), columns),
                 packed,
                 short_side=wanted.short_side,
                 quality=wanted.quality,
@@ -169,12 +176,23 @@ def _check_and_pack(source: Path, wanted: Finishing, steps: Steps) -> None:
         steps.say("ready", f"train with {command('--dataset_name', source)}")
 
 
-def _check(source: Path, checking: Checking, report: Path, steps: Steps) -> CheckResult:
+def _check(
+    source: Path, checking: Checking, report: Path, steps: Steps, columns: Columns = USUAL_COLUMNS
+) -> CheckResult:
     expected = EXPECTATIONS[checking.expect]
     with steps.bar("check", str(source), "images") as on_progress:
-        result = check_folder(source, expected=expected, num_proc=checking.num_proc, on_progress=on_progress)
+        result = check_folder(
+            source,
+            columns=columns,
+            expected=expected,
+            num_proc=checking.num_proc,
+            statistics=checking.statistics,
+            on_progress=on_progress,
+        )
     for problem in result.problems:
         steps.say("check", f"WRONG: {problem}")
+    if result.image_mean is not None:
+        steps.say("check", f"image_mean: {result.image_mean}, image_std: {result.image_std}")
     steps.say("check", result.verdict)
     write_report(result, source.resolve().name, report)
     steps.say("report", f"with pictures: {report}")

@@ -29,7 +29,7 @@ VALIDATION_NAMES = ("validation", "val", "valid", "test")
 
 _SAME_AS_VALIDATION = ("val", "valid")
 # Folders by these names, in whatever case, are splits.
-_SPLITS = {name: name for name in ("train", *VALIDATION_NAMES)} | {
+SPLITS = {name: name for name in ("train", *VALIDATION_NAMES)} | {
     "training": "train",
     "dev": "validation",
     "testing": "test",
@@ -76,7 +76,7 @@ def _split_folders(root: Path, note: Note) -> dict[str, str]:
     A folder called `train` is a class where it holds images, and not class folders, like those beside it.
     """
     folders = subfolders(root)
-    named = {name: _SPLITS[name.lower()] for name in folders if name.lower() in _SPLITS}
+    named = {name: SPLITS[name.lower()] for name in folders if name.lower() in SPLITS}
     others = [name for name in folders if name not in named and holds_images(root / name)] if named else []
     heaps = [name for name in named if _is_heap(root / name)]
     if others and len(heaps) == len(named) <= len(others):
@@ -121,8 +121,8 @@ def _class_folders(folder: Path, note: Note) -> Dataset:
     names = sorted(folders_of)
     if not names:
         raise UserError(
-            f"{folder} has no class folders: images must lie in {folder}/<class>/. (For ImageNet's own archives: "
-            "resnet50 prepare imagenet1k)"
+            f"{folder} has no class folders: images must lie in {folder}/<class>/, or a table have their labels "
+            "(--dataset_name PHOTOS/labels.csv). (For ImageNet's own archives: resnet50 prepare imagenet1k)"
         )
     for name, alike in folders_of.items():
         if len(alike) > 1:
@@ -152,7 +152,7 @@ def _class_folders(folder: Path, note: Note) -> Dataset:
             f"{folder}: {counted(len(found.below), 'image')} further below, counted for the class folder, first "
             f"{as_utf8(found.below[0])}"
         )
-    return _dataset(found.paths, labels, names)
+    return labelled_files(found.paths, labels, names)
 
 
 def _say_what_is_left_out(folder: Path, found: ImageFiles, note: Note) -> None:
@@ -193,10 +193,11 @@ def _kaggle(root: Path, note: Note) -> DatasetDict:
         raise UserError(f"{len(unlabelled)} validation images have no row in {table}, first {unlabelled[0]}")
     if absent:
         raise UserError(f"{len(absent)} rows of {table} have no image in {validation}, first {absent[0]}")
-    return DatasetDict(train=train, validation=_dataset(paths, [label_of[stem] for stem in stems], names))
+    return DatasetDict(train=train, validation=labelled_files(paths, [label_of[stem] for stem in stems], names))
 
 
-def _dataset(paths: list[str], labels: list[int], names: list[str]) -> Dataset:
+def labelled_files(paths: list[str], labels: list[int], names: list[str]) -> Dataset:
+    """Rows of `image` and `label`, by number among the classes' names."""
     features = Features({"image": Image(decode=False), "label": ClassLabel(names=names)})
     texts = [path_as_text(path) for path in paths]
     return Dataset.from_dict({"image": texts, "label": labels}, features=features)

@@ -159,5 +159,5 @@ def _train_sampler(
         )
     steps, repeats = recipe.gradient_accumulation_steps, recipe.augmentation_repeats
     labels = None if recipe.sampling == "uniform" else _labels_of(train_set)
-    drawn: dict[str, Any] = {"repeats": repeats, "labels": labels, "power": _POWER_OF[recipe.sampling]}
-    return TrainSampler(len(train_set), *batching, steps, **drawn, **share)
+    more: dict[str, Any] = {"repeats": repeats, "labels": labels, "power": _POWER_OF[recipe.sampling], **share}
+    return TrainSampler(len(train_set), *batching, steps, **more)

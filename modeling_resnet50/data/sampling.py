@@ -98,6 +98,26 @@ def held_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     return chosen
 
 
+def sample_rows(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """
+    So many images of a split, drawn at random: at least one of each class, and the classes in their shares.
+
+    Args:
+        labels: int64 `(images,)`.
+        number: at least the number of classes, at most that of images.
+        seed: decides which images of a class.
+
+    Returns:
+        Their rows, int64 `(number,)`, ascending.
+    """
+    counts = np.bincount(labels)
+    order = np.random.default_rng((seed, 1)).permutation(len(labels))  # not the order that `held_out` cuts
+    order = order[np.argsort(labels[order], kind="stable")]
+    place = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[order]]  # of each image within its class
+    turn = np.where(place == 0, 0, (place + 0.5) / counts[labels[order]])
+    return np.sort(order[np.argsort(turn, kind="stable")[:number]])
+
+
 def class_balanced(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """
     Images of all classes alike: one of each class, then a second one, and so on until there are enough.

@@ -26,8 +26,9 @@ from .folders import VALIDATION_NAMES, image_folders
 from .labels import ClassValues, class_values, refuse_missing, require_one_order
 from .notes import Note, say_note
 from .opening import cache_for, column_names, errors_named
-from .sampling import held_out
+from .sampling import held_out, sample_rows
 from .streaming import StreamedSplit, open_streamed_split
+from .tables import TABLE_ENDINGS, USUAL_COLUMNS, Columns, is_table, read_tables, tables_beside, tables_in
 
 
 HELD_OUT_OF_A_STREAM = "train_val_split cannot hold out a part of a stream: it needs a validation split of its own"
@@ -50,8 +51,8 @@ def load_train_and_validation(recipe: Recipe, note: Note = say_note) -> tuple[Da
     Raises:
         UserError: the source is missing, out of reach, empty, unlabelled, or its splits disagree about the classes.
     """
-    splits = load_splits(recipe.dataset_name, recipe.dataset_config_name, note)
-    columns = (recipe.image_column_name, recipe.label_column_name)
+    columns = Columns(recipe.image_column_name, recipe.label_column_name)
+    splits = load_splits(recipe.dataset_name, recipe.dataset_config_name, note, columns)
     train = _split(splits, recipe.train_split_name or "train", recipe)
     classes = _class_values([train], *columns)
     train = _columns(train, *columns, classes)
@@ -62,7 +63,7 @@ def load_train_and_validation(recipe: Recipe, note: Note = say_note) -> tuple[Da
         own = _class_values([validation], *columns)
         validation = _columns(validation, *columns, classes if classes and own and classes.covers(own) else own)
     _check_splits(train, validation)
-    return train, validation
+    return _at_most(train, recipe, "max_train_samples"), _at_most(validation, recipe, "max_eval_samples")
 
 
 def open_streamed_train_and_validation(recipe: Recipe) -> tuple[StreamedSplit, StreamedSplit]:
@@ -76,7 +77,9 @@ def open_streamed_train_and_validation(recipe: Recipe) -> tuple[StreamedSplit, S
     if train.classes and validation.classes and train.classes.covers(validation.classes):
         validation = replace(validation, classes=train.classes, label_names=train.label_names)
     _check_splits(train, validation)
-    return train, validation
+    return train.at_most(recipe.max_train_samples, recipe.seed), validation.at_most(
+        recipe.max_eval_samples, recipe.seed
+    )
 
 
 def load_evaluation_split(
@@ -96,7 +99,7 @@ def load_evaluation_split(
     Raises:
         UserError: as `load_train_and_validation`.
     """
-    splits = load_splits(dataset_name, config_name)
+    splits = load_splits(dataset_name, config_name, columns=Columns(image_column, label_column))
     if split_name is None and train_val_split is not None:
         split_name = "train"
     if split_name is None:
@@ -113,12 +116,15 @@ def load_evaluation_split(
     return dataset if train_val_split is None else _hold_out(dataset, *train_val_split)[1]
 
 
-def load_splits(dataset_name: str, config_name: str | None = None, note: Note = say_note) -> DatasetDict:
+def load_splits(
+    dataset_name: str, config_name: str | None = None, note: Note = say_note, columns: Columns = USUAL_COLUMNS
+) -> DatasetDict:
     """
     Every split of a source, as it lies.
 
     Args:
         note: is told of what is left out, or could be read in another way.
+        columns: of a table of files, to find its own.
     """
     if as_utf8(dataset_name) != dataset_name:
         raise UserError(
@@ -136,10 +142,16 @@ def load_splits(dataset_name: str, config_name: str | None = None, note: Note = 
                     if all(shard.endswith(".parquet") for shard in shards):
                         require_one_order((shard, pq.read_schema(shard)) for shard in shards)
                 return load_dataset(str(path), config_name, cache_dir=cache_for(path))
-        return image_folders(path, note)
+        tables = tables_in(path, columns.label, note)
+        return read_tables(tables, columns, note) if tables else image_folders(path, note)
     if path.is_file():
+        if is_table(path):
+            return read_tables(tables_beside(path), columns, note)
         if path.suffix != ".parquet":
-            raise UserError(f"dataset_name {dataset_name} is a file, but not a parquet file or a folder")
+            raise UserError(
+                f"dataset_name {dataset_name} is a file, but not a parquet file or a folder, nor a table "
+                f"({', '.join(TABLE_ENDINGS)})"
+            )
         with errors_named(dataset_name):
             return load_dataset("parquet", data_files=str(path))
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", dataset_name) or dataset_name.startswith("."):
@@ -200,6 +212,20 @@ def _hold_out(train: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset
     return train.select(np.flatnonzero(~held)), train.select(np.flatnonzero(held))
 
 
+def _at_most(dataset: Dataset, recipe: Recipe, field: str) -> Dataset:
+    """
+    Raises:
+        UserError: there are more classes than images are wanted.
+    """
+    number = getattr(recipe, field)
+    if number is None or number >= len(dataset):
+        return dataset
+    labels = np.array(dataset["label"][:])
+    if number < len(np.unique(labels)):
+        raise UserError(f"{field} {number:,} is less than one image for each of {len(np.unique(labels)):,} classes")
+    return dataset.select(sample_rows(labels, number, recipe.seed))
+
+
 def _columns(
     dataset: Dataset, image_column: str | None, label_column: str | None, classes: ClassValues | None = None
 ) -> Dataset:
@@ -217,10 +243,10 @@ def _columns(
     return dataset
 
 
-def images_and_labels(splits: DatasetDict) -> DatasetDict:
+def images_and_labels(splits: DatasetDict, columns: Columns = USUAL_COLUMNS) -> DatasetDict:
     """Each split as `image_and_label` gives it, all with the same classes where the data names none."""
-    classes = _class_values(splits.values())
-    return DatasetDict({name: image_and_label(split, classes=classes) for name, split in splits.items()})
+    classes = _class_values(splits.values(), *columns)
+    return DatasetDict({name: image_and_label(split, *columns, classes) for name, split in splits.items()})
 
 
 def image_and_label(

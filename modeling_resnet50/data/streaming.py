@@ -60,6 +60,7 @@ class StreamedSplit:
         image_column, label_column: their names in the shards.
         label_names: of the classes.
         classes: where the shards name none.
+        taken: of the row groups of all shards, those that count, each with how many of its first rows. None: all.
     """
 
     filesystem: AbstractFileSystem
@@ -70,6 +71,7 @@ class StreamedSplit:
     label_column: str
     label_names: list[str]
     classes: ClassValues | None = None
+    taken: dict[int, int] | None = None
 
     def __len__(self) -> int:
         return int(self.row_group_sizes.sum())
@@ -82,13 +84,25 @@ class StreamedSplit:
     @cached_property
     def row_groups(self) -> list[tuple[int, int]]:
         """Shard of each row group, and its number there."""
-        return [(shard, group) for shard, footer in enumerate(self.footers) for group in range(footer.num_row_groups)]
+        groups = [
+            (shard, group) for shard, footer in enumerate(self.footers) for group in range(footer.num_row_groups)
+        ]
+        return groups if self.taken is None else [groups[number] for number in self.taken]
 
     @cached_property
     def row_group_sizes(self) -> np.ndarray:
         """Rows in each row group, int64, `(number of row groups,)`."""
         sizes = [self.footers[shard].row_group(group).num_rows for shard, group in self.row_groups]
-        return np.array(sizes, dtype=np.int64)
+        return np.array(sizes if self.taken is None else [*self.taken.values()], dtype=np.int64)
+
+    def at_most(self, number: int | None, seed: int) -> "StreamedSplit":
+        """Row groups drawn at random with so many rows, the last of them in part. None: all."""
+        if number is None or number >= len(self):
+            return self
+        order = np.random.default_rng((seed, 1)).permutation(len(self.row_groups))
+        sizes = self.row_group_sizes[order]
+        rows = np.clip(number - (np.cumsum(sizes) - sizes), 0, sizes)
+        return replace(self, taken=dict(sorted(zip(order[rows > 0].tolist(), rows[rows > 0].tolist()))))
 
     def read_row_group(self, number: int) -> tuple[list[dict[str, Any]], np.ndarray]:
         """
@@ -111,6 +125,7 @@ class StreamedSplit:
                     reason = " ".join(str(error).split())
                     raise ShardError(f"cannot read row group {group} of {self.paths[shard]}: {reason}") from error
                 time.sleep(wait)
+        table = table.slice(0, int(self.row_group_sizes[number]))
         labels = self._classes_of(table[self.label_column])
         outside = (labels < 0) | (labels >= len(self.label_names))
         if outside.any():
@@ -135,7 +150,12 @@ class StreamedSplit:
             UserError: they cannot be read.
         """
         with errors_named(self.paths[0]):
-            return self._classes_of(self.read_labels())
+            labels = self._classes_of(self.read_labels())
+        if self.taken is None:
+            return labels
+        sizes = [footer.row_group(group).num_rows for footer in self.footers for group in range(footer.num_row_groups)]
+        starts = np.cumsum([0, *sizes])
+        return np.concatenate([labels[starts[group] : starts[group] + rows] for group, rows in self.taken.items()])
 
     def read_labels(self) -> pa.ChunkedArray:
         """The labels of all rows, as they are in the shards: a small part of them."""
@@ -180,6 +200,8 @@ def open_streamed_split(
         UserError: the source is missing, out of reach, not parquet, empty, unlabelled, or without such a split.
     """
     path = Path(dataset_name).expanduser()
+    if path.is_file() and path.suffix != ".parquet":
+        raise UserError(f"{dataset_name} is not in parquet shards, so it cannot be streamed")
     with errors_named(dataset_name):
         if path.is_file():
             builder = load_dataset_builder("parquet", data_files=str(path))

@@ -76,8 +76,9 @@ def needs_packages(what: str, extra: str) -> Iterator[None]:
 def as_resnet_config(config: ResNet50Config) -> ResNetConfig:
     """The configuration in terms of transformers' own ResNet, as far as it has them; and the threshold."""
     threshold = config.confidence_threshold
+    ours: dict[str, Any] = {} if threshold is None else {"confidence_threshold": threshold}
     return ResNetConfig(
-        **({} if threshold is None else {"confidence_threshold": threshold}),
+        **ours,
         num_channels=config.num_channels,
         embedding_size=config.embedding_size,
         hidden_sizes=config.hidden_sizes,

@@ -222,10 +222,10 @@ def eval_results(trained: TrainedModel) -> dict[str, str]:
     Top-1 for the leaderboards of data sets: a file's content, by its path in the repository.
 
     Returns:
-        Nothing if the data set is not one of the Hub's, or the result is not a number.
+        Nothing if the data set is not one of the Hub's, or the result is of a part of it, or not a number.
     """
     recipe, top1 = trained.recipe, trained.result("val_top1")
-    if not is_on_hub(recipe.dataset_name) or not math.isfinite(top1):
+    if not is_on_hub(recipe.dataset_name) or recipe.max_eval_samples is not None or not math.isfinite(top1):
         return {}
     config = None if recipe.dataset_config_name is None else one_line(recipe.dataset_config_name)
     flip = ", mean of the image and its mirror image" if recipe.eval_flip else ""

@@ -13,6 +13,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from PIL import Image
 from timm.data import ImageNetInfo, RealLabelsImagenet
+from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from resnet50_recipe.words import counted
@@ -21,8 +22,9 @@ from ..data.class_counts import counts_in_words
 from ..data.class_names import imagenet_words
 from ..data.decoding import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
 from ..data.folders import VALIDATION_NAMES, standard_split_name
-from ..data.notes import say_note
+from ..data.notes import Note, say_note
 from ..data.sources import images_and_labels, load_splits
+from ..data.tables import USUAL_COLUMNS, Columns
 from .processes import in_order
 
 
@@ -89,6 +91,8 @@ class SplitTable:
         odd: how many files of which odd kind.
         unreadable: what was wrong with each.
         suspicious: what libjpeg remarked on each JPEG that can be read, though perhaps with wrong pixels, by its row.
+        moments: float64 `(images, 2, 3)`, means of each channel and of its squares, as shares of white; NaN where
+            unreadable. None: not asked for.
     """
 
     name: str
@@ -103,6 +107,7 @@ class SplitTable:
     odd: Counter
     unreadable: list[str]
     suspicious: dict[int, str] = field(default_factory=dict)
+    moments: np.ndarray | None = None
 
     @property
     def per_class(self) -> np.ndarray:
@@ -117,6 +122,7 @@ class CheckResult:
         problems: what makes the data set another one than expected, or unfit. None: it is right.
         notes: what its users may want to know.
         verdict: all in one line.
+        image_mean, image_std: of the training images' channels, each image weighing alike. None: not asked for.
     """
 
     splits: DatasetDict
@@ -124,13 +130,17 @@ class CheckResult:
     problems: list[str]
     notes: list[str]
     verdict: str
+    image_mean: list[float] | None = None
+    image_std: list[float] | None = None
 
 
 def check_folder(
     source: Path,
     *,
+    columns: Columns = USUAL_COLUMNS,
     expected: Expected | None = None,
     num_proc: int = 1,
+    statistics: bool = False,
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> CheckResult:
     """
@@ -138,8 +148,10 @@ def check_folder(
 
     Args:
         source: in any layout that training takes.
+        columns: of it.
         expected: what it has to be. None: ImageNet-1K if most of its classes are there, otherwise anything.
         num_proc: processes that decode.
+        statistics: also work out `image_mean` and `image_std`.
         on_progress: called with images done and to do.
 
     Raises:
@@ -151,7 +163,7 @@ def check_folder(
         said.append(text)
         say_note(text)
 
-    splits = images_and_labels(load_splits(str(source), note=note))
+    splits = images_and_labels(load_splits(str(source), note=note, columns=columns), columns)
     tables, total, done = [], sum(map(len, splits.values())), 0
 
     def count(images: int) -> None:
@@ -160,7 +172,8 @@ def check_folder(
         on_progress(done, total)
 
     for name, split in splits.items():
-        tables.append(inspect(name, split, num_proc, count))
+        tables.append(inspect(name, split, num_proc, count, statistics))
+        _say_copies(tables[-1], split, note)
     expected = expected or _guess(tables)
     if not {*VALIDATION_NAMES, *expected.images} & {*splits}:
         note("there is no validation split: train, and evaluate, with --train_val_split 0.1")
@@ -171,13 +184,40 @@ def check_folder(
         verdict = f"{counted(len(problems), 'problem')}: {summary}."
     else:
         verdict = f"{expected.name[0].upper()}{expected.name[1:]}, whole and right: {summary}, every one decoded."
-    return CheckResult(splits, tables, problems, said + notes, verdict)
+    return CheckResult(splits, tables, problems, said + notes, verdict, *_mean_and_std(tables[0].moments))
 
 
-def inspect(name: str, split: Dataset, num_proc: int, count: Callable[[int], None]) -> SplitTable:
+def _say_copies(table: SplitTable, split: Dataset, note: Note) -> None:
+    """Of files that are equal, byte for byte, within a split."""
+    _, first, group = np.unique(table.digests, return_index=True, return_inverse=True)
+    originals = first[group]
+    copies = np.flatnonzero((originals != np.arange(len(originals))) & (table.widths > 0))
+    if not len(copies):
+        return
+    differ = copies[table.labels[copies] != table.labels[originals[copies]]]
+    copy = differ[0] if len(differ) else copies[0]
+    names = [stored_path(split[int(row)]["image"]) or f"row {row}" for row in (copy, originals[copy])]
+    labels = f"{len(differ):,} with another label, " if len(differ) else ""
+    images = counted(len(copies), "image is", "images are")
+    note(
+        f"{table.name}: {images}, byte for byte, there more than once, {labels}first "
+        f"{names[0]} as {names[1]}: of such a pair, --train_val_split may hold one out to judge what learned the other"
+    )
+
+
+def _mean_and_std(moments: np.ndarray | None) -> tuple[list[float] | None, list[float] | None]:
+    if moments is None:
+        return None, None
+    mean, mean_square = np.nanmean(moments, axis=0)
+    return np.round(mean, 4).tolist(), np.round(np.sqrt(np.maximum(mean_square - mean**2, 0)), 4).tolist()
+
+
+def inspect(
+    name: str, split: Dataset, num_proc: int, count: Callable[[int], None], statistics: bool = False
+) -> SplitTable:
     """Look at each image of a split."""
     rows: list[dict[str, Any]] = []
-    for batch in in_order(_Inspected(split), num_proc):
+    for batch in in_order(_Inspected(split, statistics), num_proc):
         rows += batch
         count(len(batch))
     columns = {key: np.array([row[key] for row in rows]) for key in ("widths", "heights", "sizes", "wnids", "numbers")}
@@ -189,6 +229,7 @@ def inspect(name: str, split: Dataset, num_proc: int, count: Callable[[int], Non
         odd=Counter(row["odd"] for row in rows if row["odd"]),
         unreadable=[row["error"] for row in rows if row["error"]],
         suspicious={number: row["warning"] for number, row in enumerate(rows) if row["warning"]},
+        moments=np.array([row["moments"] for row in rows]) if statistics else None,
         **columns,
     )
 
@@ -196,8 +237,9 @@ def inspect(name: str, split: Dataset, num_proc: int, count: Callable[[int], Non
 class _Inspected(TorchDataset):
     """Batches of rows, seen one by one."""
 
-    def __init__(self, split: Dataset):
+    def __init__(self, split: Dataset, statistics: bool):
         self.images = split.select_columns("image")
+        self.statistics = statistics
 
     def __len__(self) -> int:
         return -(-len(self.images) // _BATCH)
@@ -205,10 +247,10 @@ class _Inspected(TorchDataset):
     def __getitem__(self, number: int) -> list[dict[str, Any]]:
         start = number * _BATCH
         images = self.images[start : start + _BATCH]["image"]
-        return [_inspect(image, start + i) for i, image in enumerate(images)]
+        return [_inspect(image, start + i, self.statistics) for i, image in enumerate(images)]
 
 
-def _inspect(image: dict[str, Any], row: int) -> dict[str, Any]:
+def _inspect(image: dict[str, Any], row: int, statistics: bool) -> dict[str, Any]:
     path = stored_path(image)
     name = PurePath(path or "").name
     wnid, number = _WNID.search(name), _VALIDATION_NUMBER.match(name)
@@ -216,6 +258,7 @@ def _inspect(image: dict[str, Any], row: int) -> dict[str, Any]:
         "wnids": int(wnid[1]) if wnid else -1,
         "numbers": int(number[1]) if number else -1,
         "widths": 0, "heights": 0, "sizes": 0, "digest": 0, "odd": None, "error": None, "warning": None,
+        "moments": np.full((2, 3), np.nan),
     }  # fmt: skip
     try:
         data = encoded_bytes(image)
@@ -223,11 +266,20 @@ def _inspect(image: dict[str, Any], row: int) -> dict[str, Any]:
         seen["digest"] = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
         pixels, warning = decode_with_warning(data)
         _, seen["heights"], seen["widths"] = pixels.shape
+        if statistics:
+            seen["moments"] = _moments(pixels)
         seen["warning"] = warning and f"{path or f'row {row}'}: {warning}"
         seen["odd"] = _odd_kind(data, name)
     except UNREADABLE as error:
         seen["error"] = f"{path or f'row {row}'}: {error}"
     return seen
+
+
+def _moments(pixels: Tensor) -> np.ndarray:
+    """Means of the channels of a uint8 image, and of their squares, as shares of white: float64 `(2, channels)`."""
+    levels = np.arange(256) / 255
+    shares = [np.bincount(channel.numpy().ravel(), minlength=256) / channel.numel() for channel in pixels]
+    return np.array([[share @ levels for share in shares], [share @ levels**2 for share in shares]])
 
 
 def _odd_kind(data: bytes, name: str) -> str | None:
@@ -360,12 +412,6 @@ def _split_notes(table: SplitTable) -> list[str]:
         notes.append(
             f"{table.name}: {counted(len(table.suspicious), 'suspicious JPEG')}, to be read, though "
             f"perhaps with wrong pixels: the report shows them. First {next(iter(table.suspicious.values()))}"
-        )
-    readable = table.digests[table.widths > 0]
-    repeated = len(readable) - len(np.unique(readable))
-    if repeated:
-        notes.append(
-            f"{table.name}: {counted(repeated, 'image is', 'images are')}, byte for byte, there more than once"
         )
     if table.per_class.any():
         notes.append(f"{table.name}: {counts_in_words(table.per_class, table.class_names)}")

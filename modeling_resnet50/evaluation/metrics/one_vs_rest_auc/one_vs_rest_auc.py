@@ -122,8 +122,8 @@ class Ranking:
         """Chance that a positive has a higher score than a negative; NaN without any of either."""
         if not self.hits[-1] or not self.misses[-1]:
             return float("nan")
-        rates = (np.append(0.0, values) for values in (self.recall, self.false_positive_rate))
-        return float(np.trapezoid(*rates))
+        hits, misses = (np.append(0.0, rates) for rates in (self.recall, self.false_positive_rate))
+        return float(np.trapezoid(hits, misses))
 
     def average_precision(self) -> float:
         """Area under the precision-recall curve, in steps: between its points, lines would promise too much."""
