@@ -562,7 +562,7 @@ class Published:
         g = g / max(1.0, norm)
         m.lerp_(g, 0.1)
         v.lerp_(g * g, 0.001)
-        update = m / (1 - 0.9**self.step) / ((v / (1 - 0.999**self.step)).sqrt() + 1e-8)
+        update = m / (1 - 0.9**self.step) / ((v / (1 - 0.999**self.step)).sqrt() + 1e-3)
         p -= rate / 0.03 * (0.03 * update + (0.0003 if p.dim() > 1 else 0) * p)
 
     def algoperf_nesterov(self, p, g, m, v, rate, norm):
@@ -589,9 +589,10 @@ def _adapted(p, g):
     ["distill_vanilla", "distill_supergradients", "distill_patient", "usi", "mlperf_lars", "algoperf_nesterov"],
 )
 def test_eighteen_steps_equal_a_plain_loop_with_the_sources_formulas(name, image_folder, tmp_path, train):
-    arguments = small(
-        name, image_folder, tmp_path / "run", tmp_path, total_train_batch_size=4, overrides={"drop_path_rate": 0.0}
-    )
+    fields = {"total_train_batch_size": 4, "overrides": {"drop_path_rate": 0.0}}
+    if name == "distill_patient":  # Adam makes large steps of the last bits of small gradients, but for this
+        fields["optim_args"] = '{"eps": 0.001}'
+    arguments = small(name, image_folder, tmp_path / "run", tmp_path, **fields)
     train(arguments)
     recipe = parse_recipe(arguments)
     teacher = load_teacher(recipe.teacher)[0].eval() if recipe.teachers else None
