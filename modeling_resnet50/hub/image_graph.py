@@ -22,7 +22,7 @@ from .model_folder import INTERPOLATIONS
 class ImagePreparation(nn.Module):
     """
     Resize, crop and normalise, as evaluation does it by Pillow: at most a level apart, where Pillow's integers round
-    another way.
+    another way (of RGBA, where colours weigh by opacity, a level of these products).
 
     Args:
         resize_size: in pixels: of the short side ("center"), of both sides ("squash") or of the long one ("pad").
@@ -80,8 +80,12 @@ class ImagePreparation(nn.Module):
         height, width = (torch.full((), images.shape[axis], dtype=torch.int64) for axis in (1, 2))
         rows, row_is_inside = self._weights(height, width, images.shape[1])
         columns, column_is_inside = self._weights(width, height, images.shape[2])
-        pixels = _whole_levels(images.permute(0, 3, 1, 2).float() @ columns.T)
-        pixels = _whole_levels(rows @ pixels)
+        pixels = images.permute(0, 3, 1, 2).float()
+        if len(self.mean) == 4:
+            pixels = _weighed_by_opacity(pixels)
+        pixels = _whole_levels(rows @ _whole_levels(pixels @ columns.T))
+        if len(self.mean) == 4:
+            pixels = _as_opaque(pixels)
         return torch.where(row_is_inside[:, None] & column_is_inside, pixels, self.colour)
 
     def _weights(self, length: Tensor, other: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -152,6 +156,19 @@ def prepared_by_pillow(processor: BitImageProcessor) -> Callable[[Tensor], Tenso
 
 def _whole_levels(pixels: Tensor) -> Tensor:
     return (pixels + 0.5).floor().clamp(0, 255)
+
+
+def _weighed_by_opacity(pixels: Tensor) -> Tensor:
+    """RGBA as Pillow resizes it: a colour counts as much as one sees of it."""
+    colours, opacity = pixels[:, :3], pixels[:, 3:]
+    return torch.cat([_whole_levels(colours * opacity / 255), opacity], dim=1)
+
+
+def _as_opaque(pixels: Tensor) -> Tensor:
+    """Back again; Pillow cuts fractions off here."""
+    colours, opacity = pixels[:, :3], pixels[:, 3:]
+    whole = (255 * colours / opacity.clamp(min=1)).floor().clamp(0, 255)
+    return torch.cat([torch.where((opacity == 0) | (opacity == 255), colours, whole), opacity], dim=1)
 
 
 def _offset(size: Tensor, crop: int) -> Tensor:
