@@ -5,7 +5,7 @@ import glob
 import io
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import PartialState
@@ -22,9 +22,12 @@ from ..data.notes import say_note
 from ..evaluation.predictions import class_scores, ranked
 from ..evaluation.results import to_json
 from ..hub.classifiers import open_classifier
-from .prediction_table import PredictionTable
 from .preparation import Preparation
 from .typed_options import Changes, typed
+
+
+if TYPE_CHECKING:
+    from .prediction_table import PredictionTable
 
 
 @torch.inference_mode()
@@ -37,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     changes = typed(Changes, options)
     if options.embeddings and options.output is None:
         raise UserError("--embeddings need a file: --output FILE.parquet")
-    table = None if options.output is None else PredictionTable(options.output, options.embeddings)
+    table = _table(options.output, options.embeddings)
     paths = [path for argument in options.images for path in _paths(argument)]
     classifier = open_classifier(options.model, options.trust_remote_code, options.dtype)
     preprocessing = changes.applied_to(classifier.preprocessing)
@@ -83,6 +86,14 @@ def run(options: argparse.Namespace) -> None:
         say(f"{counted(len(paths), 'image')}: {options.output}", file=sys.stderr)
     if any_unreadable:
         sys.exit(ExitCode.FAILED)
+
+
+def _table(path: Path | None, embeddings: bool) -> "PredictionTable | None":
+    if path is None:
+        return None
+    from .prediction_table import PredictionTable  # with pyarrow, for who wants one
+
+    return PredictionTable(path, embeddings)
 
 
 def _paths(argument: str) -> list[str]:

@@ -21,7 +21,7 @@ from ..modeling_resnet50 import ResNet50ForImageClassification
 class ImagePreparation(nn.Module):
     """
     Resize, crop and normalise, as evaluation does it by Pillow: at most a level apart, where Pillow's integers round
-    another way.
+    another way (of RGBA, where colours weigh by opacity, a level of these products).
 
     Args:
         preprocessing: "pad" fills the square with the mean colour; "center" fills what an image lacks with black, as
@@ -63,11 +63,11 @@ class ImagePreparation(nn.Module):
         rows, row_is_inside = self._weights(height, width, images.shape[1])
         columns, column_is_inside = self._weights(width, height, images.shape[2])
         pixels = images.permute(0, 3, 1, 2).float()
-        has_opacity = len(self.mean) == 4
-        pixels = _weighted_by_opacity(pixels) if has_opacity else pixels
-        pixels = _whole_levels(pixels @ columns.T)
-        pixels = _whole_levels(rows @ pixels)
-        pixels = _without_opacity(pixels) if has_opacity else pixels
+        if len(self.mean) == 4:
+            pixels = _weighed_by_opacity(pixels)
+        pixels = _whole_levels(rows @ _whole_levels(pixels @ columns.T))
+        if len(self.mean) == 4:
+            pixels = _as_opaque(pixels)
         return torch.where(row_is_inside[:, None] & column_is_inside, pixels, self.colour)
 
     def _weights(self, length: Tensor, other: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -134,21 +134,21 @@ def prepared_by_pillow(processor: BitImageProcessor) -> Callable[[Tensor], Tenso
     return prepare
 
 
-def _weighted_by_opacity(pixels: Tensor) -> Tensor:
-    """Of RGBA, as Pillow does before it resizes: what cannot be seen has no part in what can."""
-    colours, opacity = pixels[:, :3], pixels[:, 3:]
-    return torch.cat([_whole_levels(colours * opacity / 255), opacity], 1)
-
-
-def _without_opacity(pixels: Tensor) -> Tensor:
-    """Back again, as Pillow does after it: rounded down."""
-    colours, opacity = pixels[:, :3], pixels[:, 3:]
-    seen = (255 * colours / opacity.clamp(min=1)).floor().clamp(0, 255)
-    return torch.cat([torch.where(opacity > 0, seen, colours), opacity], 1)
-
-
 def _whole_levels(pixels: Tensor) -> Tensor:
     return (pixels + 0.5).floor().clamp(0, 255)
+
+
+def _weighed_by_opacity(pixels: Tensor) -> Tensor:
+    """RGBA as Pillow resizes it: a colour counts as much as one sees of it."""
+    colours, opacity = pixels[:, :3], pixels[:, 3:]
+    return torch.cat([_whole_levels(colours * opacity / 255), opacity], dim=1)
+
+
+def _as_opaque(pixels: Tensor) -> Tensor:
+    """Back again; Pillow cuts fractions off here."""
+    colours, opacity = pixels[:, :3], pixels[:, 3:]
+    whole = (255 * colours / opacity.clamp(min=1)).floor().clamp(0, 255)
+    return torch.cat([torch.where((opacity == 0) | (opacity == 255), colours, whole), opacity], dim=1)
 
 
 def _offset(size: Tensor, crop: int) -> Tensor:
