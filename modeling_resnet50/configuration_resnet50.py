@@ -127,7 +127,10 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
 
     def to_dict(self) -> dict[str, Any]:
         """As transformers', and beside it what timm and `AutoImageProcessor` look for in config.json."""
-        return {**super().to_dict(), **self._timm_fields(), "image_processor_type": "BitImageProcessor"}
+        fields = {**super().to_dict(), **self._timm_fields(), "image_processor_type": "BitImageProcessor"}
+        if self.confidence_threshold is None:  # as most models have none
+            fields.pop("confidence_threshold", None)
+        return fields
 
     def to_diff_dict(self) -> dict[str, Any]:
         # transformers leaves two unnamed labels out of config.json, because two is its default; here it is 1000.
