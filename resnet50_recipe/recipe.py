@@ -342,8 +342,8 @@ class Recipe(Settings):
         "val_weighted_f1",
     ] = setting(
         "val_top1",
-        "Which metric decides what best/ holds. Of losses, the lowest is best. (Areas under curves need all scores: "
-        "resnet50 evaluate has them.)",
+        "Which metric decides what best/ holds. Of losses, the lowest is best. "
+        "Areas under curves need all scores: resnet50 evaluate has them.",
     )
 
     def __post_init__(self) -> None:
