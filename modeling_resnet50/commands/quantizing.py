@@ -67,7 +67,8 @@ def _within(
     options: argparse.Namespace,
 ) -> tuple[dict[str, Any], list[str]]:
     max_drop = MAX_DROP if options.max_drop is None else options.max_drop
-    count, worst = 0, []
+    count = 0
+    worst: list[str] = []
     while True:
         quantizer.write(target, worst[:count])
         found = judge(target)
@@ -91,8 +92,9 @@ def _judge(
     options: argparse.Namespace,
 ) -> Callable[[Path], dict[str, Any]]:
     """What a file does worse than the float32 file beside it, on the validation images."""
-    label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    class_map, _ = class_map_of(label_names, validation.features["label"].names, model.config.class_codes())
+    config: Any = model.config
+    label_names = [config.id2label[index] for index in range(config.num_labels)]
+    class_map, _ = class_map_of(label_names, validation.features["label"].names, config.class_codes())
     known: dict[str, Predictions] = {}
 
     def predictions_of(path: Path) -> Predictions:

@@ -129,7 +129,7 @@ def _joined(
     del graph.value_info[:]  # shapes of a network whose input may have any size; here it has one
     del graph.output[:]
     several = problem_type == "multi_label_classification" or num_labels == 1  # as `class_scores` has it
-    about = {} if several else {"axis": -1}
+    about: dict[str, Any] = {} if several else {"axis": -1}
     graph.node.append(helper.make_node("Sigmoid" if several else "Softmax", ["logits"], ["probabilities"], **about))
     outputs = [("probabilities", TensorProto.FLOAT, num_labels)]
     if topk is not None:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -123,7 +124,8 @@ class _OneImage(nn.Module):
 
 
 def _names(model: ResNet50ForImageClassification) -> list[str]:
-    return [model.config.id2label[index] for index in range(model.config.num_labels)]
+    config: Any = model.config
+    return [config.id2label[index] for index in range(config.num_labels)]
 
 
 @contextmanager
