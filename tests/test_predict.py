@@ -159,3 +159,10 @@ def test_embeddings_are_what_the_classifier_sees_of_each_image(model_folder, pho
         with torch.inference_mode():
             expected = model(**inputs).pooler_output.flatten()
         assert rows.loc[path, "embedding"].tolist() == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_a_table_says_where_no_class_reaches_the_threshold(model_folder, photos, tmp_path):
+    table = tmp_path / "seen.csv"
+    for threshold, none in (("1", True), ("0.001", False)):
+        main(["predict", str(model_folder), str(photos), "--threshold", threshold, "--output", str(table)])
+        assert set(pd.read_csv(table)["none"]) == {none}

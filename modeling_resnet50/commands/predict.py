@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
                 any_unreadable = True
                 reason = getattr(error, "strerror", None) or str(error)  # an OSError repeats the path
                 if table is not None:
-                    table.add(path, [], reason)
+                    table.add(path, [], error=reason)
                 if options.json:
                     say(to_json({"image": as_utf8(path), "error": reason}))
                 say(f"unreadable image: {as_utf8(path)}: {reason}", file=sys.stderr)
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
         for path, image_scores, image_classes in zip(readable, scores.tolist(), classes.tolist()):
             answers = [(classifier.label_names[label], score) for label, score in zip(image_classes, image_scores)]
             if table is not None:
-                table.add(path, answers)
+                table.add(path, answers, threshold)
             if options.json or table is None:
                 _show(as_utf8(path), answers, threshold, options.json)
     if table is not None:

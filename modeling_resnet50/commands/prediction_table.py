@@ -21,8 +21,8 @@ _ENDINGS = (".csv", ".parquet")
 class PredictionTable:
     """
     A row for each image: `file_name`, `label` and `score` of the likeliest class, `label_2`, `score_2`, … of the next
-    ones, `error` of one that could not be read; and if that is asked for, `embedding`, float32, what the classifier
-    sees of the image.
+    ones, and `error` of one that could not be read. With a threshold, `none`, whether the likeliest stays below it. If
+    that is asked for, `embedding`, float32, what the classifier sees of the image.
 
     Args:
         path: .csv or .parquet.
@@ -54,9 +54,11 @@ class PredictionTable:
     def _take(self, classifier: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._embeddings = iter(inputs[0].flatten(1).float().cpu().tolist())
 
-    def add(self, path: str, answers: list[tuple[str, float]], error: str | None = None) -> None:
-        """Classes with their scores, the likeliest first."""
-        row: dict[str, Any] = {}
+    def add(
+        self, path: str, answers: list[tuple[str, float]], threshold: float = 0.0, error: str | None = None
+    ) -> None:
+        """Classes with their scores, the likeliest first; below the threshold, it is none of them."""
+        row: dict[str, Any] = {"none": answers[0][1] < threshold} if threshold and answers else {}
         for number, (label, score) in enumerate(answers, 1):
             ending = "" if number == 1 else f"_{number}"
             row |= {f"label{ending}": label, f"score{ending}": score}
@@ -80,6 +82,8 @@ class PredictionTable:
 def _kind(column: str) -> pa.DataType:
     if column == "embedding":
         return pa.list_(pa.float32())
+    if column == "none":
+        return pa.bool_()
     return pa.float64() if column.startswith("score") else pa.string()
 
 
