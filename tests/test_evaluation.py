@@ -270,7 +270,7 @@ def test_options_change_protocol_precision_and_mirror_images(model_folder, image
     main(["evaluate", str(model_folder), *arguments, *given, "--output", str(tmp_path / "out")])
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     (model,) = results["models"].values()
-    sizes = {"resize_size": 24, "image_size": 24, "interpolation": "bicubic"}
+    sizes = {"resize_size": 24, "image_size": 24, "interpolation": "bicubic", "crop_mode": "center"}
     assert model["protocol"] == {
         **sizes, "exif_orientation": "ignore", "flip": True, "dtype": "float32", "library": "timm",
     }  # fmt: skip
