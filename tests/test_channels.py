@@ -183,8 +183,8 @@ def test_timms_in_chans_is_opened_imported_and_learned_from(num_channels, tmp_pa
     model = as_if_trained(timm.create_model("resnet18", layers=(1, 1, 1, 1), num_classes=3, in_chans=num_channels))
     arguments = {"layers": (1, 1, 1, 1), "in_chans": num_channels}
     timm.models.save_for_hf(model, tmp_path / "timm", model_args=arguments)
-    average = pytest.approx([np.mean([0.485, 0.456, 0.406])] * num_channels)
-    assert open_classifier(str(tmp_path / "timm")).preprocessing.image_mean == tuple(average)
+    average = pytest.approx((np.mean([0.485, 0.456, 0.406]),) * num_channels)
+    assert open_classifier(str(tmp_path / "timm")).preprocessing.image_mean == average
     main(["import", str(tmp_path / "timm"), str(tmp_path / "ours")])
     pixel_values = torch.randn(1, num_channels, 64, 64)
     opened = open_classifier(str(tmp_path / "ours"))
@@ -193,9 +193,9 @@ def test_timms_in_chans_is_opened_imported_and_learned_from(num_channels, tmp_pa
     again = timm.create_model(f"local-dir:{tmp_path / 'ours'}", pretrained=True).eval()
     with torch.no_grad():
         torch.testing.assert_close(again(pixel_values), model(pixel_values))
-    assert load_teacher(str(tmp_path / "timm"))[1] == average
+    assert tuple(load_teacher(str(tmp_path / "timm"))[1]) == average
     torch.save(model.state_dict(), tmp_path / "bare.pth")
-    assert import_model(str(tmp_path / "bare.pth")).preprocessing.image_mean == tuple(average)
+    assert import_model(str(tmp_path / "bare.pth")).preprocessing.image_mean == average
 
 
 @pytest.mark.parametrize("num_channels", [2, 5])
