@@ -157,7 +157,10 @@ def _train_sampler(
             num_streams=share["num_processes"] * max(1, num_workers),
             **share,
         )
-    steps, repeats = recipe.gradient_accumulation_steps, recipe.augmentation_repeats
-    labels = None if recipe.sampling == "uniform" else _labels_of(train_set)
-    more: dict[str, Any] = {"repeats": repeats, "labels": labels, "power": _POWER_OF[recipe.sampling], **share}
-    return TrainSampler(len(train_set), *batching, steps, **more)
+    settings: dict[str, Any] = {
+        "repeats": recipe.augmentation_repeats,
+        "labels": None if recipe.sampling == "uniform" else _labels_of(train_set),
+        "power": _POWER_OF[recipe.sampling],
+        **share,
+    }
+    return TrainSampler(len(train_set), *batching, recipe.gradient_accumulation_steps, **settings)
