@@ -231,6 +231,12 @@ def ended(processes: list) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(processes[0].args, code, *map("".join, zip(*said)))
 
 
+def pytest_collection_finish() -> None:
+    """absl, which OpenVINO imports, closes the stderr of its import when a server sets logging up: here, pytest's."""
+    if "absl.logging" in sys.modules:
+        sys.modules["absl.logging"].get_absl_handler().python_handler.stream = sys.__stderr__
+
+
 def pytest_sessionfinish() -> None:
     fork_server.stop()
 
