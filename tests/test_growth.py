@@ -89,7 +89,7 @@ def test_of_kaggles_rows_and_classes(tmp_path, monkeypatch):
         classes = [Name(f"class{row:06d}") for row in range(count)]
         train = SimpleNamespace(features={"label": SimpleNamespace(names=classes)})
         monkeypatch.setattr(folders, "_class_folders", lambda *_: train)
-        monkeypatch.setattr(folders, "_dataset", lambda paths, labels, names: labels)
+        monkeypatch.setattr(folders, "labelled_files", lambda paths, labels, names: labels)
         monkeypatch.setattr(folders, "DatasetDict", dict)
         assert folders.image_folders(root)["validation"] == list(range(count))
 

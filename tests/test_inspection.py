@@ -256,13 +256,14 @@ def test_a_bare_model_takes_its_images_from_a_recipe_whose_fields_can_be_given(r
 
 def test_where_the_data_has_other_classes_the_truth_is_left_out(run, tmp_path, capsys):
     for split in ("train", "val"):
-        write_image(tmp_path / "images" / split / "dog" / "0.png", seed=1)
+        for seed, name in enumerate(("dog", "elk")):
+            write_image(tmp_path / "images" / split / name / "0.png", seed=seed)
     recipe = ["--config", str(PROJECT / "recipes/imagenet1k.yaml"), "--dataset_name", str(tmp_path / "images")]
     fields = ["--total_train_batch_size", "1", "--samples", "0"]
     main(["inspect", str(run / "best"), *recipe, *fields, "--output", str(tmp_path)])
-    assert "the data has 1 classes (dog, …), the model 3" in capsys.readouterr().err
+    assert "the data has 2 classes (dog, …), the model 3" in capsys.readouterr().err
     page = Page(tmp_path / "inspection.html")
-    assert len(page.pictures["Where it looks"]) == 2
+    assert len(page.pictures["Where it looks"]) == 4  # two images, and where the model looks
     assert "Training images" not in page.text
 
 

@@ -25,7 +25,7 @@ from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.spaces.examples import folder_examples, own_examples, save_examples
 from modeling_resnet50.hub.spaces.writing import GRADIO_VERSION, TRANSFORMERS_JS_VERSION
 from resnet50_cli import main
-from resnet50_recipe.recipe import Recipe
+from resnet50_recipe.training_arguments import TrainingArguments
 
 
 PAGES = PROJECT / "modeling_resnet50" / "hub" / "spaces"
@@ -247,7 +247,7 @@ def test_a_space_arrives_whole_and_again_without_what_is_gone(hub, model, pictur
 def test_a_run_that_is_not_published_yet_comes_along_with_its_space(model, tmp_path, monkeypatch, capsys):
     run = tmp_path / "a run"
     shutil.copytree(model, run / "best")
-    recipe = Recipe(output_dir=str(run), dataset_name="digits", hub_model_id="ann/net", image_size=32)
+    recipe = TrainingArguments(output_dir=str(run), dataset_name="digits", hub_model_id="ann/net", image_size=32)
     recipe.save(run / "recipe.yaml")
     monkeypatch.chdir(tmp_path)
     main(["publish", "a run", "--space", "./my page"])
