@@ -62,7 +62,7 @@ def train_epoch(run: Run, data: TrainingData, learner: Learner, keeper: Keeper) 
     with run.epoch(data):
         for passes, images in data.steps(run.batches(data, learner)):
             trouble = train_step(run, learner, passes)
-            agreed = run.supervisor.agree(trouble is not None, checkpoint=keeper.is_late)
+            agreed = run.supervisor.agree(trouble=trouble is not None, checkpoint=keeper.is_late)
             if agreed.trouble:
                 run.console.print(learner.guard.roll_back(trouble, learner.lr_at(run.progress.step)))
                 return None
