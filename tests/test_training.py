@@ -237,7 +237,7 @@ def test_output_is_a_readable_table_when_piped(image_folder, tmp_path):
     assert "\x1b" not in result.stdout
     assert "\r" not in result.stdout + result.stderr
     folder = tmp_path / "run" / "best"
-    assert Image.open(folder / "training_curves.png").size == (1200, 750)
+    assert Image.open(folder / "training_curves.png").size == (1200, 780)
     assert lines[-3:] == [
         "import modeling_resnet50",
         "from transformers import AutoModelForImageClassification",

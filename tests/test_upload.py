@@ -293,7 +293,7 @@ def test_it_starts_without_the_package_and_the_hubs_client(tmp_path):
         f"import runpy, sys; sys.argv = ['upload.py', '--help']; runpy.run_path({upload.__file__!r}, run_name='x')"
     )
     program += "\nassert not {'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)"
-    assert run_python(["-P", "-c", program]).returncode == 0
+    assert run_python(["-P", "-c", program], fresh=True).returncode == 0
 
 
 def test_a_run_that_is_overwritten_takes_its_queue_along(tmp_path, model):
