@@ -154,18 +154,20 @@ def train(monkeypatch):
     """
     Run train.py's `main` in this process with a command line. Its attribute `script` is the module.
 
-    The curves are written as what would be drawn: drawing takes a third of a run of seconds. Processes draw theirs.
+    The curves are written as what would be drawn: drawing takes a third of a run of seconds. With `draws` it is done,
+    and processes draw theirs.
     """
     spec = importlib.util.spec_from_file_location("train_script", PROJECT / "train.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
 
-    def run(arguments: list[str]) -> None:
+    def run(arguments: list[str], draws: bool = False) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
         with monkeypatch.context() as patched:
             patched.setattr(sys, "argv", ["train.py", *arguments])
-            patched.setattr(curves, "_training_curves", lambda history, best: f"{history} {best}".encode())
+            if not draws:
+                patched.setattr(curves, "_training_curves", lambda history, best: f"{history} {best}".encode())
             script.main()
 
     run.script = script

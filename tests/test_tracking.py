@@ -80,7 +80,7 @@ def test_a_resumed_run_goes_on_in_the_same_run_of_tensorboard_and_of_a_trackio_s
     drawn = []
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: (drawn.append(self), save(self, *args, **kw)))
-    train(tiny_arguments(image_folder, whole, **settings, checkpoint_every_steps=5))
+    train(tiny_arguments(image_folder, whole, **settings, checkpoint_every_steps=5), draws=True)
     assert len(drawn) == 2, "one drawing an epoch, shared by the run folder and all cards"
     assert (whole / "training_curves.png").read_bytes() == (whole / "final" / "training_curves.png").read_bytes()
 

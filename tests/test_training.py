@@ -153,7 +153,7 @@ def test_model_card_states_the_runs_own_numbers(finished_run):
         card = ModelCard.load(finished_run / folder / "README.md")
         assert card.data.library_name == "transformers"
         assert card.data.eval_results[0].metric_value == round(row["val_top1"], 6)
-        assert f"{row['val_top1']:.2%}" in card.text
+        assert f"**{row['val_top1']:.0%}**" in card.text  # of 15 images
         assert str(finished_run) not in card.content
 
 
