@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForImageClassification
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.training_arguments import TrainingArguments
 
@@ -367,7 +367,7 @@ def _teacher_flops(recipe: Recipe, model: nn.Module, image_size: int) -> int:
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"the teacher {', '.join(recipe.teachers)} does not take images of {size} pixels: --teacher_image_size "
-            f"with what it takes, 224 mostly ({' '.join(str(error).split())})"
+            f"with what it takes, 224 mostly ({in_one_line(error)})"
         ) from error
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.terminal import in_table, say
 
 from ..evaluation.results import to_json, versions
@@ -123,7 +123,7 @@ def _answer(name: str, backend: Backend, images: np.ndarray) -> np.ndarray:
         return backend.run(images)
     except Exception as error:  # each runtime has its own classes
         shape = "×".join(map(str, images.shape))
-        reason = " ".join(str(error).split())[:200]
+        reason = in_one_line(error)[:200]
         raise UserError(f"{name} by {backend.name} does not take images of {shape}: {reason}") from error
 
 

@@ -13,6 +13,7 @@ from transformers import BitImageProcessor
 
 from resnet50_recipe.errors import UserError
 
+from ..data.class_names import names_of
 from ..data.preprocessing import Preprocessing
 from ..data.sampling import EvaluationSampler, class_balanced
 from ..evaluation.predictions import Predictions
@@ -110,8 +111,7 @@ def _judge(
     loading: Loading,
 ) -> Callable[[Path], dict[str, Any]]:
     """What a file does worse than the float32 file beside it, on the validation images."""
-    config: Any = model.config  # whose class names transformers annotates as if they could be missing
-    label_names = [config.id2label[index] for index in range(config.num_labels)]
+    label_names = names_of(model)
     class_map, _ = class_map_of(label_names, validation.features["label"].names, model.config.class_codes())
     known: dict[str, Predictions] = {}
 

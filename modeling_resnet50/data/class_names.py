@@ -1,8 +1,8 @@
-"""ImageNet's classes in words."""
+"""Names of classes, and ImageNet's in words."""
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .file_names import composed
 
@@ -56,3 +56,8 @@ def told_apart(names: list[str], codes: list[str]) -> list[str]:
     """Names of classes, with the code behind those that several have."""
     counts = Counter(names)
     return [f"{name} ({code})" if counts[name] > 1 else name for name, code in zip(names, codes)]
+
+
+def names_of(model: Any) -> list[str]:
+    """Of the classes of a model, ours or transformers', in their order."""
+    return [model.config.id2label[index] for index in range(model.config.num_labels)]

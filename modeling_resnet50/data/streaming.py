@@ -28,7 +28,7 @@ from huggingface_hub.errors import HTTPError  # of the HTTP library that this ve
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 
 from .class_names import names_in_words
 from .labels import ClassValues, class_values, refuse_missing, require_one_order
@@ -122,7 +122,7 @@ class StreamedSplit:
                 raise ShardError(f"the shard {self.paths[shard]} is gone") from error
             except (OSError, HTTPError, pa.ArrowException) as error:
                 if wait is None:
-                    reason = " ".join(str(error).split())
+                    reason = in_one_line(error)
                     raise ShardError(f"cannot read row group {group} of {self.paths[shard]}: {reason}") from error
                 time.sleep(wait)
         table = table.slice(0, int(self.row_group_sizes[number]))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import BitImageProcessor
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 
 from ..data.preprocessing import Preprocessing
 from ..modeling_resnet50 import ResNet50ForImageClassification
@@ -166,7 +166,7 @@ def _openvino(path: Path, threads: int) -> Backend:
     try:
         compiled = openvino.Core().compile_model(path, "CPU", about)
     except RuntimeError as error:
-        raise UserError(f"{path} is damaged, or no model of OpenVINO: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is damaged, or no model of OpenVINO: {in_one_line(error)}") from error
 
     def run(pixel_values: np.ndarray) -> np.ndarray:
         return compiled([pixel_values])[0]

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from resnet50_recipe.errors import UserError
 
 from ..configuration_resnet50 import ResNet50Config
-from ..data.class_names import imagenet_wnids, imagenet_words
+from ..data.class_names import imagenet_wnids, imagenet_words, names_of
 from ..data.decoding import require_known_channels
 from ..data.preprocessing import Preprocessing
 from .importing import import_model, open_timm, timm_classes, timm_name, timm_preprocessing
@@ -84,7 +84,7 @@ def _open(source: str, trust_remote_code: bool, dtype: Literal["float32", "auto"
     if path.is_file():
         imported = import_model(source, dtype=dtype)
         _take_float32(imported.model)
-        label_names = _names(imported.model)
+        label_names = names_of(imported.model)
         if label_names[0] == "LABEL_0" and len(label_names) == 1000:  # the file has no names; these classes are known
             label_names = imagenet_words(imagenet_wnids())
         return Classifier(imported.model, label_names, imported.preprocessing)
@@ -93,7 +93,7 @@ def _open(source: str, trust_remote_code: bool, dtype: Literal["float32", "auto"
     if model.config.problem_type == "regression":
         raise UserError(f"{source} predicts numbers (problem_type regression), and not classes")
     codes = model.config.class_codes() if isinstance(model.config, ResNet50Config) else None
-    return Classifier(model.eval(), _names(model), Preprocessing.from_processor(processor, source), codes)
+    return Classifier(model.eval(), names_of(model), Preprocessing.from_processor(processor, source), codes)
 
 
 def require_one_class_per_image(source: str, model: Any) -> None:
@@ -128,7 +128,3 @@ def _take_float32(model: PreTrainedModel) -> None:
 
 def _in_its_dtype(model: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     return inputs, {**keywords, "pixel_values": keywords["pixel_values"].to(model.dtype)}
-
-
-def _names(model: Any) -> list[str]:
-    return [model.config.id2label[index] for index in range(model.config.num_labels)]

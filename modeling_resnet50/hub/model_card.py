@@ -19,7 +19,7 @@ from resnet50_recipe.training_arguments import TrainingArguments
 from resnet50_recipe.words import says_something
 
 from ..configuration_resnet50 import ResNet50Config
-from ..data.class_names import imagenet_wnids, imagenet_words
+from ..data.class_names import imagenet_wnids, imagenet_words, names_of
 from ..data.decoding import IMAGE_MODES
 from ..data.preprocessing import Preprocessing
 from ..training.trained_model import TrainedModel
@@ -111,7 +111,7 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
     config: Any = model.config
     settings, repository = recipe.public_dict(), recipe.hub_model_id
     teachers = settings["teacher"] or []
-    class_names = [config.id2label[index] for index in range(config.num_labels)]
+    class_names = names_of(model)
     image_mode = IMAGE_MODES[recipe.num_channels]
     return {
         "name": _name(recipe),

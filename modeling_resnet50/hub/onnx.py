@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, in_one_line
 
 from .. import __version__
 from ..data.preprocessing import Preprocessing
@@ -137,7 +137,7 @@ def open_session(path: Path, threads: int | None = None) -> "onnxruntime.Inferen
     except Exception as error:  # its own classes, which have no common base
         raise UserError(
             f"{path} is damaged or not an ONNX file, or asks for what ONNX Runtime {onnxruntime.__version__} lacks: "
-            f"{' '.join(str(error).split())}"
+            f"{in_one_line(error)}"
         ) from error
 
 

@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor
 
+from ..data.class_names import names_of
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .exported_program import trace
 from .exporting import needs_packages, save_descriptions
@@ -46,7 +46,7 @@ def export_openvino(
     converted = openvino.convert_model(trace(model, processor.crop_size["height"]))
     converted.outputs[0].get_tensor().set_names({"logits"})
     # Where its own model API looks for them.
-    labels = " ".join(name.replace(" ", "_") for name in _names(model))
+    labels = " ".join(name.replace(" ", "_") for name in names_of(model))
     converted.set_rt_info(labels, ["model_info", "labels"])
     openvino.save_model(converted, folder / "openvino_model.xml", compress_to_fp16=fp16)
     save_descriptions(model, processor, folder)
@@ -121,11 +121,6 @@ class _OneImage(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         return self.model(pixel_values[None]).logits[0]
-
-
-def _names(model: ResNet50ForImageClassification) -> list[str]:
-    config: Any = model.config  # whose class names transformers annotates as if they could be missing
-    return [config.id2label[index] for index in range(config.num_labels)]
 
 
 @contextmanager
