@@ -7,7 +7,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/venv"
-  "$folder/venv/bin/pip" install --quiet mlflow-skinny==3.17.2 sqlalchemy alembic sqlparse pandas numpy cryptography setuptools
+  "$folder/venv/bin/pip" install --quiet mlflow-skinny==3.17.2 sqlalchemy==2.1.9 alembic==1.20.1 sqlparse==0.6.1 pandas==3.1.1 numpy==2.4.6 cryptography==50.0.2 setuptools==84.2.1
   PYTHON=$folder/venv/bin/python
 fi
 cd "$folder"
