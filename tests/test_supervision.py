@@ -284,7 +284,7 @@ LAUNCHERS = {
         pytest.param("accelerate, two ranks", signal.SIGTERM),
         pytest.param("accelerate, two ranks", signal.SIGUSR1, marks=pytest.mark.long),
         pytest.param("accelerate", signal.SIGTERM, marks=pytest.mark.long),
-        pytest.param("accelerate", signal.SIGUSR1),
+        pytest.param("accelerate", signal.SIGUSR1, marks=pytest.mark.long),
         pytest.param("torchrun, two ranks", signal.SIGTERM, marks=pytest.mark.long),
         pytest.param("torchrun, two ranks", signal.SIGUSR1, marks=pytest.mark.long),
     ],
