@@ -42,11 +42,11 @@ functional.load_state_dict(module.state_dict())
 pixels = torch.rand(1, 3, 16, 16)
 assert torch.equal(module(pixels), functional(pixels))
 gradient = Saliency(functional).attribute(pixels, target=1, abs=False)
-print(f"captum {captum.__version__}: the same network, ReLU as a module and as a function; greatest attribution and difference")
-for method, plain in ((GuidedBackprop, gradient), (DeepLift, gradient * pixels)):
+print(f"captum {captum.__version__}: the same network, its ReLU as a module and as a function")
+for method, name, plain in ((GuidedBackprop, "the gradient", gradient), (DeepLift, "gradient × input", gradient * pixels)):
     first, second = (method(network).attribute(pixels, target=1) for network in (module, functional))
     far = (first - second).abs().max() / first.abs().max()
     same = torch.allclose(second, plain, atol=1e-7)
-    print(f"{method.__name__}: they differ by {far:.0%} of the greatest; of the function it is {'the plain gradient' if method is GuidedBackprop else 'gradient × input'}: {same}")
+    print(f"{method.__name__}: they differ by {far:.0%} of the greatest; the function's is {name}: {same}")
     assert far > 0.1 and same
 PYTHON_CODE

@@ -21,13 +21,15 @@ import torch
 generator = torch.Generator().manual_seed(0)
 weights, gradient = torch.randn(8, 8, generator=generator), torch.randn(8, 8, generator=generator) / 100
 print(f"timm {version('timm')}, pytorch-optimizer {version('pytorch-optimizer')}: size of a first step, as a part of the weights, lr 1, trust 0.001")
+KINDS = [
+    ("timm", timm.optim.Lars, {"trust_coeff": 0.001}),
+    ("pytorch-optimizer", pytorch_optimizer.LARS, {"trust_coefficient": 0.001}),
+]
 steps = {}
 for decay in (0.01, 1e-9, 0.0):
-    for name, kind in (("timm", timm.optim.Lars), ("pytorch-optimizer", pytorch_optimizer.LARS)):
+    for name, kind, trust in KINDS:
         weight = torch.nn.Parameter(weights.clone())
-        optimizer = kind([weight], lr=1.0, momentum=0.9, weight_decay=decay, trust_coeff=0.001) if name == "timm" else kind(
-            [weight], lr=1.0, momentum=0.9, weight_decay=decay, trust_coefficient=0.001
-        )
+        optimizer = kind([weight], lr=1.0, momentum=0.9, weight_decay=decay, **trust)
         weight.grad = gradient.clone()
         optimizer.step()
         steps[name, decay] = ((weight.detach() - weights).norm() / weights.norm()).item()
