@@ -42,7 +42,7 @@ class Footprint:
 
 def estimate_footprint(history: list[dict[str, Any]], sessions: list[dict[str, Any]]) -> Footprint | None:
     """
-    Full power of all devices that trained, for as long as training and validation took. The rest of the machines is
+    Full power of all devices that trained, for as long as training, validation and saving took. The rest of the machines is
     left out, and work that was lost to a failure.
 
     Args:
