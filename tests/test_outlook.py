@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -10,12 +11,12 @@ import pytest
 import torch
 from conftest import PROJECT, tiny_arguments
 from rich.console import Console
-from test_compare import write_run
 from test_resuming import outcome, stopped_at
 from test_training import run_two_ranks
 from torch import nn
 from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, get_wsd_schedule
 
+from modeling_resnet50.commands import compare
 from modeling_resnet50.commands import plan as plan_command
 from modeling_resnet50.loop import saving
 from modeling_resnet50.plan import IMAGES_PER_SECOND, KNOWN_DATA, make_plan
@@ -72,7 +73,7 @@ def test_early_stopping_is_transformers(metric, patience, threshold):
     fields = {"early_stopping_patience": patience, "early_stopping_threshold": threshold, "warmup_epochs": 0.0}
     recipe = Recipe(metric_for_best_model=metric, num_train_epochs=100, **fields)
     ends = set()
-    for seed in range(1, 20):
+    for seed in range(1, 12):
         rows = rows_with(metric, measured(seed))
         expected = ends_of_transformers(metric, [row[metric] for row in rows], patience, threshold)
         outlooks = [look_ahead(recipe, rows[:done]) for done in range(len(rows) + 1)]
@@ -119,7 +120,7 @@ EARLY = {
 }  # fmt: skip
 
 
-def test_a_run_that_is_stopped_early_is_a_finished_one_and_says_why(trained, tmp_path, train, capsys):
+def test_a_run_that_is_stopped_early_is_a_finished_one_and_says_why(trained, tmp_path, train, capsys, monkeypatch):
     run = trained(**EARLY)
     assert [row["epoch"] for row in rows_of(run)] == [1, 2, 3]
     assert sorted(path.name for path in (run / "checkpoints").iterdir())[-1] == "epoch-0003"
@@ -130,13 +131,14 @@ def test_a_run_that_is_stopped_early_is_a_finished_one_and_says_why(trained, tmp
     for model in ("final", "final_average", "best"):
         card = (run / model / "README.md").read_text().replace("\n", " ")
         assert f"The number of epochs was decided by {why}" in card
-        assert "of 3 " in card
+        assert "after epoch 3 of 3" in card
     capsys.readouterr()
     main(["status", str(run)])
     assert f"finished, epoch 3 of 6 done, 9 steps; {why}" in capsys.readouterr().out
+    monkeypatch.setattr(compare, "draw_comparison", lambda courses, path: path.write_bytes(b""))
     main(["compare", str(run), "--output", str(tmp_path / "picture.png")])
     out = capsys.readouterr().out
-    assert " because of" in out
+    assert re.search(" because of +early stopping", out)
     assert "3 of 6" in out
     main(["compare", str(run), "--json"])
     assert json.loads(capsys.readouterr().out)["epochs_decided_by"].startswith(why)
@@ -260,7 +262,7 @@ def test_all_processes_of_a_run_come_to_the_same(image_folder, tmp_path):
 )
 def test_max_hours_fixes_the_number_of_epochs_once(hours, seconds, epochs, why):
     rows = [{"epoch": epoch, "val_loss": 1.0, "seconds": passed} for epoch, passed in enumerate(seconds, 1)]
-    found = look_ahead(Recipe(max_hours=hours), rows)
+    found = look_ahead(Recipe(max_hours=hours, warmup_epochs=0.0), rows)
     assert (found.epochs, found.why) == (epochs, why and why.replace("100 seconds", "1.7 minutes"))
 
 
@@ -349,11 +351,3 @@ def test_the_plan_says_what_may_end_a_run_and_how_many_epochs_fit():
     assert plan.epochs(rate / 8) < 90
     assert f"({plan.epochs(rate)} epochs in max_hours)" in shown.get()
     assert plan.epochs(1e-3) == 1
-
-
-def test_compare_says_of_each_run_what_decided_its_length(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    write_run(tmp_path / "early", [0.5, 0.4, 0.3], early_stopping_patience=2)
-    write_run(tmp_path / "whole", [0.5, 0.4, 0.3, 0.2])
-    main(["compare", "early", "whole"])
-    assert " because of              early stopping       –" in capsys.readouterr().out

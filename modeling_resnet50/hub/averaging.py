@@ -41,6 +41,13 @@ class Member:
 
 
 @dataclass(frozen=True)
+class _Opened:
+    member: Member
+    model: ResNet50ForImageClassification
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
 class Average:
     """A mean, in evaluation mode, what it is of, and how it takes its images."""
 
@@ -66,16 +73,16 @@ def average(sources: list[str], use_ema: bool = False) -> Average:
     if len(sources) < 2:
         raise UserError("the average of one model is that model: give several")
     opened = _open_all(sources, use_ema)
-    model, preprocessing, member = next(opened)
-    members, total = [member], _sums({}, model)
-    for other, others_preprocessing, member in opened:
-        _check_alike(other, others_preprocessing, member.name, model, preprocessing, sources[0])
-        members.append(member)
-        total = _sums(total, other)
+    first = next(opened)
+    members, total = [first.member], _sums({}, first.model)
+    for other in opened:
+        _check_alike(other, first)
+        members.append(other.member)
+        total = _sums(total, other.model)
     mean = {name: value / len(members) if value.is_floating_point() else value for name, value in total.items()}
-    model.load_state_dict(mean)  # which rounds to the model's precision
-    model.config.confidence_threshold = None  # it was for the weights before
-    return Average(model, members, preprocessing)
+    first.model.load_state_dict(mean)  # which rounds to the model's precision
+    first.model.config.confidence_threshold = None  # it was for the weights before
+    return Average(first.model, members, first.preprocessing)
 
 
 def _sums(total: StateDict, model: torch.nn.Module) -> StateDict:
@@ -88,9 +95,7 @@ def _sums(total: StateDict, model: torch.nn.Module) -> StateDict:
     return sums
 
 
-def _open_all(
-    sources: list[str], use_ema: bool
-) -> Iterator[tuple[ResNet50ForImageClassification, Preprocessing, Member]]:
+def _open_all(sources: list[str], use_ema: bool) -> Iterator[_Opened]:
     for source in sources:
         folder = Path(source).expanduser()
         is_checkpoint = (folder / "state.json").is_file()
@@ -109,7 +114,7 @@ def _open_all(
         if not is_finite(model):
             raise UserError(f"{source}: some of its weights are not finite")
         member = Member(source, words, sha256(file) if file.is_file() else None)
-        yield model.eval(), Preprocessing.from_processor(processor, source), member
+        yield _Opened(member, model.eval(), Preprocessing.from_processor(processor, source))
 
 
 def _model_beside(checkpoint: Path) -> Path:
@@ -139,27 +144,19 @@ def _weights_of(checkpoint: Path, use_ema: bool) -> tuple[str, Path]:
     return f"the average of the weights (EMA or SWA) {words}", checkpoint / "average.safetensors"
 
 
-def _check_alike(
-    model: ResNet50ForImageClassification,
-    preprocessing: Preprocessing,
-    name: str,
-    first: ResNet50ForImageClassification,
-    firsts_preprocessing: Preprocessing,
-    first_name: str,
-) -> None:
+def _check_alike(other: _Opened, first: _Opened) -> None:
     """Raises: UserError, if there is no mean of the two models."""
-    architecture = differences(model.config, first.config)
-    if architecture:
-        field, value = next(iter(architecture.items()))
-        raise UserError(
-            f"{name} is of another architecture than {first_name}: {field} {value}, not {getattr(first.config, field)}"
-        )
-    if names_of(model) != names_of(first):
-        raise UserError(f"{name} has other classes than {first_name}, or in another order")
-    if preprocessing != firsts_preprocessing:
-        raise UserError(f"{name} prepares its images otherwise than {first_name}: preprocessor_config.json says how")
-    if model.dtype != first.dtype:
-        raise UserError(f"{name} is of {model.dtype}, and {first_name} of {first.dtype}: their mean has no precision")
+    one, another = first.member.name, other.member.name
+    for field, value in differences(other.model.config, first.model.config).items():
+        wanted = getattr(first.model.config, field)
+        raise UserError(f"{another} is of another architecture than {one}: {field} {value}, not {wanted}")
+    if names_of(other.model) != names_of(first.model):
+        raise UserError(f"{another} has other classes than {one}, or in another order")
+    if other.preprocessing != first.preprocessing:
+        raise UserError(f"{another} prepares its images otherwise than {one}: preprocessor_config.json says how")
+    precisions = other.model.dtype, first.model.dtype
+    if precisions[0] != precisions[1]:
+        raise UserError(f"{another} is of {precisions[0]}, and {one} of {precisions[1]}: their mean has no precision")
 
 
 def save_average(folder: Path, found: Average, recalibrated: str = "") -> None:
@@ -186,7 +183,6 @@ def save_average(folder: Path, found: Average, recalibrated: str = "") -> None:
     ModelCard.from_template(
         metadata,
         template_str=files(__package__).joinpath("average_card.md").read_text(encoding="utf-8"),
-        name=one_line(folder.name),
         members=rows,
         parameters=found.model.num_parameters(),
         num_labels=len(names_of(found.model)),

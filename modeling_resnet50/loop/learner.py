@@ -32,14 +32,14 @@ class Learner:
         model: as `Accelerator.prepare` gives it.
         module: the same, unwrapped: what is saved and judged.
         forward: the same, compiled if the recipe says so: what a step calls.
-        schedule: by which `lr_at` follows from an outlook.
-        outlook: what the epochs that are over decide about those to come.
-        lr_at: learning rate of the step after so many.
+        schedule: by which `lr_at` follows from `outlook`.
         average: of the weights, if the recipe wants one.
         metrics: of the epoch that runs.
         frozen: parts of the module that keep their weights in this epoch.
         learning_rate: of the last step, before any group's scale.
         step_was_taken: the last one, by the optimizer; None while only the device knows.
+        outlook: what the epochs that are over decide about those to come.
+        lr_at: learning rate of the step after so many, in the epochs to come.
     """
 
     recipe: Recipe
@@ -57,6 +57,8 @@ class Learner:
     frozen: list[nn.Module] = field(default_factory=list)
     learning_rate: float = 0.0
     step_was_taken: bool | None = None
+    outlook: Outlook = field(init=False)
+    lr_at: Callable[[int], float] = field(init=False)
 
     def __post_init__(self):
         self.follow(look_ahead(self.recipe, history=[]))

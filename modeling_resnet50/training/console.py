@@ -108,9 +108,9 @@ class TrainingConsole:
             for name in recipe.trackers
         ]
         all_processes = counted(processes, "process")
-        epochs = counted(self.num_epochs, "epoch")
+        epochs = counted(recipe.num_train_epochs, "epoch")
         num_labels = self._num_labels = len(model.config.id2label or ())
-        total_steps = steps_per_epoch * self.num_epochs
+        total_steps = steps_per_epoch * recipe.num_train_epochs
         average = {}
         if recipe.averages and first_averaged_step(recipe, steps_per_epoch) > total_steps:
             average["average"] = f"none: it would begin at step {first_averaged_step(recipe, steps_per_epoch):,}"
