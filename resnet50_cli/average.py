@@ -34,7 +34,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--split", default="train", metavar="NAME", help="default: train")
     add_column_options(group)
     group.add_argument(
-        "--batch_norm_recalibration_steps", type=int, default=100, metavar="N", help="batches, at most (default 100)"
+        "--recalibration_steps", type=int, default=100, metavar="N", help="batches, at most (default 100)"
     )
     group.add_argument("--batch_size", type=int, default=64, metavar="N", help="images of each (default 64)")
     group.add_argument("--num_workers", type=int, default=2, metavar="N", help="that decode images (default 2)")

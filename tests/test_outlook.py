@@ -288,7 +288,9 @@ def test_once_fixed_the_schedule_is_that_of_so_many_epochs(kind):
     assert [fixed(step) for step in range(14)] == pytest.approx([before(step) for step in range(14)])
 
 
-BUDGET = {"num_train_epochs": 8, "warmup_epochs": 1, "checkpoint_every_epochs": 1, "max_hours": 1}
+BUDGET = {
+    "num_train_epochs": 8, "warmup_epochs": 1, "learning_rate": 0.1, "checkpoint_every_epochs": 1, "max_hours": 1
+}  # fmt: skip
 
 
 def test_a_run_within_hours_keeps_its_plan_when_it_is_resumed_and_ends_when_they_are_over(

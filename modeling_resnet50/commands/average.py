@@ -27,7 +27,7 @@ class Wanted:
     models: list[str]
     output: Path
     use_ema: bool
-    batch_norm_recalibration_steps: int
+    recalibration_steps: int
     source: Source
     loading: Loading
     overwrite: bool
@@ -40,8 +40,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _average(wanted: Wanted) -> None:
-    if wanted.batch_norm_recalibration_steps < 1:
-        raise UserError("--batch_norm_recalibration_steps must be at least 1")
+    if wanted.recalibration_steps < 1:
+        raise UserError("--recalibration_steps must be at least 1")
     require_free(wanted.output, wanted.overwrite)
     found = average(wanted.models, wanted.use_ema)
     recalibrated = "" if wanted.source.dataset is None else _recalibrate(found, wanted)
@@ -65,7 +65,7 @@ def _recalibrate(found: Average, wanted: Wanted) -> str:
     images = load_split(wanted.source, wanted.source.split)
     size = wanted.loading.batch_size
     drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    drawn = drawn[: wanted.batch_norm_recalibration_steps * size]
+    drawn = drawn[: wanted.recalibration_steps * size]
     drawn = drawn[: max(size, len(drawn) // size * size)]  # each batch has the same weight
     parts = [[(0, index) for index in part.tolist()] for part in drawn.split(size)]
     accelerator = Accelerator()
