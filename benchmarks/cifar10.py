@@ -44,21 +44,30 @@ BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 128, 0.1, 5e-4
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 CROP_SCALE = (0.5, 1.0)
 WARMUP_SHARE = 0.05  # of the training
+DEPTHS = (3, 4, 6, 3)
 
 
 def ours(
-    folder: Path, seed: int, epochs: int, width: int, precision: str, keep: Path | None = None, **fields: Any
+    folder: Path,
+    seed: int,
+    epochs: int,
+    width: int,
+    precision: str,
+    depths: tuple[int, ...] = DEPTHS,
+    keep: Path | None = None,
+    **fields: Any,
 ) -> list[dict]:
     """
     Top-1 and loss after each epoch.
 
     Args:
+        depths: blocks of each stage.
         keep: the run folder, which is removed unless it is given.
         fields: of the recipe, besides.
     """
     architecture = {
         "stem_type": "cifar", "zero_init_residual": True, "embedding_size": 64,
-        "hidden_sizes": [4 * width * 2**stage for stage in range(4)],
+        "hidden_sizes": [4 * width * 2**stage for stage in range(4)], "depths": list(depths),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() if keep is None else nullcontext(keep) as output_dir:
         settings = {
@@ -93,13 +102,30 @@ class Images(torch.utils.data.Dataset):
         return self.transform(Image.open(io.BytesIO(row[self.image]["bytes"])).convert("RGB")), row[self.label]
 
 
+def _network(width: int, depths: tuple[int, ...]) -> nn.Module:
+    channels = tuple(width * 2**stage for stage in range(4))
+    model = ResNet(Bottleneck, depths, num_classes=10, channels=channels, zero_init_last=True)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+    return model.to(memory_format=torch.channels_last)
+
+
 def plain(
-    folder: Path, seed: int, epochs: int, width: int, precision: str, image_size: int = 32, task: Any = None
+    folder: Path,
+    seed: int,
+    epochs: int,
+    width: int,
+    precision: str,
+    depths: tuple[int, ...] = DEPTHS,
+    image_size: int = 32,
+    task: Any = None,
 ) -> list[dict]:
     """
     Top-1 and loss after each epoch, by timm and a loop.
 
     Args:
+        depths: blocks of each stage.
         task: makes timm's training task of a model. None: cross-entropy of its outputs.
     """
     torch.manual_seed(seed)
@@ -114,12 +140,7 @@ def plain(
     train_loader = DataLoader(train_set, BATCH_SIZE, shuffle=True, drop_last=True, num_workers=2)
     test_loader = DataLoader(test_set, BATCH_SIZE, num_workers=2)
 
-    channels = tuple(width * 2**stage for stage in range(4))
-    model = ResNet(Bottleneck, (3, 4, 6, 3), num_classes=10, channels=channels, zero_init_last=True)
-    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-    model.maxpool = nn.Identity()
-    model.to(memory_format=torch.channels_last)
+    model = _network(width, depths)
     optimizer = create_optimizer_v2(
         model, "momentum", LEARNING_RATE, WEIGHT_DECAY, momentum=0.9, filter_bias_and_bn=False
     )

@@ -63,9 +63,8 @@ def run(options: Any, work: Path) -> tuple[list[dict], dict[str, list[list[dict]
     more = take(source, options.teacher_images, options.test_images, work / "teachers_images")
     size = {"image_size": options.image_size}
     start = time.monotonic()
-    taught = ours(
-        more, 1000, options.teacher_epochs, options.teacher_width, options.precision, keep=teacher_run, **size
-    )
+    shape = (options.precision, tuple(options.depths))
+    taught = ours(more, 1000, options.teacher_epochs, options.teacher_width, *shape, keep=teacher_run, **size)
     print(f"teacher  top-1 {taught[-1]['top1']:.2%}  {time.monotonic() - start:.0f} s", flush=True)
     teacher = Logits(load_teacher(str(teacher_run / "final"))[0])
 
@@ -86,7 +85,7 @@ def run(options: Any, work: Path) -> tuple[list[dict], dict[str, list[list[dict]
     for seed in range(options.seeds):
         for name, form in forms.items():
             start = time.monotonic()
-            results[name].append(form(folder, seed, options.epochs, options.width, options.precision))
+            results[name].append(form(folder, seed, options.epochs, options.width, *shape))
             took = time.monotonic() - start
             print(f"seed {seed}  {name:<21} top-1 {results[name][-1][-1]['top1']:.2%}  {took:.0f} s", flush=True)
         keep(options, taught, results)
@@ -131,6 +130,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2500)
     parser.add_argument("--test_images", type=int, default=2000)
     parser.add_argument("--image_size", type=int, default=16)
+    parser.add_argument("--depths", type=int, nargs=4, default=[3, 4, 6, 3], help="blocks of each stage, of both")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--teacher_width", type=int, default=32)
     parser.add_argument("--teacher_epochs", type=int, default=8)

@@ -12,10 +12,17 @@ import torch
 from conftest import PROJECT, save_teacher, tiny_arguments, write_image_folder
 from safetensors.torch import load_file
 
+from modeling_resnet50.commands.plan import show
 from modeling_resnet50.data.sampling import TrainSampler
-from modeling_resnet50.plan import KNOWN_DATA, DataSize, make_plan
+from modeling_resnet50.plan import IMAGES_PER_SECOND, KNOWN_DATA, make_plan
 from modeling_resnet50.training.losses import Teachers
-from modeling_resnet50.training.teacher_cache import SHAPE_THE_IMAGES, TeacherCache, made_for, require_room
+from modeling_resnet50.training.teacher_cache import (
+    SHAPE_THE_IMAGES,
+    TeacherCache,
+    cache_bytes,
+    made_for,
+    require_room,
+)
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.training_arguments import TrainingArguments
@@ -54,77 +61,61 @@ def same(a: Path, b: Path) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-ALL_THAT_PAIRS = {
-    "mixup_alpha": 0.4, "cutmix_alpha": 1.0, "augmentation_repeats": 2, "distinct_epochs": 2, "num_train_epochs": 4,
-    "gradient_accumulation_steps": 2,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("fields", "calls", "stored"),
-    [
-        ({"random_erasing": 0.5}, 6, "<f4"),
-        (ALL_THAT_PAIRS, 12, "<f4"),  # of four epochs, two are two others again
-        ({"mixed_precision": "bf16"}, 6, "<u2"),
-        ({"image_size_start": 24, "image_size_ramp": [0, 1]}, 6, "<f4"),
-    ],
-    ids=["crops", "mixed, repeated", "bf16", "growing"],
-)
-def test_the_weights_are_those_without_a_cache_and_another_student_never_asks(
-    fields, calls, stored, place, tmp_path, train, asked
-):
-    fields = {"teacher": place / "teacher", "checkpoint_every_epochs": 9, **fields}
+def test_the_weights_are_those_without_a_cache_and_another_student_never_asks(place, tmp_path, train, asked):
+    fields = {
+        "teacher": place / "teacher", "random_erasing": 0.5, "mixed_precision": "bf16",
+        "image_size_start": 24, "image_size_ramp": [0, 1],
+    }  # fmt: skip
     train(tiny_arguments(place / "images", tmp_path / "without", **fields))
-    without = len(asked)
-    for name, new in (("fills", calls), ("reads", 0)):
+    assert asked == [8] * 6
+    for name, new in (("fills", 6), ("reads", 0)):
         asked.clear()
         train(tiny_arguments(place / "images", tmp_path / name, teacher_cache=tmp_path / "cache", **fields))
         assert len(asked) == new
         assert same(tmp_path / "without", tmp_path / name)
-    assert without == calls * fields.get("num_train_epochs", 2) / fields.get("distinct_epochs", 2)
     kept = np.load(tmp_path / "cache" / "epoch-0001.npy")
-    assert kept.shape == (24,)
-    assert kept.dtype["logits"] == np.dtype((stored, (3,)))
-    # Fewer epochs, another learning rate: what it shares is there.
-    asked.clear()
-    other = {**fields, "num_train_epochs": 1, "learning_rate": 0.01, "warmup_epochs": 0}
-    train(tiny_arguments(place / "images", tmp_path / "other", teacher_cache=tmp_path / "cache", **other))
+    assert (kept.shape, kept.dtype["logits"]) == ((24,), np.dtype(("<u2", (3,))))
+    # Another batch and learning rate, and fewer epochs: what it shares is there.
+    fields |= {"num_train_epochs": 1, "learning_rate": 0.01, "warmup_epochs": 0, "total_train_batch_size": 6}
+    train(tiny_arguments(place / "images", tmp_path / "other", teacher_cache=tmp_path / "cache", **fields))
     assert not asked
 
 
-def test_what_is_half_written_is_worked_out_again_and_nothing_else(place, tmp_path, train, asked):
-    fields = {"teacher": place / "teacher", "teacher_cache": tmp_path / "cache"}
-    train(tiny_arguments(place / "images", tmp_path / "whole", **fields))
+def test_images_that_meet_in_a_step_are_kept_as_they_met_and_what_is_half_written_is_worked_out_again(
+    place, tmp_path, train, asked
+):
+    fields = {
+        "teacher": place / "teacher", "mixup_alpha": 0.4, "cutmix_alpha": 1.0, "augmentation_repeats": 2,
+        "distinct_epochs": 2, "num_train_epochs": 4, "gradient_accumulation_steps": 2,
+    }  # fmt: skip
+    train(tiny_arguments(place / "images", tmp_path / "without", **fields))
+    assert asked == [4] * 24
+    fields["teacher_cache"] = tmp_path / "cache"
     first, second = (tmp_path / "cache" / f"epoch-000{epoch}.npy" for epoch in (1, 2))
-    row = (first.stat().st_size - 256) // 24
-    content = bytearray(first.read_bytes())
-    content[256 + 3 * row : 256 + 4 * row] = bytes(row)  # never written
-    content[256 + 12 * row + 6] ^= 1  # a bit of the second batch
-    first.write_bytes(content)
-    os.truncate(second, 256 + 23 * row + 5)  # killed in its third batch
-    asked.clear()
-    for name, again in (("mended", 3), ("read", 0)):
+    for name, new in (("fills", 12), ("mends", 2 + 6), ("reads", 0)):
         asked.clear()
         train(tiny_arguments(place / "images", tmp_path / name, **fields))
-        assert len(asked) == again, name
-        assert same(tmp_path / "whole", tmp_path / name)
-    first.write_bytes(b"")
-    asked.clear()
-    train(tiny_arguments(place / "images", tmp_path / "empty", **fields))
-    assert len(asked) == 3
+        assert len(asked) == new, name
+        assert same(tmp_path / "without", tmp_path / name), name
+        if name == "fills":
+            row = (first.stat().st_size - 256) // 24
+            content = bytearray(first.read_bytes())
+            content[256 + 3 * row : 256 + 4 * row] = bytes(row)  # never written
+            content[256 + 12 * row + 6] ^= 1  # a bit of another batch
+            first.write_bytes(content)
+            os.truncate(second, 100)  # killed when it was made
 
 
 def test_a_resumed_run_reads_what_it_wrote_before(place, tmp_path, train, asked):
-    fields = {"teacher": place / "teacher", "num_train_epochs": 3, "checkpoint_every_epochs": 1, "distinct_epochs": 2}
-    train(tiny_arguments(place / "images", tmp_path / "whole", **fields))
-    fields["teacher_cache"] = tmp_path / "cache"
-    train(tiny_arguments(place / "images", tmp_path / "two", **fields))
-    for name in ("epoch-0003", "epoch-0002"):
-        (tmp_path / "two" / "checkpoints" / name).rename(tmp_path / name)
+    fields = {"teacher": place / "teacher", "checkpoint_every_epochs": 1, "teacher_cache": tmp_path / "cache"}
+    arguments = tiny_arguments(place / "images", tmp_path / "run", **fields)
+    train(arguments)
+    whole = weights(tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "epoch-0002").rename(tmp_path / "epoch-0002")
     asked.clear()
-    train([*tiny_arguments(place / "images", tmp_path / "two", **fields), "--resume_from_checkpoint", "latest"])
+    train([*arguments, "--resume_from_checkpoint", "latest"])
     assert not asked
-    assert same(tmp_path / "whole", tmp_path / "two")
+    assert all(torch.equal(whole[name], tensor) for name, tensor in weights(tmp_path / "run").items())
 
 
 def caches(folder: Path, processes: int, passes: int = 1) -> list[tuple[TrainSampler, TeacherCache]]:
@@ -183,25 +174,23 @@ def test_logits_come_back_to_the_bit_in_their_own_type(dtype, tmp_path):
         cache(batch, lambda: logits.to(other))
 
 
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"teacher": "another"}, r"\(teacher: \w{16} -> \w{16}\)"),
-        ({"image_size": 24}, r"\(image_size: 16 -> 24\)"),
-        ({"seed": 3, "random_flip": 0.0}, r"\(seed: 42 -> 3, random_flip: 0.5 -> 0.0\)"),
-        ({"max_train_samples": 23}, r"\(images: \w{16} -> \w{16}\)"),
-        ({"mixed_precision": "bf16"}, r"\(mixed_precision: no -> bf16\)"),
-        ({"mixup_alpha": 0.1}, r"\(mixup_alpha: 0.0 -> 0.1, total_train_batch_size: None -> 8\)"),
-    ],
-)
-def test_a_cache_of_something_else_is_refused_by_its_difference(fields, said, place, tmp_path, train):
-    given = {"teacher": "teacher", "num_train_epochs": 1, "warmup_epochs": 0, "teacher_cache": tmp_path / "cache"}
-    train(tiny_arguments(place / "images", tmp_path / "run", **{**given, "teacher": place / "teacher"}))
-    given |= fields
-    given["teacher"] = place / given["teacher"]
-    with pytest.raises(UserError, match=rf"teacher_cache \S+cache was made for something else {said}: choose another"):
-        train(tiny_arguments(place / "images", tmp_path / "other", **given))
-    assert not (tmp_path / "other").exists()
+def test_a_cache_of_something_else_is_refused_by_its_difference(place, tmp_path, train):
+    def arguments(name, teacher="teacher", **fields):
+        fields |= {"teacher": place / teacher, "num_train_epochs": 1, "warmup_epochs": 0}
+        return tiny_arguments(place / "images", tmp_path / name, teacher_cache=tmp_path / "cache", **fields)
+
+    train(arguments("run"))
+    for fields, difference in (
+        ({"teacher": "another"}, r"teacher: \w{16} -> \w{16}"),
+        ({"image_size": 24}, "image_size: 16 -> 24"),
+        ({"seed": 3, "random_flip": 0.0}, "seed: 42 -> 3, random_flip: 0.5 -> 0.0"),
+        ({"max_train_samples": 23}, r"images: \w{16} -> \w{16}"),
+        ({"mixed_precision": "bf16"}, "mixed_precision: no -> bf16"),
+        ({"mixup_alpha": 0.1}, "mixup_alpha: 0.0 -> 0.1, total_train_batch_size: None -> 8"),
+    ):
+        with pytest.raises(UserError, match=rf"cache was made for something else \({difference}\): choose another"):
+            train(arguments("other", **fields))
+        assert not (tmp_path / "other").exists()
 
 
 def test_every_field_that_shapes_the_images_is_held():
@@ -268,21 +257,22 @@ def test_epochs_begin_again():
     assert Recipe(distinct_epochs=100).drawn_epochs == Recipe().drawn_epochs == 90
 
 
-def test_a_plan_says_how_large_it_becomes_and_what_it_saves(tmp_path, capsys):
-    fields = {"teacher": "timm/resnet101", "distinct_epochs": 30, "mixed_precision": "fp16"}
+def test_a_plan_says_how_large_it_becomes_and_what_it_saves(capsys):
+    fields = {"teacher": "timm/resnet18", "distinct_epochs": 30, "mixed_precision": "fp16"}
     imagenet = KNOWN_DATA["ILSVRC/imagenet-1k"]
     without = make_plan(TrainingArguments(**fields), imagenet)
-    kept = make_plan(TrainingArguments(**fields, teacher_cache="x"), imagenet)
+    kept = make_plan(TrainingArguments(**fields, teacher_cache="x"), imagenet, 8)
     # 1,000 classes in 2 bytes and a check of 4 for each of 1,281,167 images.
     assert kept.cache_size == without.cache_size == 30 * (1_281_167 * 2004 + 256)
     taught = 5004 * 256 * without.teacher_flops
     assert without.total_flops - kept.total_flops == pytest.approx(60 * taught, rel=1e-9)
-    saved = sum(kept.teaching[30:])
-    assert without.hours(2470) - kept.hours(2470) == pytest.approx(kept.hours(2470, saved), rel=1e-6)
-    exact = TrainingArguments(**{**fields, "mixed_precision": "no"})
-    assert make_plan(exact, imagenet).cache_size == 30 * (1_281_167 * 4004 + 256)
-    small = DataSize(512, 100, 10)
-    assert make_plan(TrainingArguments(**{**fields, "teacher": ["timm/resnet18"] * 2}), small).cache_size == 30 * (
-        512 * 44 + 256
-    )
-    assert make_plan(TrainingArguments(), imagenet).cache_size == 0
+    saved = kept.hours(2470, without.reference_images) - kept.hours(2470)
+    assert saved == pytest.approx(kept.hours(2470, sum(kept.teaching[30:])), rel=1e-6)
+    show(kept)
+    text = capsys.readouterr().out
+    hours = [kept.hours(IMAGES_PER_SECOND["A100"], sum(epochs)) for epochs in (kept.teaching[30:], kept.teaching)]
+    assert f"77.0 GB for 30 epochs; saves {60 * hours[0]:.1f} minutes on 8 × A100" in text
+    assert f"and the next student {60 * hours[1]:.1f} minutes" in text
+    # Without mixed precision, and of several teachers, 4 bytes.
+    assert cache_bytes(Recipe(teacher="a"), "no", 512, 10) == 90 * (512 * 44 + 256)
+    assert cache_bytes(Recipe(teacher=["a", "b"]), None, 512, 10) == 90 * (512 * 44 + 256)
