@@ -47,6 +47,10 @@ WARMUP_SHARE = 0.05  # of the training
 DEPTHS = (3, 4, 6, 3)
 
 
+def learning_rate(batch_size: int) -> float:
+    return LEARNING_RATE * batch_size / BATCH_SIZE
+
+
 def ours(
     folder: Path,
     seed: int,
@@ -54,6 +58,7 @@ def ours(
     width: int,
     precision: str,
     depths: tuple[int, ...] = DEPTHS,
+    batch_size: int = BATCH_SIZE,
     keep: Path | None = None,
     **fields: Any,
 ) -> list[dict]:
@@ -73,7 +78,7 @@ def ours(
         settings = {
             "dataset_name": folder, "output_dir": output_dir, "seed": seed, "num_train_epochs": epochs,
             "warmup_epochs": WARMUP_SHARE * epochs, "config_overrides": json.dumps(architecture),
-            "total_train_batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "nesterov": "false",
+            "total_train_batch_size": batch_size, "learning_rate": learning_rate(batch_size), "nesterov": "false",
             "label_smoothing_factor": 0.0, "random_crop_scale": list(CROP_SCALE), "random_erasing": 0.0,
             "mixed_precision": precision, "checkpoint_every_epochs": epochs, "overwrite_output_dir": "true", **fields,
         }  # fmt: skip
@@ -119,6 +124,7 @@ def plain(
     precision: str,
     depths: tuple[int, ...] = DEPTHS,
     image_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     task: Any = None,
 ) -> list[dict]:
     """
@@ -137,17 +143,16 @@ def plain(
         splits["train"], create_transform(**common, is_training=True, scale=CROP_SCALE, color_jitter=None)
     )
     test_set = Images(splits["test"], create_transform(**common, crop_pct=1.0))
-    train_loader = DataLoader(train_set, BATCH_SIZE, shuffle=True, drop_last=True, num_workers=2)
+    train_loader = DataLoader(train_set, batch_size, shuffle=True, drop_last=True, num_workers=2)
     test_loader = DataLoader(test_set, BATCH_SIZE, num_workers=2)
 
     model = _network(width, depths)
-    optimizer = create_optimizer_v2(
-        model, "momentum", LEARNING_RATE, WEIGHT_DECAY, momentum=0.9, filter_bias_and_bn=False
-    )
+    peak = learning_rate(batch_size)
+    optimizer = create_optimizer_v2(model, "momentum", peak, WEIGHT_DECAY, momentum=0.9, filter_bias_and_bn=False)
     steps = len(train_loader) * epochs
     warmup = round(WARMUP_SHARE * steps)
     schedule = CosineLRScheduler(
-        optimizer, steps - warmup, warmup_t=warmup, warmup_lr_init=LEARNING_RATE / warmup, warmup_prefix=True,
+        optimizer, steps - warmup, warmup_t=warmup, warmup_lr_init=peak / warmup, warmup_prefix=True,
         t_in_epochs=False,
     )  # fmt: skip
     step, rows = 0, []

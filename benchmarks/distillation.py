@@ -61,7 +61,7 @@ def run(options: Any, work: Path) -> tuple[list[dict], dict[str, list[list[dict]
     source, teacher_run = options.folder.resolve(), work / "teacher"
     folder = take(source, options.images, options.test_images, work / "images")
     more = take(source, options.teacher_images, options.test_images, work / "teachers_images")
-    size = {"image_size": options.image_size}
+    size = {"image_size": options.image_size, "batch_size": options.batch_size}
     start = time.monotonic()
     shape = (options.precision, tuple(options.depths))
     taught = ours(more, 1000, options.teacher_epochs, options.teacher_width, *shape, keep=teacher_run, **size)
@@ -79,7 +79,7 @@ def run(options: Any, work: Path) -> tuple[list[dict], dict[str, list[list[dict]
     forms = {
         "no teacher": lambda *settings: ours(*settings, **size),
         "train.py, teacher": lambda *settings: ours(*settings, **size, **distilled),
-        "timm's task, teacher": lambda *settings: plain(*settings, options.image_size, task),
+        "timm's task, teacher": lambda *settings: plain(*settings, **size, task=task),
     }
     results: dict[str, list[list[dict]]] = {name: [] for name in forms}
     for seed in range(options.seeds):
@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2500)
     parser.add_argument("--test_images", type=int, default=2000)
     parser.add_argument("--image_size", type=int, default=16)
+    parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--depths", type=int, nargs=4, default=[3, 4, 6, 3], help="blocks of each stage, of both")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--teacher_width", type=int, default=32)
