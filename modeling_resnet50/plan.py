@@ -24,6 +24,7 @@ from .training.averaging import first_averaged_step
 from .training.distributed import check_images_fit
 from .training.memory import activation_bytes, model_bytes, optimizer_states, runtime_bytes
 from .training.optimization import learning_rate_schedule
+from .training.outlook import PLANNED_SHARE
 from .training.stages import freeze_for_good, learning_parameters
 from .training.teacher_cache import cache_bytes
 
@@ -110,6 +111,13 @@ class Plan:
     def memory(self) -> float:
         """Bytes on a device."""
         return self.model_memory + self.activation_memory + RUNTIME_MEMORY
+
+    def epochs(self, images_per_second: float) -> int:
+        """As many as fit into `max_hours`, with that many on one device."""
+        most, within = self.recipe.num_train_epochs, self.recipe.max_hours
+        if within is None:
+            return most
+        return max(1, min(most, math.floor(most * PLANNED_SHARE * within / self.hours(images_per_second))))
 
     @property
     def cache_size(self) -> int:

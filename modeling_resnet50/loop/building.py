@@ -1,5 +1,6 @@
 """From a recipe to what learns by it."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -65,7 +66,7 @@ def create_learner(run: Run, data: TrainingData) -> Learner:
         forward=compiled_for_training(prepared, criterion, recipe),
         criterion=criterion,
         optimizer=optimizer,
-        lr_at=learning_rate_schedule(recipe, data.steps_per_epoch),
+        schedule=partial(learning_rate_schedule, recipe, data.steps_per_epoch),
         average=average,
         guard=guard,
         progress=run.progress,
