@@ -151,6 +151,12 @@ class Recipe(Settings):
         "Repeated augmentation: how often an image is in a batch, each time augmented anew. An epoch stays as long.",
         AT_LEAST_1,
     )
+    distinct_epochs: int | None = setting(
+        None,
+        "After so many epochs they begin again: the same images in the same order, with the same crops and mixes. "
+        "With teacher_cache, so many are kept. Unset: each epoch is drawn anew.",
+        AT_LEAST_1,
+    )
     image_size_start: int | None = setting(
         None,
         "Progressive resizing: side of the training images in the first epochs. Unset: always image_size.",
@@ -467,7 +473,7 @@ class Recipe(Settings):
             )
         if self.ema_decay is not None and self.swa_start_epoch is not None:
             raise UserError("ema_decay and swa_start_epoch are two ways to average the weights: choose one")
-        if self.swa_start_epoch is not None and not self.batch_norm_recalibration_steps:
+        if self.swa_start_epoch is not None and not (self.batch_norm_recalibration_steps or self.keeps_batch_norm):
             raise UserError(
                 "swa_start_epoch needs --batch_norm_recalibration_steps 100 or so: averaged weights have no BatchNorm "
                 "statistics of their own"
@@ -475,6 +481,7 @@ class Recipe(Settings):
         if self.mixup_off_epoch and not self.mixes:
             raise UserError("mixup_off_epoch ends what was never on: set mixup_alpha or cutmix_alpha, or leave it out")
         self._check_sampling()
+        self._check_repeating()
         self._check_freezing()
         if self.streaming and self.augmentation_repeats > 1:
             raise UserError("augmentation_repeats needs images at hand, which streaming has not: set one of them off")
@@ -495,7 +502,22 @@ class Recipe(Settings):
                 f"sampling {self.sampling} and class_weights would even out the classes twice: leave one of them out"
             )
 
+    def _check_repeating(self) -> None:
+        if self.distinct_epochs is None or self.distinct_epochs >= self.num_train_epochs:
+            return
+        for name in ("image_size_ramp", "mixup_off_epoch"):
+            if getattr(self, name):
+                raise UserError(
+                    f"distinct_epochs repeats epochs as they were, and {name} changes them on the way: leave one of "
+                    "them out"
+                )
+
     def _check_freezing(self) -> None:
+        if self.freeze_batch_norm and self.batch_norm_recalibration_steps:
+            raise UserError(
+                "batch_norm_recalibration_steps measures BatchNorm's statistics anew, which freeze_batch_norm keeps: "
+                "leave one of them out"
+            )
         if self.freeze_stages is None:
             if self.unfreeze_epochs:
                 raise UserError("unfreeze_epochs frees what freeze_stages holds, and that is unset: give both")
@@ -520,6 +542,20 @@ class Recipe(Settings):
     def teachers(self) -> list[str]:
         """The names in `teacher`."""
         return [self.teacher] if isinstance(self.teacher, str) else self.teacher or []
+
+    def draws_of(self, epoch: int) -> int:
+        """
+        The epoch whose images, order, crops and mixes an epoch has: itself, unless `distinct_epochs` repeats some.
+
+        Args:
+            epoch: counted from 1.
+        """
+        return epoch if self.distinct_epochs is None else (epoch - 1) % self.distinct_epochs + 1
+
+    @property
+    def drawn_epochs(self) -> int:
+        """How many epochs differ from all before."""
+        return min(self.distinct_epochs or self.num_train_epochs, self.num_train_epochs)
 
     @property
     def mixes(self) -> bool:

@@ -129,6 +129,7 @@ def as_numbers(plan: Plan, images_per_second: float | None = None) -> dict[str, 
         "data": asdict(plan.data),
         "memory": plan.memory,
         "epochs": {device: plan.epochs(rate) for device, rate in _rates(images_per_second).items()},
+        "cache_size": plan.cache_size,
         "hours": {device: plan.hours(rate) for device, rate in _rates(images_per_second).items()},
         "complaints": complaints(plan),
     }
@@ -160,6 +161,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         "network": f"{plan.parameters:,} parameters, {plan.forward_flops / 1e9:.2f} GFLOPs forward at "
         f"{recipe.image_size} pixels",
         "teacher": f"{', '.join(recipe.teachers)}: {plan.teacher_flops / 1e9:.2f} GFLOPs an image, forward only",
+        "teacher cache": _cache(plan, rates),
         "compute": f"{plan.total_flops / 1e18:.3g} EFLOPs, backward counted as twice forward",
         "memory": f"{plan.memory / 1e9:.1f} GB a device = {plan.model_memory / 1e9:.1f} weights, gradients, optimizer"
         f" + {plan.activation_memory / 1e9:.1f} activations + {RUNTIME_MEMORY / 1e9:.0f} runtime",
@@ -168,7 +170,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         "time": " · ".join(_time(plan, device, rate) for device, rate in rates.items()),
     }
     if not recipe.teachers:
-        del rows["teacher"]
+        del rows["teacher"], rows["teacher cache"]
     for title, text in rows.items():
         console.print(f"{title:<15}{in_table(text)}")
     shown = ", ".join(f"{device} {rate:,.0f}" for device, rate in rates.items())
@@ -193,6 +195,19 @@ def _time(plan: Plan, device: str, images_per_second: float) -> str:
     epochs = counted(plan.epochs(images_per_second), "epoch")
     within = "" if plan.recipe.max_hours is None else f" ({epochs} in max_hours)"
     return f"{duration(3600 * plan.hours(images_per_second))} on {plan.num_processes} × {device}{within}"
+
+
+def _cache(plan: Plan, rates: dict[str, float]) -> str:
+    recipe, (device, rate) = plan.recipe, next(iter(rates.items()))
+    here, next_student = (
+        duration(3600 * plan.hours(rate, sum(epochs)))
+        for epochs in (plan.teaching[recipe.drawn_epochs :], plan.teaching)
+    )
+    size = f"{plan.cache_size / 1e9:,.1f} GB for {counted(recipe.drawn_epochs, 'epoch')}"
+    machine = f"on {plan.num_processes} × {device}"
+    if recipe.teacher_cache is None:
+        return f"none; --teacher_cache FOLDER would take {size}, and save the next student {next_student} {machine}"
+    return f"{size}; saves {here} {machine}, and the next student {next_student}"
 
 
 def draw(plan: Plan, name: str, path: Path) -> None:

@@ -103,7 +103,7 @@ class Run:
         """Have the data ready for the epoch that comes, or what is left of it. While this lasts, it is shown."""
         progress, sampler = self.progress, data.train_loader.sampler
         epoch = progress.epoch + 1
-        sampler.start(epoch, progress.images, progress.left_out_of(epoch), progress.layout)
+        sampler.start(self.recipe.draws_of(epoch), progress.images, progress.left_out_of(epoch), progress.layout)
         progress.layout = sampler.layout
         return self.console.epoch(epoch, data.steps_per_epoch, sampler.steps_done)
 

@@ -22,10 +22,10 @@ from resnet50_recipe.run_options import RunOptions
 from resnet50_recipe.terminal import say
 from resnet50_recipe.training_arguments import TrainingArguments
 
-from ..architecture import shapes_alone
 from .averaging import freeze_batch_norm
 from .kernels import choose_algorithms, is_compiled
 from .precision import cpu_is_wanted, is_on_cpu, precision_here, remark_on
+from .shapes import shapes_alone
 from .tracking import check_trackers
 
 
@@ -170,10 +170,9 @@ def check_images_fit(model: PreTrainedModel, recipe: Recipe, local_batch_size: i
     sizes = {recipe.image_size, recipe.image_size_start or recipe.image_size}
     looks = [(size, images, True) for size in sorted(sizes)]
     looks.append((recipe.eval_image_size or recipe.image_size, 1, False))
-    recalibrates = recipe.averages and recipe.batch_norm_recalibration_steps > 0
     for size, count, training in looks:
         shapes.train(training)
-        if recipe.keeps_batch_norm and not recalibrates:
+        if recipe.keeps_batch_norm:
             freeze_batch_norm(shapes)
         try:
             with torch.no_grad(), shapes_alone(shapes):
