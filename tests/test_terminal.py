@@ -93,6 +93,8 @@ def commands(root) -> dict[str, list[list[str]]]:
         "demo": [["demo", nowhere]],
         "publish": [["publish", nowhere, "--to", "ann/x"], ["publish", other, "--space", f"./space{CANARY}"]],
         "export": [["export", model, str(root / f"out{CANARY}")], ["export", nowhere, "x"]],
+        "average": [["average", other, other, "--output", str(root / f"averaged{CANARY}")],
+                    ["average", nowhere, nowhere, "--output", "x"]],
         "benchmark": [["benchmark", model, "--rounds", "1", "--batch_sizes", "1"], ["benchmark", nowhere]],
         "import": [["import", other, str(root / f"imported{CANARY}")], ["import", nowhere, "x"]],
     }  # fmt: skip
