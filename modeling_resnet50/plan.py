@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForImageClassification
 
 from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.recipe import Recipe
-from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.training_arguments import SMALLEST_FITTING, TrainingArguments
 
 from .architecture import model_config
 from .data.augmentation import image_size_at
@@ -211,10 +211,11 @@ def _arithmetic_complaints(plan: Plan) -> list[str]:
     except UserError as error:
         found.append(str(error))
     left_out = plan.data.train_images - plan.steps_per_epoch * recipe.total_train_batch_size
-    if left_out > 0.05 * plan.data.train_images:
+    smaller = recipe.total_train_batch_size // 2
+    if left_out > 0.05 * plan.data.train_images and not (recipe.fit_batch_to_data and smaller < SMALLEST_FITTING):
         found.append(
             f"{left_out:,} of {plan.data.train_images:,} images are left out of each epoch, which has whole batches "
-            f"only: --total_train_batch_size {recipe.total_train_batch_size // 2}, or less, leaves out fewer"
+            f"only: --total_train_batch_size {smaller}, or less, leaves out fewer"
         )
     for name in ("image_size", "image_size_start", "eval_image_size"):
         size = getattr(recipe, name)

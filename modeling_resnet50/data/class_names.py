@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .file_names import composed
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from timm.data import ImageNetInfo
 
 
+@cache  # it reads a file of all ids, and of their words
 def _imagenet() -> "ImageNetInfo":
     from timm.data import ImageNetInfo  # for those who ask for ImageNet's names
 
@@ -19,7 +21,7 @@ def _imagenet() -> "ImageNetInfo":
 
 def imagenet_wnids() -> list[str]:
     """The WordNet ids of ImageNet-1K's classes, in the order that everyone uses: sorted."""
-    return _imagenet().label_names()
+    return list(_imagenet().label_names())
 
 
 def is_wnid(name: str) -> bool:

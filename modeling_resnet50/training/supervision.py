@@ -8,7 +8,6 @@ import json
 import math
 import os
 import platform
-import select
 import signal
 import sys
 import threading
@@ -192,8 +191,6 @@ class Supervisor:
         if self._wish > _LAUNCHER_GONE:  # the first one says why
             return
         self._wish = int(number) + 1
-        if signal.Signals(number).name == "SIGHUP":
-            _let_go_of_the_terminal()
         if self.rank == 0:
             more = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
             # Not by print, which may be in the middle of something. Nobody may be there to read it.
@@ -334,15 +331,6 @@ def _launcher() -> int | None:
         if parent is not None and any(Path(word).name in _LAUNCHERS for word in parent.cmdline()):
             return parent.pid
     return None
-
-
-def _let_go_of_the_terminal() -> None:
-    """Of one that has been closed: whatever is written to it, or to a pipe that nobody reads, would be an error."""
-    for descriptor in (1, 2):
-        poll = select.poll()
-        poll.register(descriptor, 0)
-        if any(state & (select.POLLHUP | select.POLLERR) for _, state in poll.poll(0)):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _connection_broke(error: BaseException | None) -> bool:

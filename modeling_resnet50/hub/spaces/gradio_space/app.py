@@ -172,7 +172,7 @@ def _answer_fields(
     if not classifier.has_maps:
         return [label]
     heat = gr.Image(
-        label=f"Where {classifier.name} looks",
+        label="Where it looks",
         interactive=False,
         format="png",
         buttons=["download", "fullscreen"],
@@ -207,7 +207,7 @@ def _explain(
     heat = grad_cam(classifier.model, pixel_values, label, least_side=4)[0].cpu().numpy()
     sees = classifier.picture(pixel_values)
     enlarged = sees.resize((448, round(448 * sees.height / sees.width)), Image.Resampling.NEAREST)
-    return gr.update(value=overlay(enlarged, heat), label=f"Where {classifier.name} sees: {label_name}")
+    return gr.update(value=overlay(enlarged, heat), label=f"Where it sees: {label_name}")
 
 
 def launch(page: gr.Blocks, **options: Any) -> None:
