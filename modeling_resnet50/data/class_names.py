@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from timm.data import ImageNetInfo
 
 
-@cache  # it reads a file of all ids, and of their words
+@cache
 def _imagenet() -> "ImageNetInfo":
     from timm.data import ImageNetInfo  # for those who ask for ImageNet's names
 

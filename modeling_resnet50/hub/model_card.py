@@ -85,8 +85,9 @@ def model_card(
     config: Any = model.config  # what transformers annotates as if it could be missing
     accuracies = _accuracies(trained, config.num_labels)
     footprint = estimate_footprint(trained.history, trained.sessions)
+    metadata = _metadata(trained, config, accuracies, footprint)
     content = _template().render(
-        card_data=_metadata(trained, config, accuracies, footprint).to_yaml(),
+        card_data=metadata.to_yaml(),
         recipe=trained.recipe,
         session=_session_of(trained),
         sessions=trained.sessions,
@@ -105,8 +106,9 @@ def model_card(
     return ModelCard(content)
 
 
-@cache  # a tenth of a second
+@cache
 def _template() -> Template:
+    """Compiling it takes longer than all else about a card, and a run writes one each time it is at its best."""
     return Template(files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"))
 
 
