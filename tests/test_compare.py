@@ -111,6 +111,13 @@ def test_runs_of_the_same_name_are_told_apart_by_their_paths(runs, tmp_path, cap
     assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == ["plain", "elsewhere/plain"]
 
 
+def test_the_name_of_a_folder_is_no_formula_and_acts_on_nothing(runs, recwarn):
+    Path(runs[0]).rename(r"$\bad$" + "\x1b[31m")
+    main(["compare", r"$\bad$" + "\x1b[31m"])
+    assert not [str(warning.message) for warning in recwarn if "Glyph" in str(warning.message)]
+    assert Path("reports/comparison.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

@@ -52,9 +52,12 @@ def changed(folder, tmp_path, changes):
             r"layer1.0.conv1.weight would have the shape \(1024, 8, 1, 1\)",
         ),
         ({"num_labels": 3, "embedding_size": 9}, r"conv1.weight would have the shape \(9, 3, 7, 7\)"),
+        ({"id2label": dict.fromkeys(range(1000), "x")}, "num_labels is 1,000, and they have 16 rows at most"),
+        ({"id2label": []}, "'list' object has no attribute"),
+        ({"num_labels": 3, "dtype": "float99"}, "no attribute 'float99'"),
         ({"depths": [-1, 1]}, "no model can be built of its config.json: .*needs at least one block"),
     ],
-    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+    ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict) else "",
 )
 def test_absurd_sizes_are_refused_before_anything_is_built(changes, message, ours, tmp_path, monkeypatch):
     def built(*_, **__):
