@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForImageClassification
 from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.training_arguments import SMALLEST_FITTING, TrainingArguments
+from resnet50_recipe.words import counted
 
 from .architecture import model_config, shapes_alone
 from .data.augmentation import image_size_at
@@ -290,10 +291,14 @@ def _machine_complaints(plan: Plan) -> list[str]:
             "models of timm, and for folders on this disk"
         )
     if plan.local_batch_size < 16 and not (recipe.sync_batch_norm or recipe.keeps_batch_norm):
-        found.append(
-            f"BatchNorm sees {plan.local_batch_size} images at a time, which is few: use fewer devices or "
-            "accumulation steps, or sync_batch_norm: true"
-        )
+        parts = plan.num_processes * recipe.gradient_accumulation_steps
+        instead = "use fewer devices or accumulation steps, or sync_batch_norm: true"
+        if parts == 1:
+            keep = (
+                "" if recipe.model_name_or_path is None else ", or freeze_batch_norm: true, which keeps the statistics"
+            )
+            instead = f"use a larger total_train_batch_size{keep}"
+        found.append(f"BatchNorm sees {counted(plan.local_batch_size, 'image')} at a time, which is few: {instead}")
     try:
         check_images_fit(_model_on_paper(recipe, 1), recipe, plan.local_batch_size, plan.num_processes)
     except UserError as error:

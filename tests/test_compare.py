@@ -68,6 +68,14 @@ def test_table_has_the_fields_that_differ_and_the_results(runs, capsys):
     assert text.endswith("curves: curves.png\n")
 
 
+def test_digits_are_those_that_the_number_of_images_allows(runs, capsys):
+    for name, images in zip(runs, (15, 50_000)):
+        run = RunFolder(TrainingArguments(output_dir=name))
+        run.add_session({"devices": {"A100": 8}, "num_validation_images": images}, first_epoch=1)
+    main(["compare", *runs])
+    assert row_of(capsys.readouterr().out, "its top-1") == ["60%", "75.0%"]
+
+
 def test_of_five_classes_or_fewer_there_is_no_top5(runs, capsys):
     for run in runs:
         path = RunFolder(TrainingArguments(output_dir=run)).metrics_file

@@ -303,6 +303,9 @@ def test_the_batch_that_plan_has_chosen_itself_is_not_complained_about(tmp_path,
     output = capsys.readouterr().out
     assert "6 images of each epoch left out" in output
     assert "leaves out fewer" not in output
+    assert (
+        "8 images at a time, which is few: use a larger total_train_batch_size, or freeze_batch_norm: true" in output
+    )
     assert re.search(r"compute +[\d.]+ TFLOPs", output)
     assert "less than a second on 1 × A100" in output
     main([*plan, "--total_train_batch_size", "16", "--fit_batch_to_data", "false"])
