@@ -1,6 +1,7 @@
 """The `resnet50` command line: what it says, how fast it can, and what it ends with."""
 
 import ast
+import errno
 import importlib.metadata
 import io
 import json
@@ -170,9 +171,10 @@ def test_a_mistake_is_one_line_and_a_hint(arguments, message, hint, capsys):
     ("error", "line", "code"),
     [
         (UserError("no such folder: x"), "error: no such folder: x", 2),
+        (IsADirectoryError(errno.EISDIR, "", "x.json"), "error: cannot open or write x.json: Is a directory", 2),
         (RuntimeError("two\nlines"), "unexpected: RuntimeError: two lines", 1),
     ],
-    ids=["ours", "unexpected"],
+    ids=["ours", "a folder", "unexpected"],
 )
 def test_tracebacks_only_with_debug(error, line, code, debug, capsys):
     with pytest.raises(SystemExit) as exit_, errors_exit_cleanly(debug):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import center_crop, pad, to_pil_image
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers.utils import logging
 
 
 HERE = Path(__file__).parent
@@ -219,6 +220,7 @@ def launch(page: gr.Blocks, **options: Any) -> None:
 def main() -> None:
     from grad_cam import grad_cam, overlay
 
+    logging.set_verbosity_error()  # it would complain that a folder's name is no Python identifier
     carried = sorted(str(path.parent) for path in HERE.glob("models/*/config.json"))
     names = carried or SpaceCard.load(HERE / "README.md").data.models
     examples = sorted((HERE / "examples").glob("*"))
