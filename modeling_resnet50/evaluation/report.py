@@ -174,7 +174,7 @@ def _caption(model: _Judged, row: int) -> dict[str, Any]:
 
 
 def _headline(named: dict[str, Predictions], models: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A table: a column for each number that any model has, a row for each model; value and interval in its cells."""
+    """A table: the titles of all numbers that any model has, and each model's, with its interval, in their order."""
     numbers = {}
     for name, predictions in named.items():
         model = models.get(name, {})
