@@ -17,7 +17,7 @@ from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.training_arguments import SMALLEST_FITTING, TrainingArguments
 from resnet50_recipe.words import counted
 
-from .architecture import model_config, shapes_alone
+from .architecture import model_config
 from .data.augmentation import image_size_at
 from .data.preprocessing import Preprocessing
 from .modeling_resnet50 import ResNet50ForImageClassification
@@ -26,6 +26,7 @@ from .training.distributed import check_images_fit
 from .training.memory import activation_bytes, model_bytes, optimizer_states, runtime_bytes
 from .training.optimization import learning_rate_schedule
 from .training.outlook import PLANNED_SHARE
+from .training.shapes import shapes_alone
 from .training.stages import freeze_for_good, learning_parameters
 from .training.teacher_cache import cache_bytes
 

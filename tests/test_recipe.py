@@ -85,6 +85,7 @@ def test_published_are_the_recipe_and_what_options_are_nobodys_secret():
     private = {field.name for field in fields(TrainingArguments)} - set(published)
     assert private == {
         "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "allow_recipe_change", "profile_steps",
+        "teacher_cache",
         *(field.name for field in fields(RunOptions) if "hub" in field.name),
     }  # fmt: skip
 

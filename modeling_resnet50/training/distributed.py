@@ -22,10 +22,10 @@ from resnet50_recipe.run_options import RunOptions
 from resnet50_recipe.terminal import say
 from resnet50_recipe.training_arguments import TrainingArguments
 
-from ..architecture import shapes_alone
 from .averaging import freeze_batch_norm
 from .kernels import choose_algorithms, is_compiled
 from .precision import cpu_is_wanted, is_on_cpu, precision_here, remark_on
+from .shapes import shapes_alone
 from .tracking import check_trackers
 
 
