@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoModelForImageClassification
 
 from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.recipe import Recipe
-from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.training_arguments import SMALLEST_FITTING, TrainingArguments
+from resnet50_recipe.words import counted
 
 from .architecture import model_config
 from .data.augmentation import image_size_at
@@ -230,10 +231,11 @@ def _arithmetic_complaints(plan: Plan) -> list[str]:
     except UserError as error:
         found.append(str(error))
     left_out = plan.data.train_images - plan.steps_per_epoch * recipe.total_train_batch_size
-    if left_out > 0.05 * plan.data.train_images:
+    smaller = recipe.total_train_batch_size // 2
+    if left_out > 0.05 * plan.data.train_images and not (recipe.fit_batch_to_data and smaller < SMALLEST_FITTING):
         found.append(
             f"{left_out:,} of {plan.data.train_images:,} images are left out of each epoch, which has whole batches "
-            f"only: --total_train_batch_size {recipe.total_train_batch_size // 2}, or less, leaves out fewer"
+            f"only: --total_train_batch_size {smaller}, or less, leaves out fewer"
         )
     for name in ("image_size", "image_size_start", "eval_image_size"):
         size = getattr(recipe, name)
@@ -308,10 +310,14 @@ def _machine_complaints(plan: Plan) -> list[str]:
             "models of timm, and for folders on this disk"
         )
     if plan.local_batch_size < 16 and not (recipe.sync_batch_norm or recipe.keeps_batch_norm):
-        found.append(
-            f"BatchNorm sees {plan.local_batch_size} images at a time, which is few: use fewer devices or "
-            "accumulation steps, or sync_batch_norm: true"
-        )
+        parts = plan.num_processes * recipe.gradient_accumulation_steps
+        instead = "use fewer devices or accumulation steps, or sync_batch_norm: true"
+        if parts == 1:
+            keep = (
+                "" if recipe.model_name_or_path is None else ", or freeze_batch_norm: true, which keeps the statistics"
+            )
+            instead = f"use a larger total_train_batch_size{keep}"
+        found.append(f"BatchNorm sees {counted(plan.local_batch_size, 'image')} at a time, which is few: {instead}")
     try:
         check_images_fit(_model_on_paper(recipe, 1), recipe, plan.local_batch_size, plan.num_processes)
     except UserError as error:

@@ -1,12 +1,16 @@
 """How long something takes, to be read by people."""
 
+from .words import counted
+
 
 def duration(seconds: float) -> str:
-    """In the unit that fits: 45 seconds, 15.5 minutes, 3.2 hours, 12 days."""
-    for unit, length, most in (("seconds", 1, 90), ("minutes", 60, 90), ("hours", 3600, 48)):
+    """In the unit that fits: less than a second, 45 seconds, 15.5 minutes, 3.2 hours, 12 days."""
+    if seconds < 1:
+        return "less than a second"
+    for unit, length, most in (("second", 1, 90), ("minute", 60, 90), ("hour", 3600, 48)):
         if seconds / length < most:
-            return f"{seconds / length:.1f} {unit}".replace(".0 ", " ")
-    return f"{seconds / 86400:.1f} days".replace(".0 ", " ")
+            return counted(round(seconds / length, 1), unit)
+    return counted(round(seconds / 86400, 1), "day")
 
 
 def clock(seconds: float) -> str:

@@ -150,6 +150,8 @@ def _calculate(name: str, text: str, numbers: dict[str, float]) -> float:
             raise
         # Of an overflow, Python also tells the number that C has for it.
         reason = error.msg if isinstance(error, SyntaxError) else error.args[-1] if error.args else "too deep"
+        if isinstance(error, TypeError):
+            reason = "no real number"
         raise UserError(f"{name}: cannot work out {shown} ({reason})") from error
 
 

@@ -12,7 +12,7 @@ from .run_options import RunOptions
 
 
 _FITTING_STEPS = 4  # in an epoch, at least, with `fit_batch_to_data`
-_SMALLEST_FITTING = 8  # images: of fewer, BatchNorm's statistics are noise
+SMALLEST_FITTING = 8  # images: of fewer, BatchNorm's statistics are noise
 
 
 @strict
@@ -57,7 +57,7 @@ class TrainingArguments(RunOptions, Recipe):
         """`total_train_batch_size`, or what `fit_batch_to_data` makes of it for so many training images."""
         size, parts = self.total_train_batch_size, num_processes * self.gradient_accumulation_steps
         if self.fit_batch_to_data:
-            while num_images < _FITTING_STEPS * size and size // 2 >= _SMALLEST_FITTING and size % (2 * parts) == 0:
+            while num_images < _FITTING_STEPS * size and size // 2 >= SMALLEST_FITTING and size % (2 * parts) == 0:
                 size //= 2
         return size
 

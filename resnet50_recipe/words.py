@@ -4,6 +4,9 @@ import shlex
 from numbers import Integral
 
 
+_UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
+
+
 def counted(number: float | Integral, one: str, several: str | None = None) -> str:
     """
     `1 class`, `1,000 classes`, `0.5 epochs`, `1 image has`.
@@ -16,6 +19,12 @@ def counted(number: float | Integral, one: str, several: str | None = None) -> s
     if number == 1:
         return f"{shown} {one}"
     return f"{shown} {several or one + ('es' if one.endswith(('s', 'x', 'sh', 'tch')) else 's')}"
+
+
+def bytes_in_words(number: float) -> str:
+    """In the unit that fits: 85.1 kB, 141 GB."""
+    unit, size = next((unit, size) for unit, size in _UNITS.items() if number >= size or unit == "kB")
+    return f"{number / size:.3g} {unit}"
 
 
 def says_something(k: int, num_labels: int) -> bool:

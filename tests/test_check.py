@@ -228,6 +228,8 @@ def test_the_report_is_one_file_with_a_picture_of_every_class_and_names_are_only
         assert PILImage.open(io.BytesIO(base64.b64decode(data))).size == (64, 64)
     for problem in (*result.problems, result.verdict):
         assert html.escape(problem, quote=True).replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in text
+    size = sum(path.stat().st_size for path in (folder / "train").rglob("*") if path.is_file())
+    assert f"<td>{size / 1000:.3g} kB</td>" in text
     assert "n01440764" in text
     assert "tench" not in text  # one class is no WordNet id, so all keep their names
 

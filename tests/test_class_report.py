@@ -177,6 +177,15 @@ def test_a_class_has_whole_pixels_in_the_picture():
     assert axes.get_position().height * size[1] == pytest.approx(1000)
 
 
+def test_all_right_is_told_in_per_cent():
+    figure = draw_confusion_matrix(5 * np.eye(3, dtype=int), ["ant", "bee", "cat"])
+    figure.draw_without_rendering()
+    beside = figure.axes[1].yaxis
+    labels = [label.get_text() for minor in (False, True) for label in beside.get_ticklabels(minor=minor)]
+    assert {"100%", "50%"} <= set(labels)
+    assert all(label.endswith("%") for label in labels if label)
+
+
 @pytest.mark.parametrize("classes", [7, 1000])
 def test_the_pages_matrix_tells_cells_and_classes(tmp_path, classes):
     images = 400 if classes == 7 else 5000

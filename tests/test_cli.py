@@ -1,9 +1,11 @@
 """The `resnet50` command line: what it says, how fast it can, and what it ends with."""
 
 import ast
+import errno
 import importlib.metadata
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from modeling_resnet50.training.environment import describe_environment
 from resnet50_cli import COMMANDS, create_parser, main, parse_arguments
 from resnet50_recipe.errors import UserError, errors_exit_cleanly
 from resnet50_recipe.exit_codes import ExitCode
+from resnet50_recipe.terminal import say
 
 
 PREPARE = ["tiny-imagenet", "imagenet1k", "folder", "check", "push"]
@@ -168,9 +171,10 @@ def test_a_mistake_is_one_line_and_a_hint(arguments, message, hint, capsys):
     ("error", "line", "code"),
     [
         (UserError("no such folder: x"), "error: no such folder: x", 2),
+        (IsADirectoryError(errno.EISDIR, "", "x.json"), "error: cannot open or write x.json: Is a directory", 2),
         (RuntimeError("two\nlines"), "unexpected: RuntimeError: two lines", 1),
     ],
-    ids=["ours", "unexpected"],
+    ids=["ours", "a folder", "unexpected"],
 )
 def test_tracebacks_only_with_debug(error, line, code, debug, capsys):
     with pytest.raises(SystemExit) as exit_, errors_exit_cleanly(debug):
@@ -181,6 +185,22 @@ def test_tracebacks_only_with_debug(error, line, code, debug, capsys):
     assert ("Traceback (most recent call last):" in lines) is debug
     assert debug or len(lines) == 1
     assert ("--debug" in lines[-1]) is (code == 1 and not debug)
+
+
+def test_a_reader_that_has_read_enough_is_no_error(capfd, monkeypatch):
+    """`resnet50 predict … | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
+    with pytest.raises(SystemExit) as exit_, errors_exit_cleanly():
+        say("to nobody")
+    assert exit_.value.code == 1
+    sys.stdout.close()
+    monkeypatch.undo()
+    with pytest.raises(SystemExit), errors_exit_cleanly():  # another pipe, which is no reader of ours
+        raise BrokenPipeError("a worker has gone")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("unexpected: BrokenPipeError: a worker has gone")
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "predict", "m", "i"], ["predict", "m", "i", "--debug"]])

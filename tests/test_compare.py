@@ -68,6 +68,14 @@ def test_table_has_the_fields_that_differ_and_the_results(runs, capsys):
     assert text.endswith("curves: curves.png\n")
 
 
+def test_digits_are_those_that_the_number_of_images_allows(runs, capsys):
+    for name, images in zip(runs, (15, 50_000)):
+        run = RunFolder(TrainingArguments(output_dir=name))
+        run.add_session({"devices": {"A100": 8}, "num_validation_images": images}, first_epoch=1)
+    main(["compare", *runs])
+    assert row_of(capsys.readouterr().out, "its top-1") == ["60%", "75.0%"]
+
+
 def test_of_five_classes_or_fewer_there_is_no_top5(runs, capsys):
     for run in runs:
         path = RunFolder(TrainingArguments(output_dir=run)).metrics_file
@@ -109,6 +117,13 @@ def test_runs_of_the_same_name_are_told_apart_by_their_paths(runs, tmp_path, cap
     write_run(tmp_path / "elsewhere" / "plain", [0.1])
     main(["compare", "plain", "elsewhere/plain", "--json"])
     assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == ["plain", "elsewhere/plain"]
+
+
+def test_the_name_of_a_folder_is_no_formula_and_acts_on_nothing(runs, recwarn):
+    Path(runs[0]).rename(r"$\bad$" + "\x1b[31m")
+    main(["compare", r"$\bad$" + "\x1b[31m"])
+    assert not [str(warning.message) for warning in recwarn if "Glyph" in str(warning.message)]
+    assert Path("reports/comparison.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,10 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.class_names import imagenet_words
+from modeling_resnet50.evaluation.statistics import accuracy_interval
 from modeling_resnet50.hub.footprint import estimate_footprint
 from modeling_resnet50.hub.markdown import one_line
-from modeling_resnet50.hub.model_card import accuracy_interval, eval_results, model_card
+from modeling_resnet50.hub.model_card import eval_results, model_card
 from modeling_resnet50.hub.model_folder import renew_card, save_model
 from modeling_resnet50.training import metrics
 from modeling_resnet50.training.curves import draw_training_curves
@@ -93,6 +94,12 @@ def code_of(card: ModelCard) -> dict[str, list[str]]:
         for heading, text in zip(sections[1::2], sections[2::2])
     }
     return {heading: found for heading, found in blocks.items() if found}
+
+
+def test_a_model_has_the_name_of_its_data_in_plain_letters(tiny_config):
+    recipe = TrainingArguments(**{**vars(RECIPE), "dataset_name": "my/Ausflug März_2"})
+    card = model_card(ResNet50ForImageClassification(tiny_config), of_epoch(1, recipe, history(0.5), [session()]))
+    assert "\n# resnet50-my-ausflug-marz-2\n" in card.text
 
 
 # How to use it

@@ -413,6 +413,22 @@ def test_metrics_that_the_disk_does_not_take_come_with_the_next_and_no_line_is_h
     assert [row["epoch"] for row in lines(folder.metrics_file)] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("taken_by", ["a full disk", "a pipe that nobody reads", "a closed terminal"])
+def test_what_a_run_says_to_nobody_is_no_reason_to_end(taken_by, image_folder, tmp_path, train, monkeypatch):
+    """`train.py > log` on the disk that is full, `train.py | head`, and a window that is closed."""
+    if taken_by == "a full disk":
+        output = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, output = os.pipe() if taken_by == "a pipe that nobody reads" else os.openpty()
+        os.close(reader)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, os.fdopen(os.dup(output), "w"))
+    train(tiny_arguments(image_folder, tmp_path / "run", num_train_epochs=1))
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "finished"
+    sys.stdout.write("\n")
+    sys.stdout.flush()  # as Python's end does, which would make an exit code of its own
+
+
 # Two at once
 
 

@@ -296,6 +296,22 @@ def test_a_batch_that_fits_few_images_is_planned_with_and_said(tmp_path, monkeyp
     assert "→ 0.00125 (epoch" in captured.out
 
 
+def test_the_batch_that_plan_has_chosen_itself_is_not_complained_about(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    plan = ["plan", str(PROJECT / "recipes" / "finetune.yaml"), "--num_train_images", "30", "--num_labels", "3"]
+    main(plan)
+    output = capsys.readouterr().out
+    assert "6 images of each epoch left out" in output
+    assert "leaves out fewer" not in output
+    assert (
+        "8 images at a time, which is few: use a larger total_train_batch_size, or freeze_batch_norm: true" in output
+    )
+    assert re.search(r"compute +[\d.]+ TFLOPs", output)
+    assert "less than a second on 1 × A100" in output
+    main([*plan, "--total_train_batch_size", "16", "--fit_batch_to_data", "false"])
+    assert "14 of 30 images are left out of each epoch" in capsys.readouterr().out
+
+
 def test_a_folder_that_is_here_is_counted_whatever_its_name(image_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny-imagenet").symlink_to(image_folder)

@@ -173,7 +173,7 @@ def test_an_architecture_that_cannot_be_is_one_clear_error(overrides, message):
         (f"learning_rate: '{'-' * 20_000}1'", "cannot work out '-{60}…': 20,001 characters, and 200 are the most"),
         (f"learning_rate: '{'(' * 20_000}1'", "20,001 characters, and 200 are the most"),
         (f"learning_rate: '{'(' * 110}1'", "cannot work out"),
-        ("learning_rate: (-8)**0.5", "cannot work out"),
+        ("learning_rate: (-8)**0.5", r"cannot work out '\(-8\)\*\*0.5' \(no real number\)"),
         (f"learning_rate: {'9' * 5000}", "not valid YAML"),
         ("learning_rate: 2024-99-99", "not valid YAML: month must be in 1..12"),
         (f"config_overrides: {'[' * 1500}", "not valid YAML"),

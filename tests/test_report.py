@@ -138,7 +138,7 @@ def test_headline_has_every_number_with_its_interval_side_by_side(tmp_path):
     }  # fmt: skip
     page = report(tmp_path, {"one": predictions(), "other": predictions()}, results)
     text = " ".join(page.text.split())
-    assert "images top-1 loss ECE f1 one 5 75% 70% to 80% 1.5000 3.10% 0.5 other 5 50.00%" in text
+    assert "one other images 5 5 top-1 75% 70% to 80% 50.00% loss 1.5000 ECE 3.10% f1 0.5" in text
     assert "short side 256 → 224 pixels, bilinear, with mirror images" in text
     assert "other against one: top-1 -25.00% (-40.00% to -10.00%); 5 images that only it gets right, 30" in text
     assert "p = 0.00012" in text

@@ -52,9 +52,12 @@ def changed(folder, tmp_path, changes):
             r"layer1.0.conv1.weight would have the shape \(1024, 8, 1, 1\)",
         ),
         ({"num_labels": 3, "embedding_size": 9}, r"conv1.weight would have the shape \(9, 3, 7, 7\)"),
+        ({"id2label": dict.fromkeys(range(1000), "x")}, "num_labels is 1,000, and they have 16 rows at most"),
+        ({"id2label": []}, "'list' object has no attribute"),
+        ({"num_labels": 3, "dtype": "float99"}, "no attribute 'float99'"),
         ({"depths": [-1, 1]}, "no model can be built of its config.json: .*needs at least one block"),
     ],
-    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+    ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict) else "",
 )
 def test_absurd_sizes_are_refused_before_anything_is_built(changes, message, ours, tmp_path, monkeypatch):
     def built(*_, **__):
@@ -117,3 +120,25 @@ def test_of_a_pickle_no_number_is_read_and_code_is_refused(ours, tmp_path):
     torch.save({"a": Path("x")}, path)
     with pytest.raises(UserError, match="holds more than weights"):
         read_shapes(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": {"shortest_edge": 10**9}}, "resize_size must be a whole number of pixels from 1 to 16,384"),
+        ({"crop_size": {"height": 40_000, "width": 40_000}}, "image_size must be a whole number .* got 40000"),
+        ({"crop_size": {"height": 0, "width": 0}}, "image_size must be a whole number .* got 0"),
+        ({"size": {"shortest_edge": -5}}, "got -5"),
+        ({"size": {"shortest_edge": "a"}}, "got 'a'"),
+        ({"image_std": [0, 0, 0]}, "image_std must be above 0"),
+        ({"image_std": [0.5, "x", 0.5]}, "image_std must be finite numbers"),
+        ({"image_mean": [float("nan")] * 3}, "image_mean must be finite numbers"),
+    ],
+    ids=str,
+)
+def test_a_processor_that_makes_no_sense_is_refused_before_an_image_is_prepared(changes, message, ours, tmp_path):
+    shutil.copytree(ours, tmp_path / "model")
+    path = tmp_path / "model" / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(UserError, match=f"its image processor makes no sense: .*{message}"):
+        open_classifier(str(tmp_path / "model"))

@@ -120,6 +120,17 @@ def test_one_image_has_no_interval():
     assert np.isnan([result["top1"]["low"], result["loss"]["high"]]).all()
 
 
+@pytest.mark.parametrize(("right", "low", "high"), [(True, 0.7961, 1.0), (False, 0.0, 0.2039)])
+def test_where_all_or_none_are_right_the_interval_is_wilsons(right, low, high):
+    """By hand: n / (n + z²) for 15 of 15, and the same from the other end for none."""
+    result = summarize(with_hits(np.full(15, right)))
+    assert result["top1"] == {
+        "value": float(right), "low": pytest.approx(low, abs=1e-4), "high": pytest.approx(high, abs=1e-4)
+    }  # fmt: skip
+    assert result["top5"] == {"value": 1.0, "low": 1.0, "high": 1.0}  # of two classes, it could be nothing else
+    assert result["temperature"] == (0.05 if right else 20)  # there is no best one
+
+
 def test_reliability_bins_equal_scikit_learn(said):
     result = summarize(said)
     probabilities = torch.tensor(said.logits).softmax(-1).numpy()

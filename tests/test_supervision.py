@@ -14,7 +14,6 @@ import pytest
 from accelerate import Accelerator
 from conftest import PROJECT, tiny_arguments
 from fork_server import start_python
-from processes import run_in_a_fork
 from test_resuming import outcome
 from test_training import run_two_ranks
 
@@ -26,7 +25,6 @@ from modeling_resnet50.training.supervision import (
     Agreed,
     Supervisor,
     TrainingStopped,
-    _let_go_of_the_terminal,
 )
 from resnet50_cli import main
 from resnet50_recipe.errors import UserError
@@ -166,20 +164,6 @@ def test_under_nohup_a_closed_terminal_stops_nothing(image_folder, tmp_path, tra
     finally:
         signal.signal(signal.SIGHUP, before)
     assert status_of(tmp_path / "run")["status"] == "finished"
-
-
-def test_what_is_said_to_a_terminal_that_is_gone_is_no_error(tmp_path):
-    def hang_up() -> None:
-        reader, writer = os.pipe()
-        os.dup2(writer, 1)
-        os.dup2(os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY), 2)
-        os.close(reader)
-        _let_go_of_the_terminal()
-        os.write(1, b"to nobody")
-        os.write(2, b"to the log")
-
-    assert run_in_a_fork(hang_up) == 0
-    assert (tmp_path / "log").read_text() == "to the log"
 
 
 def test_the_first_signal_says_why_and_the_end_of_a_launcher_least(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import PROJECT
 
-from resnet50_recipe.words import command, counted, says_something
+from resnet50_recipe.durations import duration
+from resnet50_recipe.words import bytes_in_words, command, counted, says_something
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,22 @@ def test_a_number_agrees_with_its_noun(number, noun, expected):
 
 def test_so_does_its_verb():
     assert [counted(n, "image has", "images have") for n in (1, 2)] == ["1 image has", "2 images have"]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(85_100, "85.1 kB"), (12, "0.012 kB"), (1_000_000, "1 MB"), (140_950_000_000, "141 GB"), (2.5e12, "2.5 TB")],
+)
+def test_bytes_are_told_in_the_unit_that_fits(number, expected):
+    assert bytes_in_words(number) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.05, "less than a second"), (1, "1 second"), (45, "45 seconds"), (930, "15.5 minutes"), (2e5, "2.3 days")],
+)
+def test_so_is_time(seconds, expected):
+    assert duration(seconds) == expected
 
 
 @pytest.mark.parametrize(

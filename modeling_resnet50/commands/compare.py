@@ -34,6 +34,7 @@ class RunSummary:
         history: rows of metrics.jsonl; there is one at least.
         best: weights, by `metric_for_best_model`, as `Recipe.best_of` gives them.
         devices: of its last start: "8 × NVIDIA H100 80GB HBM3".
+        num_images: that it was validated on; None if that is not known.
     """
 
     name: str
@@ -43,6 +44,7 @@ class RunSummary:
     history: list[dict[str, Any]]
     best: Weights
     devices: str
+    num_images: int | None
 
     @property
     def results(self) -> dict[str, Any]:
@@ -77,9 +79,10 @@ def summarize(folders: list[Path]) -> list[RunSummary]:
         name = folder.resolve().name
         if [other.resolve().name for other in folders].count(name) > 1:
             name = str(folder)
-        devices = run.sessions()[-1]["devices"] if run.sessions() else {}
-        told = " + ".join(f"{count} × {device}" for device, count in devices.items())
-        summaries.append(RunSummary(name, folder, recipe, run.stands(), history, best, told))
+        session = run.sessions()[-1] if run.sessions() else {}
+        told = " + ".join(f"{count} × {device}" for device, count in session.get("devices", {}).items())
+        images = session.get("num_validation_images")
+        summaries.append(RunSummary(name, folder, recipe, run.stands(), history, best, told, images))
     return summaries
 
 
@@ -127,9 +130,11 @@ def _show(summaries: list[RunSummary], differing: dict[str, list[Any]]) -> None:
     table.add_row(
         "its epoch", *(f"{each['best_epoch']}{' (average)' if each['averaged'] else ''}" for each in results)
     )
-    table.add_row("its top-1", *(Text(_percent(each["val_top1"]), style) for each, style in zip(results, styles)))
+    table.add_row(
+        "its top-1", *(Text(percent, style) for percent, style in zip(_percents(summaries, "val_top1"), styles))
+    )
     if any(each["val_top5"] != 1 for each in results):  # as it is for five classes or fewer
-        table.add_row("its top-5", *(_percent(each["val_top5"]) for each in results))
+        table.add_row("its top-5", *_percents(summaries, "val_top5"))
     others = {each.recipe.metric_for_best_model for each in summaries} - {"val_top1", "val_top5", "val_loss"}
     for name in sorted(others):
         values = [(each.best.row(each.history) or {}).get(each.best.column(name)) for each in summaries]
@@ -151,5 +156,15 @@ def _text(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.2%}"
+def _percents(summaries: list[RunSummary], name: str) -> list[str]:
+    """With as many digits as the number of images allows."""
+    from ..evaluation.statistics import accuracy_interval, allowed_digits  # with scipy
+
+    shown = []
+    for each in summaries:
+        share, digits = each.results[name], 2
+        if share is not None and each.num_images:
+            low, high = accuracy_interval(share, each.num_images)
+            digits = allowed_digits({"low": low, "high": high}, each.num_images)
+        shown.append("–" if share is None else f"{share:.{digits}%}")
+    return shown

@@ -13,7 +13,7 @@ from resnet50_recipe.words import counted, says_something
 
 from ..evaluation.class_report import AVERAGES, SHOWN_AVERAGES
 from ..evaluation.results import to_json, write_results
-from ..evaluation.statistics import allowed_digits
+from ..evaluation.statistics import TEMPERATURES, allowed_digits
 from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
 from ..hub.exporting import trained_model_in
 from ..hub.model_folder import load_model, renew_card
@@ -60,7 +60,9 @@ def report(results: dict[str, Any], output: Path | None, as_json: bool) -> None:
     if results["suites_absent"] or any(result["suites"] for result in models.values()):
         _show_suites(console, results)
     if output is not None:
-        console.print(f"wrote {in_table(str(output))}")
+        page = output / "report.html"
+        to_look_at = f"; to look at: {in_table(page)}" if page.exists() else ""
+        console.print(f"wrote {in_table(output)}{to_look_at}")
 
 
 def folder_of(name: str, models: list[str], output: Path) -> Path:
@@ -113,10 +115,7 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
     if images > 1:
         intervals = "".join(f"{title} {_percents(result[key], images)}, " for title, key in shares.items())
         console.print(f"95 % intervals: {intervals}loss {result['loss']['low']:.4f} to {result['loss']['high']:.4f}")
-    console.print(
-        f"calibration error {result['ece']:.2%}; {result['ece_at_temperature']:.2%} with the logits divided by "
-        f"{result['temperature']:.3f}, and a loss of {result['loss_at_temperature']:.4f}"
-    )
+    console.print(f"calibration error {result['ece']:.2%}; {_mended(result)}")
     _show_details(console, result)
     if result["by_transformers"] is not None:
         console.print(f"by the saved image processor, in transformers: {both_in_words(result)}")
@@ -138,6 +137,18 @@ def _show_one(console: Console, result: dict[str, Any]) -> None:
             table.add_row(in_table(row["name"]), in_table(row["predicted_name"]), f"{row['images']:,}")
         console.print()
         console.print(table)
+
+
+def _mended(result: dict[str, Any]) -> str:
+    """What a temperature does for the calibration."""
+    temperature, least = result["temperature"], TEMPERATURES[0]
+    if temperature in TEMPERATURES:
+        trend = "smaller" if temperature == least else "larger"
+        return f"of temperatures, no one is the best for these images: the {trend}, the better"
+    return (
+        f"{result['ece_at_temperature']:.2%} with the logits divided by {temperature:.3f}, and a loss of "
+        f"{result['loss_at_temperature']:.4f}"
+    )
 
 
 def _show_details(console: Console, result: dict[str, Any]) -> None:
@@ -182,6 +193,9 @@ def _show_several(console: Console, results: dict[str, Any]) -> None:
             console.print(f"{in_table(name)}, by its image processor in transformers: {both_in_words(result)}")
     for row in results["comparisons"]:
         difference = row["top1_difference"]
+        if row["only_first"] == row["only_second"] == 0:
+            console.print(f"{in_table(row['second'])} − {in_table(row['first'])}: right on the same images")
+            continue
         value, low, high = (f"{100 * difference[name]:+.2f}" for name in ("value", "low", "high"))
         console.print(
             f"{in_table(row['second'])} − {in_table(row['first'])}: {value} points of top-1 ({low} to {high}); "

@@ -21,6 +21,7 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe_file import parse_recipe
 from resnet50_recipe.terminal import in_table, say
 from resnet50_recipe.training_arguments import TrainingArguments
+from resnet50_recipe.words import counted
 
 from ..data.decoding import UNREADABLE, decode_image, encoded_bytes
 from ..data.preprocessing import Preprocessing
@@ -168,7 +169,7 @@ def _measure(classifier: Classifier, batch_size: int) -> tuple[list[Stage], str]
     stages = measure_stages(classifier.model, pixel_values)
     flops = sum(stage.flops for stage in stages)
     unit, factor = unit_of(flops)
-    machine = f"{torch.get_num_threads()} CPU threads"
+    machine = counted(torch.get_num_threads(), "CPU thread")
     if device.type == "cuda":
         machine = torch.cuda.get_device_name(device)
     elif device.type != "cpu":

@@ -36,6 +36,7 @@ from .plan_nodes import draw_scaling, show_scaling
 
 
 _POINTS = 2000  # of a curve
+_UNITS = {"E": 1e18, "P": 1e15, "T": 1e12, "G": 1e9}
 _MANY_IMAGES = 1_000_000  # nobody trains on so many with a single device
 
 
@@ -162,7 +163,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         f"{recipe.image_size} pixels",
         "teacher": f"{', '.join(recipe.teachers)}: {plan.teacher_flops / 1e9:.2f} GFLOPs an image, forward only",
         "teacher cache": _cache(plan, rates),
-        "compute": f"{plan.total_flops / 1e18:.3g} EFLOPs, backward counted as twice forward",
+        "compute": f"{_operations(plan.total_flops)}, backward counted as twice forward",
         "memory": f"{plan.memory / 1e9:.1f} GB a device = {plan.model_memory / 1e9:.1f} weights, gradients, optimizer"
         f" + {plan.activation_memory / 1e9:.1f} activations + {RUNTIME_MEMORY / 1e9:.0f} runtime",
         "disk": f"{plan.disk / 1e9:.1f} GB; a checkpoint {plan.checkpoint_size / 1e6:.0f} MB, "
@@ -191,6 +192,12 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         console.print("Nothing looks wrong.")
 
 
+def _operations(number: float) -> str:
+    """`9.42 EFLOPs`, `6.34 TFLOPs`."""
+    unit, size = next((unit, size) for unit, size in _UNITS.items() if number >= size or unit == "G")
+    return f"{number / size:.3g} {unit}FLOPs"
+
+
 def _time(plan: Plan, device: str, images_per_second: float) -> str:
     epochs = counted(plan.epochs(images_per_second), "epoch")
     within = "" if plan.recipe.max_hours is None else f" ({epochs} in max_hours)"
@@ -212,7 +219,9 @@ def _cache(plan: Plan, rates: dict[str, float]) -> str:
 
 def draw(plan: Plan, name: str, path: Path) -> None:
     """Learning rate, momentum and image size over the epochs, as a PNG."""
-    from matplotlib.figure import Figure  # half a second, when the numbers are on the terminal already
+    # Half a second, when the numbers are on the terminal already.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     recipe, epochs = plan.recipe, plan.recipe.num_train_epochs
     steps = _steps(plan, _POINTS)
@@ -227,6 +236,7 @@ def draw(plan: Plan, name: str, path: Path) -> None:
     size.axhline(recipe.eval_image_size or recipe.image_size, linestyle=":", color="grey", label="validation")
     size.set(ylabel="image size (pixels)", xlabel="epoch", ylim=(0, None), xlim=(0, epochs))
     size.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, borderaxespad=0.2)
+    size.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (lr, momentum, size):
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120, format="png")

@@ -17,7 +17,7 @@ from ..data.class_names import names_of
 from ..data.preprocessing import Preprocessing
 from ..data.sampling import EvaluationSampler, class_balanced
 from ..evaluation.predictions import Predictions
-from ..evaluation.statistics import compare
+from ..evaluation.statistics import accuracy_interval, allowed_digits, compare
 from ..hub.classifiers import require_one_class_per_image
 from ..hub.onnx import add_metadata
 from ..hub.quantization import Int8Quantizer, predict_onnx
@@ -149,9 +149,11 @@ def _calibration_images(
 def _words(report: dict[str, Any], num_classes: int, dataset: str | None) -> str:
     difference = report["difference"]
     value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
+    interval = dict(zip(("low", "high"), accuracy_interval(report["top1"], report["images"])))
+    digits = allowed_digits(interval, report["images"])
     kept = f"; {len(report['in_float'])} of {report['layers']} layers in float" if report["in_float"] else ""
     return (
-        f"int8: top-1 {report['top1']:.2%}, float32 {report['top1_float32']:.2%}: {value:+.2f} points "
+        f"int8: top-1 {report['top1']:.{digits}%}, float32 {report['top1_float32']:.{digits}%}: {value:+.2f} points "
         f"({low:+.2f} to {high:+.2f}, p = {report['p_value']:.2g}) on {report['images']:,} images of {dataset}, "
         f"calibrated on {report['calibrated_on']:,} of {num_classes:,} classes{kept}"
     )

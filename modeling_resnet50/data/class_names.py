@@ -21,7 +21,7 @@ def _imagenet() -> "ImageNetInfo":
 
 def imagenet_wnids() -> list[str]:
     """The WordNet ids of ImageNet-1K's classes, in the order that everyone uses: sorted."""
-    return _imagenet().label_names()
+    return list(_imagenet().label_names())
 
 
 def is_wnid(name: str) -> bool:

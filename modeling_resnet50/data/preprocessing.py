@@ -23,6 +23,7 @@ _SIZES_IN_TRANSFORMERS = {
 # In what is exported. Who knows of the first alone misses it in the others, instead of doing something else unseen.
 _SIZE_WHEN_EXPORTED = {"center": "resize_short_side", "squash": "resize_both_sides", "pad": "resize_long_side"}
 _CONVNEXT_SQUASHES_FROM = 384  # pixels
+_LARGEST = 2**14  # pixels: no network is asked about more, and of more, one image would fill the memory
 
 
 def choices(name: str) -> tuple[str, ...]:
@@ -61,8 +62,17 @@ class Preprocessing:
         for name in _CHOICES:
             if getattr(self, name) not in choices(name):
                 raise UserError(f"{name} must be {' or '.join(choices(name))}, got {getattr(self, name)!r}")
+        for name in ("resize_size", "image_size"):
+            size = getattr(self, name)
+            if not isinstance(size, int) or not 0 < size <= _LARGEST:
+                raise UserError(f"{name} must be a whole number of pixels from 1 to {_LARGEST:,}, got {size!r}")
         for name in ("image_mean", "image_std"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            numbers = tuple(getattr(self, name))
+            if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+                raise UserError(f"{name} must be finite numbers, got {list(numbers)}")
+            object.__setattr__(self, name, numbers)
+        if not all(number > 0 for number in self.image_std):
+            raise UserError(f"image_std must be above 0, got {list(self.image_std)}")
 
     @property
     def num_channels(self) -> int:
@@ -117,6 +127,8 @@ class Preprocessing:
             # Pipelines turn photos upright, whatever their processor says.
             orientation: Any = getattr(processor, "exif_orientation", "apply")
             return cls(resize_size, image_size, *about, orientation, crop_mode)
+        except UserError as error:
+            raise UserError(f"{source}: its image processor makes no sense: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{source}: its {type(processor).__name__} does not resize, crop the centre and normalise in a way "

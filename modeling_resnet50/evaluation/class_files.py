@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from resnet50_recipe.terminal import printable
 
@@ -78,7 +78,9 @@ def draw_confusion_matrix(matrix: np.ndarray, label_names: list[str]) -> Figure:
             colour = "white" if shares[row, column] > 0.3 else "black"
             axes.text(column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=colour)
     beside = figure.add_axes(((margin + side + 0.15) / width, margin / height, 0.2 / width, side / height))
-    figure.colorbar(image, cax=beside, format=PercentFormatter(1))
+    percent = PercentFormatter(1, decimals=None)
+    figure.colorbar(image, cax=beside, format=percent)
+    beside.yaxis.set_minor_formatter(percent if least >= 0.1 else NullFormatter())  # within a decade, these are all
     return figure
 
 
@@ -99,7 +101,8 @@ def draw_curves(curves: list[dict[str, Any]], coverage: list[dict[str, Any]]) ->
         roc.plot(CURVE_POINTS, _numbers(curve["tpr"]), label=label.replace("$", r"\$"), **style)
         precision.plot(CURVE_POINTS, _numbers(curve["precision"]), **style)
     roc.plot([0, 1], [0, 1], color="grey", linestyle=":")
-    answered.plot([row["coverage"] for row in coverage], [row["accuracy"] for row in coverage], "o-", color="#3b7dd8")
+    shares, right = zip(*((row["coverage"], row["accuracy"]) for row in coverage))
+    answered.plot(shares, right, "o-", color="#3b7dd8", clip_on=False)
     _name_axes(roc, "ROC, each class against the rest", "false positive rate", "true positive rate")
     _name_axes(precision, "precision and recall", "recall", "precision")
     _name_axes(answered, "only the most confident answers", "coverage: share of images answered", "accuracy")

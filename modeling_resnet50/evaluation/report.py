@@ -174,7 +174,7 @@ def _caption(model: _Judged, row: int) -> dict[str, Any]:
 
 
 def _headline(named: dict[str, Predictions], models: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A table: a column for each number that any model has, a row for each model; value and interval in its cells."""
+    """A table: the titles of all numbers that any model has, and each model's, with its interval, in their order."""
     numbers = {}
     for name, predictions in named.items():
         model = models.get(name, {})
@@ -234,7 +234,7 @@ def _reliability(model: _Judged) -> str:
         shown, how_often = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         shown.bar(low, accuracy, width=0.92 / _BINS, align="edge", color="#3b7dd8")
         shown.plot([0, 1], [0, 1], linestyle=":", color=_GREY)
-        shown.plot(confidence, accuracy, "o", markersize=4, color="#e90")
+        shown.plot(confidence, accuracy, "o", markersize=4, color="#e90", clip_on=False)
         shown.set(ylabel="right", xlim=(0, 1), ylim=(0, 1))
         how_often.bar(low, share, width=0.92 / _BINS, align="edge", color=_GREY)
         how_often.set(xlabel="confidence", ylabel="images")

@@ -14,7 +14,8 @@ results.json: an evaluation, to be read by programs.
         by_transformers       with --protocol both, these numbers by transformers' image processor, and as in
                               `comparisons` how they differ; else null
         images_per_second     over all processes, from file to logits
-        top1, top5, loss      {value, low, high}: shares, nats, 95 % intervals of the bootstrap over images
+        top1, top5, loss      {value, low, high}: shares, nats, 95 % intervals of the bootstrap over images; Wilson's
+                              for a share of 0 or 1
         ece                   expected calibration error, 15 bins
         temperature           divides the logits for the smallest loss; loss_at_temperature, ece_at_temperature
         reliability           15 × {low, high, images, confidence, accuracy}

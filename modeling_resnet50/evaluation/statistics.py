@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from scipy import optimize, stats
 
+from resnet50_recipe.words import says_something
+
 from .metrics.expected_calibration_error.expected_calibration_error import calibration_error, reliability_bins
 from .predictions import Predictions, ranked
 
@@ -14,6 +16,7 @@ from .predictions import Predictions, ranked
 NUM_RESAMPLES = 1000
 CONFIDENCE_LEVEL = 0.95
 NUM_CONFUSIONS = 20
+TEMPERATURES = (0.05, 20.0)  # that are looked at
 _NUMBERS_AT_ONCE = 2**22  # in memory while resampling
 
 
@@ -27,7 +30,8 @@ def summarize(predictions: Predictions, seed: int = 0) -> dict[str, Any]:
 
     Returns:
         - `images`: how many.
-        - `top1`, `top5` (shares), `loss` (nats): each `{"value", "low", "high"}`, see `bootstrap_intervals`.
+        - `top1`, `top5` (shares), `loss` (nats): each `{"value", "low", "high"}`, see `bootstrap_intervals`, or for a
+          share of 0 or 1 `accuracy_interval`.
         - `ece`: expected calibration error, in 15 bins; `reliability`: these bins, see `reliability_bins`.
         - `temperature`: see `fit_temperature`; `loss_at_temperature`, `ece_at_temperature`: on the same images.
         - `classes`: for each class with images, `{"label", "name", "images", "correct", "top1"}`.
@@ -38,13 +42,17 @@ def summarize(predictions: Predictions, seed: int = 0) -> dict[str, Any]:
     hits = ranked == labels[:, None]
     correct = hits[:, 0]
     log_probability, confidence = log_probabilities(predictions)
-    intervals = bootstrap_intervals(np.stack([correct, hits.any(axis=1), -log_probability]), seed)
+    top1, top5, loss = bootstrap_intervals(np.stack([correct, hits.any(axis=1), -log_probability]), seed)
+    if says_something(5, predictions.logits.shape[1]):
+        top5 = _of_share(top5, len(labels))
     temperature = fit_temperature(predictions)
     cooled_log_probability, cooled_confidence = log_probabilities(predictions, temperature)
     reliability = reliability_bins(confidence, correct)
     return {
         "images": len(labels),
-        **dict(zip(("top1", "top5", "loss"), intervals)),
+        "top1": _of_share(top1, len(labels)),
+        "top5": top5,
+        "loss": loss,
         "ece": calibration_error(reliability),
         "temperature": temperature,
         "loss_at_temperature": float(-cooled_log_probability.mean()),
@@ -127,6 +135,24 @@ def bootstrap_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, flo
     ]
 
 
+def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
+    """
+    The 95 % confidence interval of a share that was counted, after Wilson (1927): what another draw of so many images
+    could have given. It knows nothing of other seeds, nor of a choice among several models.
+    """
+    counted = stats.binomtest(round(accuracy * num_images), num_images)
+    interval = counted.proportion_ci(CONFIDENCE_LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _of_share(interval: dict[str, float], images: int) -> dict[str, float]:
+    """Where all or none count, resampling finds an interval without width, and Wilson's stands instead."""
+    if images == 1 or 0 < interval["value"] < 1:
+        return interval
+    low, high = accuracy_interval(interval["value"], images)
+    return {**interval, "low": low, "high": high}
+
+
 def allowed_digits(interval: dict[str, float], images: int) -> int:
     """
     How many digits of a percentage behind the point say anything: as far as the first one of its uncertainty, which is
@@ -146,19 +172,23 @@ def allowed_digits(interval: dict[str, float], images: int) -> int:
 
 def fit_temperature(predictions: Predictions) -> float:
     """
-    The number to divide the logits by for the smallest loss on these images (Guo et al. 2017), between 0.05 and 20.
+    The number to divide the logits by for the smallest loss on these images (Guo et al. 2017), between 0.05 and 20. It
+    is one of these two where there is none: if all answers are right, the smaller the better.
 
     It mends calibration and changes no prediction. As it is one number, it fits other images of the kind as well.
     """
     logits = torch.from_numpy(predictions.logits)
+    if (top_classes(predictions, 1)[:, 0] == predictions.labels).all():
+        return TEMPERATURES[0]
     truth = logits.gather(1, torch.from_numpy(predictions.labels)[:, None])[:, 0].double().mean().item()
 
     def loss(log_temperature: float) -> float:
         temperature = math.exp(log_temperature)
         return _normalizers(logits, temperature).double().mean().item() - truth / temperature
 
-    bounds = math.log(0.05), math.log(20)
-    return math.exp(optimize.minimize_scalar(loss, bounds=bounds, options={"xatol": 1e-3}).x)
+    bounds = [math.log(temperature) for temperature in TEMPERATURES]
+    found = optimize.minimize_scalar(loss, bounds=bounds, options={"xatol": 1e-3}).x  # never a bound itself
+    return TEMPERATURES[1] if loss(bounds[1]) < loss(found) else math.exp(found)
 
 
 def class_accuracies(labels: np.ndarray, correct: np.ndarray, label_names: list[str]) -> list[dict[str, Any]]:

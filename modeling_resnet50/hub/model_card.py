@@ -8,6 +8,7 @@ line of a block of code, where they are no markup.
 import math
 import re
 import statistics
+import unicodedata
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -243,20 +244,9 @@ def eval_results(trained: TrainedModel) -> dict[str, str]:
     return {leaderboard_file(recipe.dataset_name): leaderboard_yaml(recipe.dataset_name, config, top1, notes)}
 
 
-def accuracy_interval(accuracy: float, num_images: int) -> tuple[float, float]:
-    """
-    The 95 % confidence interval of a share that was counted, after Wilson (1927): what another draw of so many images
-    could have given. It knows nothing of other seeds, nor of a choice among several models.
-    """
-    from scipy.stats import binomtest  # half a second, for who writes a card
-
-    interval = binomtest(round(accuracy * num_images), num_images).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 def _with_interval(title: str, accuracy: float, num_images: int) -> tuple[str, float, float, float, int]:
     """A row of the card: the last number is how many digits of the per cents to show."""
-    from ..evaluation.statistics import allowed_digits  # with scipy, for who writes a card
+    from ..evaluation.statistics import accuracy_interval, allowed_digits  # with scipy, for who writes a card
 
     low, high = accuracy_interval(accuracy, num_images)
     return title, accuracy, low, high, allowed_digits({"low": low, "high": high}, num_images)
@@ -290,7 +280,9 @@ def _name(recipe: TrainingArguments) -> str:
     """The repository's, or one made of the data set's."""
     if recipe.hub_model_id:
         return recipe.hub_model_id.split("/")[-1]
-    slug = re.sub("[^a-z0-9]+", "-", recipe.public_dict()["dataset_name"].lower()).strip("-")
+    plain = unicodedata.normalize("NFKD", recipe.public_dict()["dataset_name"].lower())  # ä is then a, and two dots
+    letters = "".join(character for character in plain if not unicodedata.combining(character))
+    slug = re.sub("[^a-z0-9]+", "-", letters).strip("-")
     return f"resnet50-{slug[:60]}" if slug else "resnet50"
 
 

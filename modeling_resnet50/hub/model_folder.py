@@ -150,7 +150,9 @@ def load_model(
         if missing:
             raise UserError(f"its weights lack {len(missing)} tensors, first {missing[0]}")
         processor = AutoImageProcessor.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, StrictDataclassError) as error:
+    except (
+        OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError, StrictDataclassError
+    ) as error:  # fmt: skip
         if isinstance(error, UserError):
             raise
         raise UserError(f"cannot load the model {name_or_path}: {in_one_line(error)}") from error

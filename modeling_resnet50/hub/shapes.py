@@ -114,6 +114,8 @@ def _numbers(config: dict[str, Any]) -> Iterator[tuple[str, int]]:
     """Whole numbers and those in lists and in settings of settings, by the name of the setting."""
     for name, value in config.items():
         if name in ("id2label", "label2id"):
+            if name == "id2label" and isinstance(value, dict):
+                yield "num_labels", len(value)  # which then goes by the names
             continue
         if isinstance(value, dict):
             yield from _numbers(value)
@@ -126,7 +128,7 @@ def _check_every_shape(config: dict[str, Any], shapes: Shapes, source: str) -> N
     try:
         with torch.device("meta"):
             model = ResNet50ForImageClassification(ResNet50Config.from_dict(config))
-    except (StrictDataclassError, ValueError, TypeError, RuntimeError) as error:
+    except (StrictDataclassError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{source}: no model can be built of its config.json: {in_one_line(error)}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name, shape in wanted.items():

@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list
 
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.recipe_file import parse_recipe
+from resnet50_recipe.terminal import heard_or_not
 from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..architecture import model_config
@@ -166,7 +167,7 @@ def open_run(recipe: TrainingArguments) -> Iterator[Run]:
     """
     model_config(recipe)
     folder = RunFolder(recipe)
-    with folder.held() as killed:  # nobody else trains in it meanwhile
+    with heard_or_not(), folder.held() as killed:  # nobody else trains in it meanwhile
         folder.check_free(recipe)
         recipe, fitted = fit_to_data(recipe)
         recipe = fetch_backup(recipe, folder)

@@ -8,6 +8,8 @@ import numpy as np
 from datasets import Dataset
 from PIL import Image
 
+from resnet50_recipe.words import bytes_in_words
+
 from ..data.class_names import names_in_words
 from ..data.decoding import decode_image, encoded_bytes
 from ..data.folders import VALIDATION_NAMES
@@ -59,7 +61,7 @@ def _split(table: SplitTable) -> dict[str, Any]:
         "fewest": int(per_class.min()),
         "most": int(per_class.max()),
         "unreadable": len(table.unreadable),
-        "gigabytes": table.sizes.sum() / 1e9,
+        "size": bytes_in_words(table.sizes.sum()),
         "balance": _percent(per_class),
         "balance_titles": [f"{name}: {count:,}" for name, count in zip(table.class_names, per_class)],
         "sides": _percent(counts),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+from resnet50_recipe.terminal import printable
 from resnet50_recipe.weights import AVERAGE, Weights
 
 
@@ -87,7 +88,8 @@ def draw_comparison(courses: dict[str, Course], path: Path) -> None:
         handles.append(_line(learning_rate, course.history, "learning_rate", color=colour))
         _line(speed, course.history, "images_per_second", color=colour)
     loss.set_title("loss: training dotted, validation solid, ★ best epoch")
-    figure.legend(handles, list(courses), loc="upper center", ncols=3, frameon=False)
+    names = [printable(name).replace("$", r"\$") for name in courses]  # of folders, and no formulas
+    figure.legend(handles, names, loc="upper center", ncols=3, frameon=False)
     path.write_bytes(_png(figure))
 
 

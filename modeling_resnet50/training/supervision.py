@@ -6,9 +6,9 @@ others know how it stands.
 import faulthandler
 import json
 import math
+import multiprocessing
 import os
 import platform
-import select
 import signal
 import sys
 import threading
@@ -194,8 +194,6 @@ class Supervisor:
         if self._wish > _LAUNCHER_GONE:  # the first one says why
             return
         self._wish = int(number) + 1
-        if signal.Signals(number).name == "SIGHUP":
-            _let_go_of_the_terminal()
         if self.rank == 0:
             more = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
             # Not by print, which may be in the middle of something. Nobody may be there to read it.
@@ -285,6 +283,8 @@ class Supervisor:
     def _end(self, reason: str) -> None:
         self._fail(reason)
         print(f"[rank {self.rank}] error: {reason}", file=sys.stderr, flush=True)
+        for worker in multiprocessing.active_children():  # which may wait for a disk, and would outlive this process
+            worker.kill()
         os._exit(ExitCode.FAILED)  # the main thread waits inside a library and hears nothing
 
     # Status
@@ -336,15 +336,6 @@ def _launcher() -> int | None:
         if parent is not None and any(Path(word).name in _LAUNCHERS for word in parent.cmdline()):
             return parent.pid
     return None
-
-
-def _let_go_of_the_terminal() -> None:
-    """Of one that has been closed: whatever is written to it, or to a pipe that nobody reads, would be an error."""
-    for descriptor in (1, 2):
-        poll = select.poll()
-        poll.register(descriptor, 0)
-        if any(state & (select.POLLHUP | select.POLLERR) for _, state in poll.poll(0)):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _connection_broke(error: BaseException | None) -> bool:

@@ -17,7 +17,7 @@ def test_a_rank_that_is_stuck_in_a_read_is_named_and_the_run_ends(workers, image
     run = tmp_path / "run"
     process = start(tiny_arguments(image_folder, run, **settings), LAUNCHERS["torchrun, two ranks"])
     try:
-        wait_until(lambda: is_training(run))
+        wait_until(lambda: is_training(run), 400)
         path = image_folder / "train" / "ant" / "0.jpg"
         path.unlink()
         os.mkfifo(path)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import center_crop, pad, to_pil_image
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers.utils import logging
 
 
 HERE = Path(__file__).parent
@@ -172,7 +173,7 @@ def _answer_fields(
     if not classifier.has_maps:
         return [label]
     heat = gr.Image(
-        label=f"Where {classifier.name} looks",
+        label="Where it looks",
         interactive=False,
         format="png",
         buttons=["download", "fullscreen"],
@@ -207,7 +208,7 @@ def _explain(
     heat = grad_cam(classifier.model, pixel_values, label, least_side=4)[0].cpu().numpy()
     sees = classifier.picture(pixel_values)
     enlarged = sees.resize((448, round(448 * sees.height / sees.width)), Image.Resampling.NEAREST)
-    return gr.update(value=overlay(enlarged, heat), label=f"Where {classifier.name} sees: {label_name}")
+    return gr.update(value=overlay(enlarged, heat), label=f"Where it sees: {label_name}")
 
 
 def launch(page: gr.Blocks, **options: Any) -> None:
@@ -219,6 +220,7 @@ def launch(page: gr.Blocks, **options: Any) -> None:
 def main() -> None:
     from grad_cam import grad_cam, overlay
 
+    logging.set_verbosity_error()  # it would complain that a folder's name is no Python identifier
     carried = sorted(str(path.parent) for path in HERE.glob("models/*/config.json"))
     names = carried or SpaceCard.load(HERE / "README.md").data.models
     examples = sorted((HERE / "examples").glob("*"))
