@@ -69,7 +69,8 @@ def test_it_is_saved_and_comes_back_and_the_loss_with_it(multi_label):
     loss = again(pixel_values, labels=labels).loss
     assert torch.equal(loss, model(pixel_values, labels=labels).loss)
     model.config.problem_type = None  # and what is set later counts as well
-    assert not torch.equal(loss, model(pixel_values, labels=labels).loss)
+    with pytest.raises(ValueError, match="add up to 1"):
+        model(pixel_values, labels=labels)
     model.config.problem_type = "multi_label_classification"
 
 

@@ -144,7 +144,7 @@ def build_page(
         def answer(picture: Image.Image | None) -> list[Any]:
             """Of each model whether it is none of its classes, its probabilities, and the likeliest one's heat map."""
             if picture is None:
-                return [gr.update(value=None) for _ in outputs]
+                return [None] * len(outputs)
             return [value for classifier in classifiers for value in _answers(classifier, picture, explain)]
 
         picture.change(answer, picture, outputs, api_name="classify")
