@@ -84,7 +84,7 @@ def forms(options: Any) -> dict[str, Form]:
         "--num_train_epochs {epochs} --per_device_train_batch_size 32 --seed {seed} --output_dir {out} --learning_rate"
     )
     found = {
-        "ours": Form(ours, _of_metrics),
+        "ours, recipes/finetune.yaml": Form(ours, _of_metrics),
         "ours, class_weights: balanced": Form(f"{ours} --class_weights balanced", _of_metrics),
         "ours, freeze_stages: backbone": Form(frozen, _of_metrics),
         "ours, evaluate --probe linear": Form(
@@ -257,7 +257,7 @@ def main() -> None:
             continue
         measured: dict[str, list[float]] = {accuracy: [], minutes: []}
         for seed in range(options.seeds):
-            out = f"runs/{name.replace(' ', '-').replace(',', '').replace(':', '')}-{seed}"
+            out = f"runs/{name.translate(str.maketrans(' /', '--', ',:'))}-{seed}"
             shutil.rmtree(options.work / out, ignore_errors=True)
             (options.work / "runs").mkdir(exist_ok=True)
             command = form.command.format(seed=seed, out=out, epochs=options.epochs)
