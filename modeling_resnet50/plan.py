@@ -16,7 +16,7 @@ from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.training_arguments import TrainingArguments
 
-from .architecture import model_config
+from .architecture import model_config, shapes_alone
 from .data.augmentation import image_size_at
 from .data.preprocessing import Preprocessing
 from .modeling_resnet50 import ResNet50ForImageClassification
@@ -310,7 +310,7 @@ def _machine_complaints(plan: Plan) -> list[str]:
 
 def forward_flops(model: nn.Module, image_size: int, num_channels: int = 3) -> int:
     """Of one image through a model on the meta device; a multiplication and an addition are two."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), shapes_alone(model), FlopCounterMode(display=False) as counter:
         model.eval()(torch.empty(1, num_channels, image_size, image_size, device="meta"))
     return counter.get_total_flops()
 

@@ -19,6 +19,18 @@ from benchmarks.gpu.record import Record
 from benchmarks.gpu.stem import Case, Convolution, repeated
 
 
+def test_right_examines_steps_overflow_and_logits(tmp_path):
+    def examine_all(claims: Claims) -> None:
+        right.examine_in_this_process(right.Kit(claims))
+
+    assert examine_part("right", None, 100.0, examine_all, ["--out", str(tmp_path), "--dry_run"]) == 0
+    found = json.loads((tmp_path / "right.json").read_text())
+    assert {name: finding["holds"] for name, finding in found.items()} == dict.fromkeys(found, True)
+    assert len(found) == 8
+    assert found["overflow by the images"]["counted"] == 1
+
+
+@pytest.mark.long
 def test_right_examines_all_its_claims(tmp_path):
     code = right.main(["--out", str(tmp_path), "--dry_run"])
     found = json.loads((tmp_path / "right.json").read_text())

@@ -35,7 +35,7 @@ NEEDED = {
     "export": set(),
     "inspect": set(),
     "plan": {"timm"},  # its optimizers
-    "evaluate": DATA | {"evaluate", "scipy.stats", "sklearn"},  # digits, and what the numbers are worth
+    "evaluate": DATA | {"scipy.stats", "sklearn"},  # digits, and what scikit-learn imports
     "train.py": DATA | {"timm"},
 }
 # Each command in a process of its own, from where the package has been imported once, until it says something.
@@ -63,7 +63,7 @@ for name, arguments in commands.items():
             import train
             print(json.dumps([name, loaded()]), flush=True)
             os._exit(0)
-        sys.stdout = FirstLine()
+        sys.stdout = sys.stderr = FirstLine()
         main(arguments)
         os._exit(1)
     assert os.waitpid(child, 0)[1] == 0, name

@@ -62,6 +62,12 @@ def start(arguments: list[str], launcher: tuple[str, ...]) -> subprocess.Popen:
     )
 
 
+def start_torchrun(arguments: list[str], restarts: int = 0):
+    """train.py under torchrun's agent, which forks its two processes."""
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    return start_python(["tests/forking_torchrun.py", str(restarts), "train.py", *arguments], environment, PROJECT)
+
+
 def wait_until(condition, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -278,7 +284,7 @@ LAUNCHERS = {
         pytest.param("accelerate, two ranks", signal.SIGTERM),
         pytest.param("accelerate, two ranks", signal.SIGUSR1, marks=pytest.mark.long),
         pytest.param("accelerate", signal.SIGTERM, marks=pytest.mark.long),
-        pytest.param("accelerate", signal.SIGUSR1),
+        pytest.param("accelerate", signal.SIGUSR1, marks=pytest.mark.long),
         pytest.param("torchrun, two ranks", signal.SIGTERM, marks=pytest.mark.long),
         pytest.param("torchrun, two ranks", signal.SIGUSR1, marks=pytest.mark.long),
     ],
@@ -298,20 +304,19 @@ def test_when_a_launcher_is_stopped_its_processes_checkpoint_and_end(launcher, n
 
 
 def test_a_rank_that_is_killed_ends_the_run_and_torchrun_resumes_it(image_folder, tmp_path):
-    settings = {**SETTINGS, "total_train_batch_size": 8, "num_train_epochs": 20, "checkpoint_every_steps": 10}
-    launcher = (*LAUNCHERS["torchrun, two ranks"], "--max_restarts", "1")
+    settings = {**SETTINGS, "total_train_batch_size": 8, "num_train_epochs": 8, "checkpoint_every_steps": 4}
     run = tmp_path / "run"
-    process = start(tiny_arguments(image_folder, run, **settings), launcher)
-    wait_until(lambda: list(run.glob("checkpoints/epoch-000[3-9]*")))
+    process = start_torchrun(tiny_arguments(image_folder, run, **settings), restarts=1)
+    wait_until(lambda: list(run.glob("checkpoints/epoch-000[1-9]*")))
     ranks = sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)
     ranks[1].kill()
-    output, _ = process.communicate(timeout=240)
+    output = "".join(process.communicate(timeout=240))
     assert process.returncode == 0, output
     assert "resumed from" in output
     assert not left_over(run)
     run_two_ranks(tiny_arguments(image_folder, tmp_path / "whole", **settings))
     one, other = (json.loads((path / "status.json").read_text()) for path in (tmp_path / "whole", run))
-    assert one["step"] == other["step"] == 60
+    assert one["step"] == other["step"] == 24
     for model in ("best", "final", "final_average"):
         files = [(path / model / "model.safetensors").read_bytes() for path in (tmp_path / "whole", run)]
         assert files[0] == files[1]
@@ -320,11 +325,13 @@ def test_a_rank_that_is_killed_ends_the_run_and_torchrun_resumes_it(image_folder
 def test_a_rank_that_hangs_is_named_and_the_run_ends(image_folder, tmp_path):
     run = tmp_path / "run"
     settings = {**LONG, "total_train_batch_size": 8, "watchdog_minutes": 0.1}
-    process = start(tiny_arguments(image_folder, run, **settings), LAUNCHERS["torchrun, two ranks"])
+    process = start_torchrun(tiny_arguments(image_folder, run, **settings))
     wait_until(lambda: is_training(run))
     frozen = sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)[1]
     frozen.suspend()
-    output, _ = process.communicate(timeout=120)
+    wait_until(lambda: status_of(run)["status"] == "failed")
+    frozen.kill()  # as torchrun would, after half a minute
+    output = "".join(process.communicate(timeout=120))
     assert process.returncode == 1
     assert f"rank 1 ({os.uname().nodename}, pid {frozen.pid}) died or is frozen" in output
     status = status_of(run)

@@ -17,7 +17,7 @@ import torch
 PROJECT = Path(__file__).parents[2]
 # What takes long to import, once for all of them.
 _PRELOADED = [
-    "train", "modeling_resnet50.cli", "modeling_resnet50.commands.evaluate", "modeling_resnet50.commands.inspect",
+    "train", "resnet50_cli", "modeling_resnet50.commands.evaluate", "modeling_resnet50.commands.inspect",
     "sklearn.datasets", "timm", "PIL.PngImagePlugin",
 ]  # fmt: skip
 _SHOWN_LINES = 12

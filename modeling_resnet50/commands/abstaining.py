@@ -14,8 +14,6 @@ from resnet50_recipe.errors import UserError
 from ..data.file_names import path_as_text
 from ..data.image_files import FORMATS_IN_WORDS, find_images
 from ..data.preprocessing import Preprocessing
-from ..evaluation.predictions import Predictions
-from ..evaluation.selective import coverage_table, tell_apart, threshold_for
 from ..files import replaced_file
 from ..hub.exporting import trained_model_in
 from ..hub.model_folder import load_model, renew_card
@@ -57,16 +55,6 @@ def foreign_images(folder: Path, label_names: list[str]) -> datasets.Dataset:
     paths = [path_as_text(path) for path in find_images(folder).paths]
     features = datasets.Features({"image": datasets.Image(decode=False), "label": label})
     return datasets.Dataset.from_dict({"image": paths, "label": [0] * len(paths)}, features=features)
-
-
-def abstaining(own: Predictions, foreign: Predictions | None, asked: Abstaining) -> dict[str, Any]:
-    """What results.json says of it: `coverage`, `threshold`, `foreign`."""
-    apart = None
-    if foreign is not None and asked.foreign is not None:
-        scores = tell_apart(own.logits, foreign.logits)
-        apart = {"name": asked.foreign.resolve().name, "images": len(foreign.labels), "scores": scores}
-    threshold = None if asked.wanted_precision is None else threshold_for(own, asked.wanted_precision)
-    return {"coverage": coverage_table(own), "threshold": threshold, "foreign": apart}
 
 
 def keep_threshold(folder: Path, result: dict[str, Any], dataset_name: str) -> bool:

@@ -17,21 +17,18 @@ from rich.text import Text
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.terminal import in_table, say
+from resnet50_recipe.words import counted
 
 from ..data.sources import HELD_OUT_OF_A_STREAM
 from ..data.streaming import StreamedSplit, evaluation_sampler
-from ..evaluation.class_report import class_report
 from ..evaluation.evaluate import predict
-from ..evaluation.metric_modules import compute_metric, load_metric
 from ..evaluation.predictions import Predictions
 from ..evaluation.probe import LinearProbe, fit_probe
 from ..evaluation.results import versions
-from ..evaluation.statistics import compare, summarize
 from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
 from ..training.precision import precision_here, remark_on
-from .abstaining import Abstaining, abstaining, foreign_images
+from .abstaining import Abstaining, foreign_images
 from .evaluation_data import class_map_of, load_split, make_loader, open_stream
-from .evaluation_output import folder_of, report
 from .preparation import Preparation
 from .probing import Fitting, of_features, save_probe, training_images
 from .typed_options import Changes, Loading, Source, typed
@@ -100,13 +97,17 @@ def run(options: argparse.Namespace) -> None:
     """Judge models, on all processes."""
     # Everything that can be wrong is found before the work begins.
     evaluation = typed(Evaluation, options)
-    metrics = {name: load_metric(name) for name in evaluation.metrics}
+    metrics = _load_metrics(evaluation.metrics)
     accelerator = _accelerator(evaluation)
     classifiers = _open_classifiers(evaluation)
     dataset = _open_dataset(evaluation, accelerator)
     judge = _Judge(accelerator, evaluation.loading, evaluation.torch_compile, evaluation.flip)
 
     results = _results_without_models(dataset, evaluation, accelerator)
+    if accelerator.is_main_process and (about := results["dataset"]) is not None:
+        say(
+            f"evaluating on {counted(about['images'], 'image')}, {counted(about['classes'], 'class')}", file=sys.stderr
+        )
     if evaluation.suite is not None and evaluation.suite_root is not None:
         _judge_by_suites(classifiers, evaluation.suite, evaluation.suite_root, judge, evaluation.library, results)
     if dataset is not None:
@@ -114,8 +115,19 @@ def run(options: argparse.Namespace) -> None:
         if accelerator.is_main_process and evaluation.output is not None:
             _write_pages(named, classifiers, dataset, results, evaluation.output)
     if accelerator.is_main_process:
+        from .evaluation_output import report  # with scipy.stats
+
         report(results, evaluation.output, evaluation.json)
     accelerator.end_training()
+
+
+def _load_metrics(names: list[str]) -> dict[str, Any]:
+    """Modules of `evaluate`, by their names."""
+    if not names:
+        return {}
+    from ..evaluation.metric_modules import load_metric  # with `evaluate`, which takes seconds
+
+    return {name: load_metric(name) for name in names}
 
 
 def _write_pages(
@@ -126,6 +138,7 @@ def _write_pages(
     output: Path,
 ) -> None:
     from ..evaluation.class_files import write_class_files  # with matplotlib, for those who want pages
+    from .evaluation_output import folder_of
     from .evaluation_report import write_html_report
 
     for name, predictions in named.items():
@@ -220,6 +233,8 @@ def _judge_by_dataset(
     results: dict[str, Any],
 ) -> dict[str, Predictions]:
     """Each model's predictions; what follows from them is put into the results."""
+    from .scores import comparisons, scores  # with `evaluate` and scipy.stats, which take seconds
+
     named, train = {}, None
     if evaluation.probe is not None:
         train = training_images(evaluation.source, evaluation.train_val_split, evaluation.seed)
@@ -232,14 +247,12 @@ def _judge_by_dataset(
         images_per_second = len(dataset) / (time.perf_counter() - started_at)
         if not np.isfinite(named[name].logits).all():
             raise UserError(f"{name} gives numbers that are not finite: try --mixed_precision no")
-        foreign, by_transformers = None, None
+        foreign, again = None, None
         if evaluation.abstaining.foreign is not None:
             strangers = foreign_images(evaluation.abstaining.foreign, classifier.label_names)
             foreign = judge.predict(name, classifier, strangers, evaluation.library)
         if evaluation.protocol == "both":
             again = judge.predict(name, classifier, dataset, "transformers")
-            if judge.accelerator.is_main_process:
-                by_transformers = {**summarize(again), **compare(named[name], again)}
         if judge.accelerator.is_main_process:
             results["models"][name] |= {
                 "protocol": {
@@ -250,18 +263,11 @@ def _judge_by_dataset(
                 },
                 "probe": evaluation.probe,
                 "num_labels": named[name].logits.shape[1],
-                "by_transformers": by_transformers,
                 "images_per_second": round(images_per_second, 1),
-                **summarize(named[name]),
-                **class_report(named[name]),
-                **abstaining(named[name], foreign, evaluation.abstaining),
-                "metrics": {metric: compute_metric(module, named[name]) for metric, module in metrics.items()},
+                **scores(named[name], again, foreign, evaluation.abstaining, metrics),
             }
     if judge.accelerator.is_main_process:
-        first, *others = classifiers
-        results["comparisons"] = [
-            {"first": first, "second": other, **compare(named[first], named[other])} for other in others
-        ]
+        results["comparisons"] = comparisons(named)
     return named
 
 
@@ -275,6 +281,8 @@ def _probe(
     probe = fit_probe(evaluation.probe, known)
     predictions = probe.predictions(asked)
     if isinstance(probe, LinearProbe) and evaluation.output is not None and judge.accelerator.is_main_process:
+        from .evaluation_output import folder_of
+
         folder = folder_of(name, evaluation.models, evaluation.output) / "probe"
         fitting = Fitting(name, str(evaluation.source.dataset), len(known.labels), predictions)
         if save_probe(folder, classifier, probe, fitting):

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .file_names import composed
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from timm.data import ImageNetInfo
 
 
+@cache
 def _imagenet() -> "ImageNetInfo":
     from timm.data import ImageNetInfo  # for those who ask for ImageNet's names
 

@@ -8,10 +8,12 @@ line of a block of code, where they are no markup.
 import math
 import re
 import statistics
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Template
 from transformers import PreTrainedModel
 
 from resnet50_recipe.durations import duration
@@ -82,9 +84,9 @@ def model_card(
     config: Any = model.config  # what transformers annotates as if it could be missing
     accuracies = _accuracies(trained, config.num_labels)
     footprint = estimate_footprint(trained.history, trained.sessions)
-    return ModelCard.from_template(
-        _metadata(trained, config, accuracies, footprint),
-        template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
+    metadata = _metadata(trained, config, accuracies, footprint)
+    content = _template().render(
+        card_data=metadata.to_yaml(),
         recipe=trained.recipe,
         session=_session_of(trained),
         sessions=trained.sessions,
@@ -100,6 +102,13 @@ def model_card(
         **_how_it_came_about(trained),
         **_what_it_cost(footprint, trained.sessions),
     )
+    return ModelCard(content)
+
+
+@cache
+def _template() -> Template:
+    """Compiling it takes longer than all else about a card, and a run writes one each time it is at its best."""
+    return Template(files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"))
 
 
 def _session_of(trained: TrainedModel) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from resnet50_recipe.run_options import RunOptions
 from resnet50_recipe.terminal import say
 from resnet50_recipe.training_arguments import TrainingArguments
 
+from ..architecture import shapes_alone
 from .averaging import freeze_batch_norm
 from .kernels import choose_algorithms, is_compiled
 from .precision import cpu_is_wanted, is_on_cpu, precision_here, remark_on
@@ -175,9 +176,9 @@ def check_images_fit(model: PreTrainedModel, recipe: Recipe, local_batch_size: i
         if recipe.keeps_batch_norm and not recalibrates:
             freeze_batch_norm(shapes)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), shapes_alone(shapes):
                 shapes(torch.empty(count, model.config.num_channels, size, size, device="meta"))
-        except ValueError as error:  # by torch.nn.functional.batch_norm
+        except ValueError as error:  # by a BatchNorm
             raise UserError(
                 f"BatchNorm cannot train on {local_batch_size} image(s) of {size} pixels at a time, which its last "
                 "layers see as a single pixel: a larger --total_train_batch_size, fewer processes or "

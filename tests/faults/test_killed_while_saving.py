@@ -47,7 +47,7 @@ def kill_while_saving(process, run: Path, rng: random.Random) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("kills", "epochs"), [(5, 10), pytest.param(200, 200, marks=pytest.mark.long)], ids=["short", "long"]
+    ("kills", "epochs"), [(3, 8), pytest.param(200, 200, marks=pytest.mark.long)], ids=["short", "long"]
 )
 def test_no_checkpoint_is_lost_and_the_run_ends_as_if_undisturbed(kills, epochs, image_folder, tmp_path, train):
     run, rng, landed = tmp_path / "run", random.Random(0), 0

@@ -20,7 +20,7 @@ SETTINGS = {"total_train_batch_size": 4, "ema_decay": 0.5, "mixup_alpha": 0.2, "
 
 
 @pytest.mark.parametrize(
-    ("signals", "epochs"), [(3, 16), pytest.param(50, 600, marks=pytest.mark.long)], ids=["short", "long"]
+    ("signals", "epochs"), [(2, 10), pytest.param(50, 600, marks=pytest.mark.long)], ids=["short", "long"]
 )
 def test_stopped_at_random_moments_it_ends_as_if_undisturbed(signals, epochs, image_folder, tmp_path, train):
     run, rng = tmp_path / "run", random.Random(1)
