@@ -173,10 +173,11 @@ def prepare(options: Any) -> None:
     if not (work / "start").exists():
         network = shlex.quote(json.dumps(NETWORK))
         minutes = run(
-            f"python train.py --config recipes/imagenet1k.yaml --dataset_name others --config_overrides {network} --image_size {SIDE} "
-            f"--eval_crop_ratio 1.0 --random_crop_scale 0.5 1.0 --num_train_epochs {options.start_epochs} "
-            "--total_train_batch_size 128 --learning_rate 0.1 --weight_decay 5e-4 --warmup_epochs 0.5 --nesterov true "
-            "--label_smoothing_factor 0.1 --output_dir start-run --overwrite_output_dir true --mixed_precision bf16",
+            f"python train.py --config recipes/imagenet1k.yaml --dataset_name others --config_overrides {network} "
+            f"--image_size {SIDE} --eval_crop_ratio 1.0 --random_crop_scale 0.5 1.0 "
+            f"--num_train_epochs {options.start_epochs} --total_train_batch_size 128 --learning_rate 0.1 "
+            "--weight_decay 5e-4 --nesterov true --warmup_epochs 0.5 --label_smoothing_factor 0.1 "
+            "--mixed_precision bf16 --overwrite_output_dir true --output_dir start-run",
             work,
             work / "start.log",
         )
