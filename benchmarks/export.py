@@ -76,7 +76,7 @@ def photos(options: argparse.Namespace) -> Iterator[Tensor]:
         yield EncodedImage(split[index]["image"], f"row {index}")[:, :, :].permute(1, 2, 0)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def fitted(pixel_values: Tensor, small: bool) -> ResNet50ForImageClassification:
     """Random weights, and a classifier that gives each image a class of its own, by ridge regression."""
     torch.manual_seed(0)

@@ -1,16 +1,13 @@
 """What learns of the network, from when on and how fast: against timm, and in runs."""
 
 import json
-import os
-import runpy
-import socket
-import sys
 
 import pytest
 import timm
 import torch
-from conftest import PROJECT, TINY, as_if_trained, tiny_arguments
+from conftest import TINY, as_if_trained, tiny_arguments
 from safetensors.torch import load_file
+from test_training import run_two_ranks
 from timm.optim import param_groups_layer_decay
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
@@ -160,16 +157,6 @@ def test_a_run_frees_stage_by_stage_and_resumes_to_the_same_weights(train, fine_
         assert [json.loads(row)["val_loss"] for row in before] == [json.loads(row)["val_loss"] for row in again]
 
 
-def _train_as_rank(rank: int, port: int, arguments: list[str]) -> None:
-    os.environ |= {
-        "ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank),
-        "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-    }  # fmt: skip
-    torch.set_num_threads(1)
-    sys.argv = ["train.py", *arguments]
-    runpy.run_path(str(PROJECT / "train.py"), run_name="train_script")["main"]()
-
-
 def test_two_processes_train_the_weights_of_one_that_accumulates(train, fine_tuning, image_folder, tmp_path):
     """With class weights, which PyTorch's own mean would make depend on how a batch is spread."""
     for name in ("ant", "bee"):
@@ -181,11 +168,7 @@ def test_two_processes_train_the_weights_of_one_that_accumulates(train, fine_tun
     }  # fmt: skip
     one = {**fields, "gradient_accumulation_steps": 2}
     train(tiny_arguments(image_folder, tmp_path / "one", **one))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = tiny_arguments(image_folder, tmp_path / "two", **fields)
-    torch.multiprocessing.spawn(_train_as_rank, (port, arguments), nprocs=2)
+    run_two_ranks(tiny_arguments(image_folder, tmp_path / "two", **fields))
     one, two = (load_file(tmp_path / name / "final" / "model.safetensors") for name in ("one", "two"))
     start = load_file(tmp_path / "start" / "model.safetensors")
     assert changed(start, two) == {"fc", "layer2"}
