@@ -210,8 +210,7 @@ def write_images(options: Any, work: Path) -> None:
         known = rows.select(others).cast_column("label", ClassLabel(names=names[:KNOWN]))
         (work / "others").mkdir(exist_ok=True)
         known.to_parquet(work / "others" / f"{'train' if side == 'train' else 'validation'}.parquet")
-        if options.yolo is not None:
-            _write_folders(known, work / "others-folders" / side)
+        _write_folders(known, work / "others-folders" / side)
         counts = options.photos if side == "train" else [JUDGED] * (len(names) - KNOWN)
         chosen = [np.flatnonzero(labels == KNOWN + i)[:count] for i, count in enumerate(counts)]
         _write_folders(rows.select(np.concatenate(chosen)), work / "unfinished" / side)
