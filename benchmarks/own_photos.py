@@ -62,7 +62,7 @@ class Accuracy(evaluate.Metric):
 class Form:
     """
     Attributes:
-        command: as it is typed in WORK; {seed}, {out} and {epochs} are put in.
+        command: as it is typed in WORK; {seed}, {work}, {out} and {epochs} are put in.
         top1: of the folder that it wrote.
     """
 
@@ -104,7 +104,7 @@ def forms(options: Any) -> dict[str, Form]:
     if options.yolo is not None:
         found["ultralytics classify"] = Form(
             f"./yolo classify train data=photos model=start.pt imgsz={SIDE} epochs={{epochs}} batch=32 "
-            "device=cpu workers=0 seed={seed} project={out} name=run",
+            "device=cpu workers=0 seed={seed} project={work}/{out} name=run",
             _of_yolo,
         )
     return found
@@ -189,7 +189,8 @@ def prepare(options: Any) -> None:
     if options.yolo is not None and not (work / "start.pt").exists():
         minutes = run(
             f"./yolo classify train data=others-folders model=yolov8n-cls.yaml imgsz={SIDE} "
-            f"epochs={options.start_epochs} batch=128 device=cpu workers=0 project=start-yolo name=run exist_ok=True",
+            f"epochs={options.start_epochs} batch=128 device=cpu workers=0 project={work}/start-yolo name=run "
+            "exist_ok=True",
             work,
             work / "start-yolo.log",
         )
@@ -260,7 +261,7 @@ def main() -> None:
             out = f"runs/{name.translate(str.maketrans(' /', '--', ',:'))}-{seed}"
             shutil.rmtree(options.work / out, ignore_errors=True)
             (options.work / "runs").mkdir(exist_ok=True)
-            command = form.command.format(seed=seed, out=out, epochs=options.epochs)
+            command = form.command.format(seed=seed, work=options.work, out=out, epochs=options.epochs)
             measured[minutes].append(run(command, options.work, options.work / f"{out}.log"))
             measured[accuracy].append(100 * form.top1(options.work / out))
             print(f"{name}, seed {seed}: {measured[accuracy][-1]:.1f} %, {measured[minutes][-1]:.2f} min", flush=True)
