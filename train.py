@@ -37,13 +37,14 @@ def main() -> None:
         learner = create_learner(run, data)
         keeper = Keeper(run, learner)
         run.begin(data, learner)
-        while run.progress.epoch < run.recipe.num_train_epochs:
+        while run.progress.epoch < learner.outlook.epochs:
             trained = train_epoch(run, data, learner, keeper)
             if trained is None:
                 keeper.go_back()
                 continue
             row = run.finish_epoch(learner, trained | evaluate_epoch(run, data, learner))
             run.tell(row, is_best=keeper.save_epoch(row))
+            run.look_ahead(learner)
             keeper.after_epoch()
         keeper.save_finals()
 

@@ -3,10 +3,11 @@ Does this project's loop learn as well as a plain one? The same small budget on 
 
     python -m benchmarks cifar10 FOLDER [--seeds 3] [--epochs 2] [--width 16] [--out benchmarks/results]
 
-FOLDER has CIFAR-10 as parquet files with a train and a test split. Ours is `train.py` with `recipes/cifar10.yaml`. The
-other is written out below with timm's network, transforms, optimizer, loss and schedule, and nothing of this project.
-Both: a ResNet-50 with a 3×3 stem, `width` instead of 64 channels, and plain SGD on 128 images a step, warm-up and
-decay squeezed into the epochs given. Every run starts from weights and an order of images of its own.
+FOLDER has CIFAR-10 as parquet files with a train and a test split. Ours is `train.py` with `recipes/cifar10.yaml` and
+the other's settings. The other is written out below with timm's network, transforms, optimizer, loss and schedule,
+and nothing of this project. Both: a ResNet-50 with a 3×3 stem, `width` instead of 64 channels; crops of half to all
+of an image and flips, no erasing; plain SGD on 128 images a step, warm-up and decay squeezed into the epochs given.
+Every run starts from weights and an order of images of its own.
 """
 
 import io
@@ -41,30 +42,45 @@ from .common import argument_parser
 PROJECT = Path(__file__).parents[1]
 BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 128, 0.1, 5e-4
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-WARMUP_SHARE = 0.05  # of the training, as in the recipe
+CROP_SCALE = (0.5, 1.0)
+WARMUP_SHARE = 0.05  # of the training
+DEPTHS = (3, 4, 6, 3)
+
+
+def learning_rate(batch_size: int) -> float:
+    return LEARNING_RATE * batch_size / BATCH_SIZE
 
 
 def ours(
-    folder: Path, seed: int, epochs: int, width: int, precision: str, keep: Path | None = None, **fields: Any
+    folder: Path,
+    seed: int,
+    epochs: int,
+    width: int,
+    precision: str,
+    depths: tuple[int, ...] = DEPTHS,
+    batch_size: int = BATCH_SIZE,
+    keep: Path | None = None,
+    **fields: Any,
 ) -> list[dict]:
     """
     Top-1 and loss after each epoch.
 
     Args:
+        depths: blocks of each stage.
         keep: the run folder, which is removed unless it is given.
         fields: of the recipe, besides.
     """
     architecture = {
         "stem_type": "cifar", "zero_init_residual": True, "embedding_size": 64,
-        "hidden_sizes": [4 * width * 2**stage for stage in range(4)],
+        "hidden_sizes": [4 * width * 2**stage for stage in range(4)], "depths": list(depths),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() if keep is None else nullcontext(keep) as output_dir:
         settings = {
             "dataset_name": folder, "output_dir": output_dir, "seed": seed, "num_train_epochs": epochs,
             "warmup_epochs": WARMUP_SHARE * epochs, "config_overrides": json.dumps(architecture),
-            "total_train_batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "nesterov": "false",
-            "label_smoothing_factor": 0.0, "mixed_precision": precision, "checkpoint_every_epochs": epochs,
-            "overwrite_output_dir": "true", **fields,
+            "total_train_batch_size": batch_size, "learning_rate": learning_rate(batch_size), "nesterov": "false",
+            "label_smoothing_factor": 0.0, "random_crop_scale": list(CROP_SCALE), "random_erasing": 0.0,
+            "mixed_precision": precision, "checkpoint_every_epochs": epochs, "overwrite_output_dir": "true", **fields,
         }  # fmt: skip
         arguments = []
         for name, value in settings.items():
@@ -91,13 +107,31 @@ class Images(torch.utils.data.Dataset):
         return self.transform(Image.open(io.BytesIO(row[self.image]["bytes"])).convert("RGB")), row[self.label]
 
 
+def _network(width: int, depths: tuple[int, ...]) -> nn.Module:
+    channels = tuple(width * 2**stage for stage in range(4))
+    model = ResNet(Bottleneck, depths, num_classes=10, channels=channels, zero_init_last=True)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+    return model.to(memory_format=torch.channels_last)
+
+
 def plain(
-    folder: Path, seed: int, epochs: int, width: int, precision: str, image_size: int = 32, task: Any = None
+    folder: Path,
+    seed: int,
+    epochs: int,
+    width: int,
+    precision: str,
+    depths: tuple[int, ...] = DEPTHS,
+    image_size: int = 32,
+    batch_size: int = BATCH_SIZE,
+    task: Any = None,
 ) -> list[dict]:
     """
     Top-1 and loss after each epoch, by timm and a loop.
 
     Args:
+        depths: blocks of each stage.
         task: makes timm's training task of a model. None: cross-entropy of its outputs.
     """
     torch.manual_seed(seed)
@@ -106,24 +140,19 @@ def plain(
     splits = splits.cast_column(image, type(splits["train"].features[image])(decode=False))
     common = {"input_size": image_size, "mean": MEAN, "std": STD, "interpolation": "bilinear"}
     train_set = Images(
-        splits["train"], create_transform(**common, is_training=True, scale=(0.5, 1.0), color_jitter=None)
+        splits["train"], create_transform(**common, is_training=True, scale=CROP_SCALE, color_jitter=None)
     )
     test_set = Images(splits["test"], create_transform(**common, crop_pct=1.0))
-    train_loader = DataLoader(train_set, BATCH_SIZE, shuffle=True, drop_last=True, num_workers=2)
+    train_loader = DataLoader(train_set, batch_size, shuffle=True, drop_last=True, num_workers=2)
     test_loader = DataLoader(test_set, BATCH_SIZE, num_workers=2)
 
-    channels = tuple(width * 2**stage for stage in range(4))
-    model = ResNet(Bottleneck, (3, 4, 6, 3), num_classes=10, channels=channels, zero_init_last=True)
-    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    model.maxpool = nn.Identity()
-    model.to(memory_format=torch.channels_last)
-    optimizer = create_optimizer_v2(
-        model, "momentum", LEARNING_RATE, WEIGHT_DECAY, momentum=0.9, filter_bias_and_bn=False
-    )
+    model = _network(width, depths)
+    peak = learning_rate(batch_size)
+    optimizer = create_optimizer_v2(model, "momentum", peak, WEIGHT_DECAY, momentum=0.9, filter_bias_and_bn=False)
     steps = len(train_loader) * epochs
     warmup = round(WARMUP_SHARE * steps)
     schedule = CosineLRScheduler(
-        optimizer, steps - warmup, warmup_t=warmup, warmup_lr_init=LEARNING_RATE / warmup, warmup_prefix=True,
+        optimizer, steps - warmup, warmup_t=warmup, warmup_lr_init=peak / warmup, warmup_prefix=True,
         t_in_epochs=False,
     )  # fmt: skip
     step, rows = 0, []

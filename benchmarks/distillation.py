@@ -1,12 +1,14 @@
 """
 Does distillation pay in this loop, and as much as with timm's task? CIFAR-10 at a small budget, several seeds each.
 
-    python -m benchmarks distillation FOLDER [--seeds 3] [--epochs 4] [--images 6000] [--image_size 16]
+    python -m benchmarks distillation FOLDER [--seeds 3] [--epochs 12] [--images 2500] [--image_size 16]
 
 FOLDER has CIFAR-10 as parquet files with a train and a test split, of which so many images are taken at random. The
-teacher is a ResNet-50 of `--teacher_width` channels that train.py trains first, for `--teacher_epochs`. Then, for each
-seed and the same number of epochs, the student of `--width` channels: by train.py without a teacher, by train.py with
-one, and by a plain loop with timm's `LogitDistillationTask`, with the same weights of the losses and temperature.
+teacher is a ResNet-50 of `--teacher_width` channels that train.py trains first, for `--teacher_epochs`, on
+`--teacher_images`: the student's and more, as published teachers have seen more than ImageNet-1K. Then, for each seed
+and the same number of epochs, the student of `--width` channels: by train.py without a teacher, by train.py with one,
+and by a plain loop with timm's `LogitDistillationTask`, with the same weights of the losses, temperature, crops and
+flips.
 """
 
 import json
@@ -45,25 +47,25 @@ class Logits(nn.Module):
         return self.model(pixel_values).logits
 
 
-def take(folder: Path, images: int, test_images: int, out: Path) -> None:
-    """So many images of each split, as parquet files."""
+def take(folder: Path, images: int, test_images: int, out: Path) -> Path:
+    """So many images of each split, as parquet files. Fewer are a part of more."""
     for split, count in (("train", images), ("test", test_images)):
         rows = load_dataset(str(folder), split=split)
         out.mkdir(exist_ok=True)
         rows.shuffle(seed=0).select(range(min(count, len(rows)))).to_parquet(out / f"{split}.parquet")
+    return out
 
 
-def run(options: Any, folder: Path, work: Path) -> tuple[list[dict], dict[str, list[list[dict]]]]:
+def run(options: Any, work: Path) -> tuple[list[dict], dict[str, list[list[dict]]]]:
     """Epochs of the teacher; and of each form, of each seed. What there is after each seed is kept."""
-    common = {
-        "image_size": options.image_size, "random_erasing": 0.0, "random_crop_scale": [0.5, 1.0],
-        "interpolation": "bilinear",
-    }  # fmt: skip
-    teacher_run = work / "teacher"
-    taught = ours(
-        folder, 1000, options.teacher_epochs, options.teacher_width, options.precision, keep=teacher_run, **common
-    )
-    print(f"teacher  top-1 {taught[-1]['top1']:.2%}", flush=True)
+    source, teacher_run = options.folder.resolve(), work / "teacher"
+    folder = take(source, options.images, options.test_images, work / "images")
+    more = take(source, options.teacher_images, options.test_images, work / "teachers_images")
+    size = {"image_size": options.image_size, "batch_size": options.batch_size}
+    start = time.monotonic()
+    shape = (options.precision, tuple(options.depths))
+    taught = ours(more, 1000, options.teacher_epochs, options.teacher_width, *shape, keep=teacher_run, **size)
+    print(f"teacher  top-1 {taught[-1]['top1']:.2%}  {time.monotonic() - start:.0f} s", flush=True)
     teacher = Logits(load_teacher(str(teacher_run / "final"))[0])
 
     def task(model: nn.Module, **arguments: Any) -> LogitDistillationTask:
@@ -75,15 +77,15 @@ def run(options: Any, folder: Path, work: Path) -> tuple[list[dict], dict[str, l
         "teacher": teacher_run / "final", "distillation_alpha": ALPHA, "distillation_temperature": TEMPERATURE
     }  # fmt: skip
     forms = {
-        "no teacher": lambda *settings: ours(*settings, **common),
-        "train.py, teacher": lambda *settings: ours(*settings, **common, **distilled),
-        "timm's task, teacher": lambda *settings: plain(*settings, options.image_size, task),
+        "no teacher": lambda *settings: ours(*settings, **size),
+        "train.py, teacher": lambda *settings: ours(*settings, **size, **distilled),
+        "timm's task, teacher": lambda *settings: plain(*settings, **size, task=task),
     }
     results: dict[str, list[list[dict]]] = {name: [] for name in forms}
     for seed in range(options.seeds):
         for name, form in forms.items():
             start = time.monotonic()
-            results[name].append(form(folder, seed, options.epochs, options.width, options.precision))
+            results[name].append(form(folder, seed, options.epochs, options.width, *shape))
             took = time.monotonic() - start
             print(f"seed {seed}  {name:<21} top-1 {results[name][-1][-1]['top1']:.2%}  {took:.0f} s", flush=True)
         keep(options, taught, results)
@@ -107,9 +109,11 @@ def draw(taught: list[dict], results: dict[str, list[list[dict]]], path: Path) -
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     for name, runs in results.items():
-        for i, rows in enumerate(runs):
-            values = [100 * row["top1"] for row in rows]
-            axis.plot(range(1, len(rows) + 1), values, "o-", color=COLOURS[name], label=None if i else name)
+        curves = [[100 * row["top1"] for row in rows] for rows in runs]
+        epochs = range(1, len(curves[0]) + 1)
+        for values in curves:
+            axis.plot(epochs, values, color=COLOURS[name], alpha=0.35, linewidth=1)
+        axis.plot(epochs, [statistics.mean(at) for at in zip(*curves)], color=COLOURS[name], label=f"{name}, mean")
     axis.axhline(100 * taught[-1]["top1"], linestyle=":", color="black", label="the teacher")
     axis.set(xlabel="epoch", ylabel="test top-1 (%)")
     axis.xaxis.get_major_locator().set_params(integer=True)
@@ -122,23 +126,31 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--images", type=int, default=2500)
     parser.add_argument("--test_images", type=int, default=2000)
     parser.add_argument("--image_size", type=int, default=16)
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--depths", type=int, nargs=4, default=[3, 4, 6, 3], help="blocks of each stage, of both")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--teacher_width", type=int, default=32)
     parser.add_argument("--teacher_epochs", type=int, default=8)
+    parser.add_argument("--teacher_images", type=int, default=10000)
     parser.add_argument("--precision", choices=["no", "bf16"], default="bf16")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        folder = Path(work) / "images"
-        take(options.folder.resolve(), options.images, options.test_images, folder)
-        _, results = run(options, folder, Path(work))
-    for name, runs in results.items():
-        values = [rows[-1]["top1"] for rows in runs]
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        print(f"{name:<21} {statistics.mean(values):.2%} ± {spread:.2%}")
+        _, results = run(options, Path(work))
+    finals = {name: [rows[-1]["top1"] for rows in runs] for name, runs in results.items()}
+    for name, values in finals.items():
+        print(f"{name:<21} {in_words(values)}")
+    # By train.py, a seed has the same first weights, order and crops with a teacher as without.
+    pairs = zip(finals["train.py, teacher"], finals["no teacher"])
+    print(f"teacher - none        {in_words([taught - alone for taught, alone in pairs])}, seed by seed")
+
+
+def in_words(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{statistics.mean(values):.2%} ± {statistics.stdev(values) if len(values) > 1 else 0.0:.2%}"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from .training.averaging import first_averaged_step
 from .training.distributed import check_images_fit
 from .training.memory import activation_bytes, model_bytes, optimizer_states, runtime_bytes
 from .training.optimization import learning_rate_schedule
+from .training.outlook import PLANNED_SHARE
 from .training.stages import freeze_for_good, learning_parameters
+from .training.teacher_cache import cache_bytes
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Plan:
         forward_flops: for one image at `image_size`; a multiplication and an addition are two.
         teacher_flops: for one image, of all teachers that are known here; 0 without.
         unknown_teachers: whose cost is not known here, and not counted.
+        teaching: images of 224 pixels through a ResNet-50 that would take as long as the teachers' work, for each
+            epoch.
         total_flops: of all training, teachers included; backward counts twice the forward pass.
         reference_images: images of 224 pixels through a ResNet-50 that would take as long, evaluations included.
         model_memory: bytes on a device for weights, gradients, optimizer, average and teachers.
@@ -94,6 +98,7 @@ class Plan:
     forward_flops: int
     teacher_flops: int
     unknown_teachers: list[str]
+    teaching: list[float]
     total_flops: float
     reference_images: float
     model_memory: int
@@ -107,10 +112,24 @@ class Plan:
         """Bytes on a device."""
         return self.model_memory + self.activation_memory + RUNTIME_MEMORY
 
-    def hours(self, images_per_second: float) -> float:
-        """With that many on one device, at 224 pixels."""
+    def epochs(self, images_per_second: float) -> int:
+        """As many as fit into `max_hours`, with that many on one device."""
+        most, within = self.recipe.num_train_epochs, self.recipe.max_hours
+        if within is None:
+            return most
+        return max(1, min(most, math.floor(most * PLANNED_SHARE * within / self.hours(images_per_second))))
+
+    @property
+    def cache_size(self) -> int:
+        """Bytes of a `teacher_cache` when it is whole; 0 without teachers."""
+        recipe, data = self.recipe, self.data
+        return cache_bytes(recipe, recipe.mixed_precision, data.train_images, data.labels) if recipe.teachers else 0
+
+    def hours(self, images_per_second: float, images: float | None = None) -> float:
+        """With that many on one device, at 224 pixels. `images`: `reference_images` unless they are given."""
         scaling = SCALING if self.num_processes > 1 else 1
-        return self.reference_images / (images_per_second * self.num_processes * scaling) / 3600
+        images = self.reference_images if images is None else images
+        return images / (images_per_second * self.num_processes * scaling) / 3600
 
 
 def data_size_of(recipe: Recipe) -> DataSize | None:
@@ -133,8 +152,7 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
     """
     steps_per_epoch = data.train_images // recipe.total_train_batch_size
     recipe.check_fills_a_batch(data.train_images)
-    parts = num_processes * recipe.gradient_accumulation_steps
-    local_batch_size = math.ceil(recipe.total_train_batch_size / parts)
+    local_batch_size = math.ceil(recipe.total_train_batch_size / (num_processes * recipe.gradient_accumulation_steps))
     image_sizes = [image_size_at(recipe, epoch) for epoch in range(1, recipe.num_train_epochs + 1)]
 
     model = _model_on_paper(recipe, data.labels)
@@ -146,13 +164,13 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
     flops = {size: forward_flops(model, size, channels) for size in {*image_sizes, recipe.image_size, eval_size}}
     teachers = {name: teacher_on_paper(name) for name in recipe.teachers}
     known = [model for model in teachers.values() if model is not None]
-    taught = {
-        size: sum(_teacher_flops(recipe, model, size) for model in known) for size in {*image_sizes, recipe.image_size}
-    }
+    taught = {size: _teacher_flops(recipe, known, size) for size in {*image_sizes, recipe.image_size}}
     images_per_epoch = steps_per_epoch * recipe.total_train_batch_size
     teacher_memory = 4 * sum(p.numel() for model in known for p in model.parameters())
     passes = training_passes(model, recipe.image_size)
-    train_flops = int(sum((passes * flops[size] + taught[size]) * images_per_epoch for size in image_sizes))
+    lessons = image_sizes[: recipe.drawn_epochs] if recipe.teacher_cache else image_sizes
+    flops_per_image = passes * sum(flops[size] for size in image_sizes) + sum(taught[size] for size in lessons)
+    train_flops = int(flops_per_image * images_per_epoch)
     looks = (2 if recipe.eval_flip else 1) * (2 if recipe.averages else 1)
     eval_flops = recipe.num_train_epochs * looks * data.validation_images * flops[eval_size]
     reference = forward_flops(_model_on_paper(Recipe(), 1000), 224)
@@ -162,7 +180,6 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
     activation_memory = local_batch_size * activation_bytes(model, max(image_sizes), recipe.mixed_precision)
     model_size = 4 * numbers
     checkpoint_size = int(4 * (numbers * (1 + averages) + learning_parameters(model) * states))
-    checkpoints = len(kept_checkpoints(recipe))
     return Plan(
         recipe=recipe,
         data=data,
@@ -177,13 +194,14 @@ def make_plan(recipe: TrainingArguments, data: DataSize, num_processes: int = 1)
         forward_flops=flops[recipe.image_size],
         teacher_flops=taught[recipe.image_size],
         unknown_teachers=[name for name, model in teachers.items() if model is None],
+        teaching=[taught[size] * images_per_epoch / (3 * reference) for size in image_sizes],
         total_flops=train_flops,
         reference_images=(train_flops + eval_flops) / (3 * reference),
         model_memory=int(model_bytes(model, recipe, num_processes)) + teacher_memory,
         activation_memory=activation_memory,
         checkpoint_size=checkpoint_size,
         model_size=model_size,
-        disk=(2 + averages) * model_size + checkpoints * checkpoint_size,
+        disk=(2 + averages) * model_size + len(kept_checkpoints(recipe)) * checkpoint_size,
     )
 
 
@@ -360,10 +378,10 @@ def _model_of_config(config: Path) -> nn.Module:
         raise UserError(f"{config} describes no classifier of timm or transformers: {error}") from error
 
 
-def _teacher_flops(recipe: Recipe, model: nn.Module, image_size: int) -> int:
+def _teacher_flops(recipe: Recipe, models: list[nn.Module], image_size: int) -> int:
     size = recipe.teacher_image_size or image_size
     try:
-        return forward_flops(model, size, recipe.num_channels)
+        return sum(forward_flops(model, size, recipe.num_channels) for model in models)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"the teacher {', '.join(recipe.teachers)} does not take images of {size} pixels: --teacher_image_size "

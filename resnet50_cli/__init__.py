@@ -13,6 +13,7 @@ from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.startup import importing
 
 from . import (
+    average,
     benchmark,
     compare,
     demo,
@@ -42,6 +43,7 @@ COMMANDS = {
     "publish": ("a run or a model onto the Hub, or a page that asks it", publish),
     "export": ("a model in the format of another library", export),
     "benchmark": ("how fast models answer, by each runtime here", benchmark),
+    "average": ("models or checkpoints, by the mean of their weights", average),
     "import": ("a model of timm, torchvision or transformers", import_model),
 }
 

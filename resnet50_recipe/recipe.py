@@ -151,6 +151,12 @@ class Recipe(Settings):
         "Repeated augmentation: how often an image is in a batch, each time augmented anew. An epoch stays as long.",
         AT_LEAST_1,
     )
+    distinct_epochs: int | None = setting(
+        None,
+        "After so many epochs they begin again: the same images in the same order, with the same crops and mixes. "
+        "With teacher_cache, so many are kept. Unset: each epoch is drawn anew.",
+        AT_LEAST_1,
+    )
     image_size_start: int | None = setting(
         None,
         "Progressive resizing: side of the training images in the first epochs. Unset: always image_size.",
@@ -207,6 +213,20 @@ class Recipe(Settings):
 
     # Optimisation
     num_train_epochs: int = setting(90, "Passes over the training images.", AT_LEAST_1)
+    max_hours: float | None = setting(
+        None,
+        "Only so many epochs as fit into these hours of training, validation and saving, by the time of the second "
+        "one; the schedule is that of so many then. Unset: all of num_train_epochs.",
+        POSITIVE,
+    )
+    early_stopping_patience: int | None = setting(
+        None,
+        "End the run when metric_for_best_model has not become better in so many epochs. Unset or 0: never.",
+        AT_LEAST_0,
+    )
+    early_stopping_threshold: float = setting(
+        0.0, "For early_stopping_patience: better is what differs from the best by more than this.", AT_LEAST_0
+    )
     total_train_batch_size: int = setting(
         256, "Images per optimizer step, over all processes and accumulation steps together.", AT_LEAST_1
     )
@@ -232,8 +252,20 @@ class Recipe(Settings):
         Range("in (0, 1]", lambda share: 0 < share <= 1),
     )
     head_learning_rate_factor: float = setting(1.0, "Of the classifier's learning rate.", POSITIVE)
-    lr_scheduler_type: Literal["cosine", "linear", "polynomial", "step", "one_cycle", "constant"] = setting(
-        "cosine", "Course of the learning rate after warm-up. In one_cycle the warm-up is a part of it."
+    lr_scheduler_type: Literal[
+        "cosine",
+        "linear",
+        "polynomial",
+        "step",
+        "one_cycle",
+        "constant",
+        "warmup_stable_decay",
+        "reduce_lr_on_plateau",
+    ] = setting(
+        "cosine",
+        "Course of the learning rate after warm-up. In one_cycle the warm-up is a part of it; warmup_stable_decay "
+        "stays at its peak until lr_decay_share is left; reduce_lr_on_plateau falls when metric_for_best_model stands "
+        "still.",
     )
     lr_scheduler_interval: Literal["step", "epoch"] = setting(
         "step", "Whether it moves at every step or, as in torchvision's and timm's scripts, once per epoch."
@@ -247,7 +279,11 @@ class Recipe(Settings):
     warmup_replaces_schedule: bool = setting(
         False, "The course after warm-up starts where it would be without one, as in timm, instead of from its start."
     )
-    min_learning_rate: float = setting(0.0, "Where cosine, linear and polynomial end.", AT_LEAST_0)
+    min_learning_rate: float = setting(
+        0.0,
+        "Where cosine, linear, polynomial and warmup_stable_decay end, and reduce_lr_on_plateau falls no further.",
+        AT_LEAST_0,
+    )
     cooldown_epochs: float = setting(
         0.0,
         "The last so many of num_train_epochs stay where the course of the learning rate ends, before them.",
@@ -255,7 +291,22 @@ class Recipe(Settings):
     )
     lr_power: float = setting(2.0, "Power of polynomial.", AT_LEAST_0)
     lr_step_epochs: list[float] = setting([30.0, 60.0], "For step: epochs after which the learning rate falls.")
-    lr_step_factor: float = setting(0.1, "For step: by this factor.", AT_LEAST_0)
+    lr_step_factor: float = setting(0.1, "For step and reduce_lr_on_plateau: by this factor.", AT_LEAST_0)
+    lr_decay_share: float = setting(
+        0.2, "For warmup_stable_decay: the last so much of num_train_epochs, in which it falls.", SHARE
+    )
+    lr_decay_type: Literal["cosine", "linear", "1-sqrt"] = setting(
+        "cosine", "For warmup_stable_decay: along which curve it falls, as transformers names them."
+    )
+    lr_plateau_patience: int = setting(
+        10,
+        "For reduce_lr_on_plateau: so many epochs without a better metric are borne, as by PyTorch's "
+        "ReduceLROnPlateau; after one more it falls.",
+        AT_LEAST_0,
+    )
+    lr_plateau_threshold: float = setting(
+        1e-4, "For reduce_lr_on_plateau: better is what differs by more than this share of the best.", AT_LEAST_0
+    )
     seed: int = setting(
         42,
         "Decides initial weights, order of the images and their augmentation.",
@@ -381,6 +432,18 @@ class Recipe(Settings):
         )
         if self.cooldown_epochs and self.lr_scheduler_type == "one_cycle":
             raise UserError("one_cycle ends where it ends: leave cooldown_epochs out")
+        if self.lr_scheduler_type == "warmup_stable_decay":
+            self._require(
+                "lr_decay_share",
+                self.warmup_epochs + self.lr_decay_share * epochs + self.cooldown_epochs <= epochs + 1e-9,
+                f"of {epochs} epochs, warmup_epochs and cooldown_epochs must fit into them",
+            )
+        if self.lr_scheduler_type == "reduce_lr_on_plateau":
+            self._require("lr_step_factor", self.lr_step_factor < 1, "must be below 1 for reduce_lr_on_plateau")
+        if self.early_stopping_threshold and not self.early_stopping_patience:
+            raise UserError(
+                "early_stopping_threshold says what is better for early_stopping_patience, which is off: give both"
+            )
         if (self.image_size_start is None) != (self.image_size_ramp is None):
             raise UserError("progressive resizing needs both image_size_start and image_size_ramp")
         if self.image_size_ramp is not None:
@@ -410,7 +473,7 @@ class Recipe(Settings):
             )
         if self.ema_decay is not None and self.swa_start_epoch is not None:
             raise UserError("ema_decay and swa_start_epoch are two ways to average the weights: choose one")
-        if self.swa_start_epoch is not None and not self.batch_norm_recalibration_steps:
+        if self.swa_start_epoch is not None and not (self.batch_norm_recalibration_steps or self.keeps_batch_norm):
             raise UserError(
                 "swa_start_epoch needs --batch_norm_recalibration_steps 100 or so: averaged weights have no BatchNorm "
                 "statistics of their own"
@@ -418,6 +481,7 @@ class Recipe(Settings):
         if self.mixup_off_epoch and not self.mixes:
             raise UserError("mixup_off_epoch ends what was never on: set mixup_alpha or cutmix_alpha, or leave it out")
         self._check_sampling()
+        self._check_repeating()
         self._check_freezing()
         if self.streaming and self.augmentation_repeats > 1:
             raise UserError("augmentation_repeats needs images at hand, which streaming has not: set one of them off")
@@ -438,7 +502,22 @@ class Recipe(Settings):
                 f"sampling {self.sampling} and class_weights would even out the classes twice: leave one of them out"
             )
 
+    def _check_repeating(self) -> None:
+        if self.distinct_epochs is None or self.distinct_epochs >= self.num_train_epochs:
+            return
+        for name in ("image_size_ramp", "mixup_off_epoch"):
+            if getattr(self, name):
+                raise UserError(
+                    f"distinct_epochs repeats epochs as they were, and {name} changes them on the way: leave one of "
+                    "them out"
+                )
+
     def _check_freezing(self) -> None:
+        if self.freeze_batch_norm and self.batch_norm_recalibration_steps:
+            raise UserError(
+                "batch_norm_recalibration_steps measures BatchNorm's statistics anew, which freeze_batch_norm keeps: "
+                "leave one of them out"
+            )
         if self.freeze_stages is None:
             if self.unfreeze_epochs:
                 raise UserError("unfreeze_epochs frees what freeze_stages holds, and that is unset: give both")
@@ -464,6 +543,20 @@ class Recipe(Settings):
         """The names in `teacher`."""
         return [self.teacher] if isinstance(self.teacher, str) else self.teacher or []
 
+    def draws_of(self, epoch: int) -> int:
+        """
+        The epoch whose images, order, crops and mixes an epoch has: itself, unless `distinct_epochs` repeats some.
+
+        Args:
+            epoch: counted from 1.
+        """
+        return epoch if self.distinct_epochs is None else (epoch - 1) % self.distinct_epochs + 1
+
+    @property
+    def drawn_epochs(self) -> int:
+        """How many epochs differ from all before."""
+        return min(self.distinct_epochs or self.num_train_epochs, self.num_train_epochs)
+
     @property
     def mixes(self) -> bool:
         """Whether images of a batch are mixed with each other, so that targets are soft."""
@@ -480,6 +573,24 @@ class Recipe(Settings):
         return self.ema_decay is not None or self.swa_start_epoch is not None
 
     @property
+    def begins_later(self) -> dict[str, float]:
+        """What changes how it trains only after some epochs, by field: so many."""
+        found = {
+            "warmup_epochs": self.warmup_epochs,
+            "image_size_ramp": (self.image_size_ramp or [0])[-1],
+            "mixup_off_epoch": self.mixup_off_epoch,
+            "unfreeze_epochs": (self.unfreeze_epochs or [0])[-1],
+            "ema_start_epoch": self.ema_start_epoch if self.ema_decay is not None else 0,
+            "swa_start_epoch": (self.swa_start_epoch or 1) - 1,
+        }
+        return {name: epochs for name, epochs in found.items() if epochs}
+
+    @property
+    def greater_is_better(self) -> bool:
+        """Of `metric_for_best_model`."""
+        return not self.metric_for_best_model.endswith("loss")
+
+    @property
     def num_channels(self) -> int:
         """Of the images, as the network takes them."""
         return (self.config_overrides or {}).get("num_channels", 3)
@@ -492,7 +603,7 @@ class Recipe(Settings):
         value = row.get(weights.column(self.metric_for_best_model), math.nan)
         if not math.isfinite(value):
             return -math.inf
-        return -value if self.metric_for_best_model.endswith("loss") else value
+        return value if self.greater_is_better else -value
 
     def best_of(self, history: list[dict[str, Any]]) -> tuple[float, Weights]:
         """

@@ -83,6 +83,12 @@ class RunOptions(Settings):
         "On a GPU, deterministic algorithms only: the same run again, or resumed, has the very same weights. Without "
         "it they may differ in their last bits. On a CPU they never do.",
     )
+    teacher_cache: str | None = setting(
+        None,
+        "Folder that keeps what the teacher says of each image in each epoch, to read it from then on, in this run "
+        "and in any other with the same teacher and images. resnet50 plan says how large it becomes.",
+        private=True,
+    )
 
     # When numbers go wrong
     on_nonfinite: Literal["stop", "rollback"] = setting(

@@ -23,6 +23,18 @@ class TrainingArguments(RunOptions, Recipe):
     so the type checker holds that no option decides a result.
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher_cache is not None and not self.teachers:
+            raise UserError(
+                "teacher_cache keeps what a teacher says, and there is none: give --teacher, or leave it out"
+            )
+        if self.teacher_cache is not None and self.streaming:
+            raise UserError(
+                "teacher_cache needs images in an order that no number of workers changes, which streaming has not: "
+                "leave one of them out"
+            )
+
     def local_batch_size(self, num_processes: int) -> int:
         """
         Images that one process takes through the network at once.

@@ -176,6 +176,8 @@ CONVERTED = {
     "PNG": (PNG, PICTURE, 0),
     "PNG of 16 bits, grey": (saved(DEEP_GREY, "PNG"), GREY, 1),
     "TIFF of 16 bits, grey": (saved(DEEP_GREY, "TIFF"), GREY, 1),
+    "TIFF of 16 bits whose white is zero": (saved(65535 - DEEP_GREY, "TIFF", tiffinfo={262: 0}), GREY, 1),
+    "TIFF of 8 bits whose white is zero": (saved(PICTURE[..., 0], "TIFF", tiffinfo={262: 0}), GREY, 0),
     "JPEG 2000 of 16 bits, grey": (saved(DEEP_GREY, "JPEG2000"), GREY, 1),
     "PGM of 16 bits": (pgm(65535, DEEP_GREY), GREY, 1),
     "PGM of 12 bits": (pgm(4095, TWELVE), OF_TWELVE, 0),

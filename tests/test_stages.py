@@ -14,6 +14,7 @@ from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.plan import forward_flops, training_passes
+from modeling_resnet50.training.averaging import create_average
 from modeling_resnet50.training.optimization import create_optimizer, parameter_groups, set_learning_rate
 from modeling_resnet50.training.stages import freeze_for_good, frozen_parts
 from resnet50_recipe.errors import UserError
@@ -102,6 +103,8 @@ def test_freezing_that_cannot_be_meant_is_refused():
         ({**FREEZE, "unfreeze_epochs": [3, 2]}, "do not fall"),
         ({**FREEZE, "unfreeze_epochs": [90]}, "must lie before the last of 90"),
         ({**FREEZE, "batch_norm_recalibration_steps": 5}, "which freeze_stages keeps"),
+        ({"freeze_batch_norm": True, "batch_norm_recalibration_steps": 5}, "which freeze_batch_norm keeps"),
+        ({"swa_start_epoch": 2}, "swa_start_epoch needs --batch_norm_recalibration_steps"),
     ):
         with pytest.raises(UserError, match=message):
             Recipe(**fields)
@@ -109,6 +112,19 @@ def test_freezing_that_cannot_be_meant_is_refused():
         frozen_parts(tiny(), Recipe(**{**FREEZE, "freeze_stages": "stage3"}), 1)
     with pytest.raises(UserError, match="holds 3 parts"):
         frozen_parts(tiny(), Recipe(**FREEZE, unfreeze_epochs=[1, 1, 1, 1]), 1)
+
+
+def test_weights_averaged_under_frozen_batch_norm_have_its_statistics():
+    model = as_if_trained(tiny())
+    average = create_average(model, Recipe(freeze_batch_norm=True, swa_start_epoch=1))
+    first = model.fc.weight.detach().clone()
+    average.after_epoch(model, 1)
+    with torch.no_grad():
+        model.fc.weight += 1
+    average.after_epoch(model, 2)
+    torch.testing.assert_close(average.module.fc.weight, first + 0.5)
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, average.module.get_buffer(name)), name
 
 
 def test_a_plan_counts_no_backward_pass_through_what_is_frozen():

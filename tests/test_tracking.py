@@ -270,6 +270,8 @@ def test_curves_take_their_share_of_the_time_at_most_and_the_last_epoch_is_drawn
         watched.run.log(row)
         watched.tracker.epoch(row)
         clock.now += 5.0
+    for _ in range(2):
+        watched.tracker.draw_curves()
     assert drawn == [*range(1, 90, 4), 90]
 
 

@@ -566,7 +566,7 @@ def test_shared_memory_that_runs_out_is_one_line(said):
         ({"sync_batch_norm": True}, 1, False),
         ({"sync_batch_norm": True}, 2, True),
         ({"freeze_batch_norm": True}, 1, True),
-        ({"freeze_batch_norm": True, "swa_start_epoch": 1, "batch_norm_recalibration_steps": 1}, 1, False),
+        ({"freeze_batch_norm": True, "swa_start_epoch": 1}, 1, True),
     ],
 )
 def test_one_image_of_one_pixel_is_refused_where_batch_norm_would_measure_it(fields, num_processes, fits, tiny_config):

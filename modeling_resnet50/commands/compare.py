@@ -18,6 +18,7 @@ from resnet50_recipe.weights import Weights
 
 from ..files import replaced_file
 from ..training.curves import Course, draw_comparison
+from ..training.outlook import look_ahead
 from ..training.run_folder import open_run
 from .places import place_for
 
@@ -45,13 +46,17 @@ class RunSummary:
 
     @property
     def results(self) -> dict[str, Any]:
-        """Of the best weights: top-1, top-5 and loss; and of the run: epochs, hours, and images per second."""
+        """
+        Of the best weights: top-1, top-5 and loss; and of the run: epochs and what decided how many, hours, and images
+        per second.
+        """
         row = self.best.row(self.history) or {}
         return {
             **{name: row.get(self.best.column(name)) for name in ("val_top1", "val_top5", "val_loss")},
             "best_epoch": self.best.epoch,
             "averaged": self.best.averaged,
             "epochs": len(self.history),
+            "epochs_decided_by": look_ahead(self.recipe, self.history).why,
             "hours": self.history[-1]["seconds"] / 3600,
             "images_per_second": median(row["images_per_second"] for row in self.history),
         }
@@ -131,6 +136,8 @@ def _show(summaries: list[RunSummary], differing: dict[str, list[Any]]) -> None:
         table.add_row(f"its {name.removeprefix('val_')}", *("–" if v is None else f"{v:.4f}" for v in values))
     table.add_row("its loss", *("–" if each["val_loss"] is None else f"{each['val_loss']:.4f}" for each in results))
     table.add_row("epochs", *(f"{len(each.history)} of {each.recipe.num_train_epochs}" for each in summaries))
+    if any(each["epochs_decided_by"] for each in results):
+        table.add_row("because of", *((each["epochs_decided_by"] or "–").partition(":")[0] for each in results))
     table.add_row("status", *(in_table(each.status) for each in summaries))
     table.add_row("hours", *(f"{each['hours']:.2f}" for each in results))
     table.add_row("images/s", *(f"{each['images_per_second']:,.0f}" for each in results))

@@ -77,7 +77,9 @@ def run(options: argparse.Namespace) -> None:
     if samples and recipe is not None and data is not None:
         smoothing, batches = recipe.label_smoothing_factor, len(data.train_loader)
         per_batch = max(PER_BATCH, -(-samples // batches))
-        pictures = training_pictures(data.train_loader, options.epoch, data.label_names, smoothing, per_batch)
+        pictures = training_pictures(
+            data.train_loader, recipe.draws_of(options.epoch), data.label_names, smoothing, per_batch
+        )
         shown = list(islice(pictures, samples))
         title = f"The first images of the first {-(-samples // per_batch)} batches of epoch {options.epoch}"
     explained = _explain(classifier, given, data)

@@ -29,6 +29,7 @@ from ..plan import (
     make_plan,
 )
 from ..scaling import Cluster
+from ..training.outlook import limits
 from .places import place_for
 from .plan_budget import show_budget
 from .plan_nodes import draw_scaling, show_scaling
@@ -127,6 +128,8 @@ def as_numbers(plan: Plan, images_per_second: float | None = None) -> dict[str, 
         **shown,
         "data": asdict(plan.data),
         "memory": plan.memory,
+        "epochs": {device: plan.epochs(rate) for device, rate in _rates(images_per_second).items()},
+        "cache_size": plan.cache_size,
         "hours": {device: plan.hours(rate) for device, rate in _rates(images_per_second).items()},
         "complaints": complaints(plan),
     }
@@ -149,7 +152,7 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         "data": f"{data.train_images:,} training and {data.validation_images:,} validation images, "
         f"{counted(data.labels, 'class')}; {counted(data.train_images - used, 'image')} of each epoch left out",
         "steps": f"{plan.steps_per_epoch:,} an epoch × {counted(recipe.num_train_epochs, 'epoch')} = "
-        f"{plan.total_steps:,}",
+        f"{plan.total_steps:,}{limits(recipe)}",
         "batch": f"{recipe.total_train_batch_size:,} = {counted(plan.num_processes, 'device')} × "
         f"{counted(recipe.gradient_accumulation_steps, 'accumulation step')} × {plan.local_batch_size}",
         "learning rate": f"{plan.lr_at(0):.3g} → {plan.lr_at(peak):.3g} (epoch {peak / plan.steps_per_epoch:.1f}) → "
@@ -158,17 +161,16 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         "network": f"{plan.parameters:,} parameters, {plan.forward_flops / 1e9:.2f} GFLOPs forward at "
         f"{recipe.image_size} pixels",
         "teacher": f"{', '.join(recipe.teachers)}: {plan.teacher_flops / 1e9:.2f} GFLOPs an image, forward only",
+        "teacher cache": _cache(plan, rates),
         "compute": f"{plan.total_flops / 1e18:.3g} EFLOPs, backward counted as twice forward",
         "memory": f"{plan.memory / 1e9:.1f} GB a device = {plan.model_memory / 1e9:.1f} weights, gradients, optimizer"
         f" + {plan.activation_memory / 1e9:.1f} activations + {RUNTIME_MEMORY / 1e9:.0f} runtime",
         "disk": f"{plan.disk / 1e9:.1f} GB; a checkpoint {plan.checkpoint_size / 1e6:.0f} MB, "
         f"a model {plan.model_size / 1e6:.0f} MB",
-        "time": " · ".join(
-            f"{duration(3600 * plan.hours(rate))} on {plan.num_processes} × {device}" for device, rate in rates.items()
-        ),
+        "time": " · ".join(_time(plan, device, rate) for device, rate in rates.items()),
     }
     if not recipe.teachers:
-        del rows["teacher"]
+        del rows["teacher"], rows["teacher cache"]
     for title, text in rows.items():
         console.print(f"{title:<15}{in_table(text)}")
     shown = ", ".join(f"{device} {rate:,.0f}" for device, rate in rates.items())
@@ -187,6 +189,25 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
         console.print(f"! {printable(complaint)}", markup=False)
     if not found:
         console.print("Nothing looks wrong.")
+
+
+def _time(plan: Plan, device: str, images_per_second: float) -> str:
+    epochs = counted(plan.epochs(images_per_second), "epoch")
+    within = "" if plan.recipe.max_hours is None else f" ({epochs} in max_hours)"
+    return f"{duration(3600 * plan.hours(images_per_second))} on {plan.num_processes} × {device}{within}"
+
+
+def _cache(plan: Plan, rates: dict[str, float]) -> str:
+    recipe, (device, rate) = plan.recipe, next(iter(rates.items()))
+    here, next_student = (
+        duration(3600 * plan.hours(rate, sum(epochs)))
+        for epochs in (plan.teaching[recipe.drawn_epochs :], plan.teaching)
+    )
+    size = f"{plan.cache_size / 1e9:,.1f} GB for {counted(recipe.drawn_epochs, 'epoch')}"
+    machine = f"on {plan.num_processes} × {device}"
+    if recipe.teacher_cache is None:
+        return f"none; --teacher_cache FOLDER would take {size}, and save the next student {next_student} {machine}"
+    return f"{size}; saves {here} {machine}, and the next student {next_student}"
 
 
 def draw(plan: Plan, name: str, path: Path) -> None:

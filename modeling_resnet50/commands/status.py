@@ -30,6 +30,6 @@ def run(options: argparse.Namespace) -> None:
             "killed": f"{process} is not there any more: {_GO_ON}",
             "stopped": f"{status['reason']}: {_GO_ON}",
             "failed": f"{status['reason']}",
-            "finished": f"{status['written']}",
+            "finished": "; ".join(filter(None, [status["reason"], status["written"]])),
         }
         say(f"{folder}: {word}, {where}; {told[word]}")

@@ -45,6 +45,7 @@ IMAGE_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's, by the number of channels
 _JPEG = b"\xff\xd8\xff"
 _FOUR_COLOURS = ("CMYK", "YCCK")
 _TIFF_BITS = 258
+_TIFF_PHOTOMETRIC = 262  # 0: white is zero
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -338,7 +339,10 @@ def _decode_by_pil(data: bytes, mode: str, exif_orientation: ExifOrientation) ->
         orientation = _orientation(image) if exif_orientation == "apply" else 1
     white = _white(image)
     if white is not None:
-        image = Image.fromarray((np.asarray(image) * (255 / white)).round().astype(np.uint8))
+        # PIL turns a negative round in 8 bits alone, and takes a file that does not say for one.
+        negative = isinstance(image, TiffImageFile) and image.tag_v2.get(_TIFF_PHOTOMETRIC, 0) == 0
+        levels = white - np.asarray(image) if negative else np.asarray(image)
+        image = Image.fromarray((levels * (255 / white)).round().astype(np.uint8))
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     with _quiet():

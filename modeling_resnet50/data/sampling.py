@@ -212,6 +212,11 @@ class EpochSampler(Sampler):
         """Images of the epoch that are done, over all processes, after the last batch of a step."""
         return (batch_number + 1) // self.gradient_accumulation_steps * self.total_batch_size
 
+    def place_of(self, batch_number: int) -> tuple[int, int]:
+        """The epoch, and the place in its order, of the first image of this process's batch."""
+        batch_size = self.total_batch_size // (self.gradient_accumulation_steps * self.num_processes)
+        return self.epoch, (batch_number * self.num_processes + self.process_index) * batch_size
+
     def batch_numbers(self) -> list[int]:
         """Those that the next iteration gives, counted from 0 through the whole epoch."""
         passes = self.gradient_accumulation_steps

@@ -42,8 +42,8 @@ class Footprint:
 
 def estimate_footprint(history: list[dict[str, Any]], sessions: list[dict[str, Any]]) -> Footprint | None:
     """
-    Full power of all devices that trained, for as long as training and validation took. The rest of the machines is
-    left out, and work that was lost to a failure.
+    Full power of all devices that trained, for as long as training, validation and saving took. The rest of the
+    machines is left out, and work that was lost to a failure.
 
     Args:
         history: rows of metrics.jsonl, whose `seconds` add up from row to row.

@@ -91,6 +91,7 @@ def model_card(
         session=_session_of(trained),
         sessions=trained.sessions,
         epoch=trained.weights.epoch,
+        outlook=trained.outlook,
         last_row=trained.history[-1],
         curves_file=CURVES_FILE,
         metrics_file=METRICS_FILE,
@@ -127,7 +128,7 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
         "location": repository or _SOMEWHERE,
         "repository": repository,
         "architecture": _architecture(config),
-        "differences": _differences(config),
+        "differences": differences(config, ResNet50Config()),
         "parameters": model.num_parameters(),
         "dataset": code(settings["dataset_name"]),
         "first_weights": None if recipe.model_name_or_path is None else code(settings["model_name_or_path"]),
@@ -135,7 +136,7 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
         "num_labels": config.num_labels,
         "class_names": [code(class_name) for class_name in class_names[:_MOST_CLASSES]],
         "is_timms": "architecture" in config.to_dict(),
-        "is_resnet50": not _differences(config),
+        "is_resnet50": not differences(config, ResNet50Config()),
         "is_imagenet": set(class_names) <= set(imagenet_words(imagenet_wnids())),
         "base_model": _hub_model(recipe.model_name_or_path),
         "image_mode": image_mode,
@@ -314,11 +315,10 @@ def _architecture(config: ResNet50Config) -> str:
     return f"ResNet-{layers} (He et al. 2016; {stride} convolutions)"
 
 
-def _differences(config: ResNet50Config) -> dict[str, Any]:
-    """Fields of the architecture that are not ResNet-50's."""
-    default = ResNet50Config()
+def differences(config: ResNet50Config, other: ResNet50Config) -> dict[str, Any]:
+    """Fields of an architecture that are otherwise in another one."""
     names = [name for name in ResNet50Config.__annotations__ if name not in _NO_ARCHITECTURE]
-    return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(default, name)}
+    return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(other, name)}
 
 
 def _average(recipe: TrainingArguments) -> str:

@@ -1,7 +1,9 @@
 """From a recipe to what learns by it."""
 
+from functools import partial
+from pathlib import Path
+
 import torch
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from resnet50_recipe.recipe import Recipe
@@ -16,6 +18,7 @@ from ..training.metrics import TrainMetrics
 from ..training.numerics import NumericsGuard
 from ..training.optimization import create_optimizer, learning_rate_schedule
 from ..training.stages import freeze_for_good
+from ..training.teacher_cache import TeacherCache, cache_bytes, made_for, require_room
 from ..training.uneven import class_weights
 from .learner import Learner
 from .run import Run
@@ -45,7 +48,11 @@ def create_learner(run: Run, data: TrainingData) -> Learner:
     average = create_average(model, recipe)
     weights = class_weights(recipe, data.class_counts, data.label_names)
     weights = None if weights is None else weights.to(accelerator.device)
-    criterion = Criterion(recipe, _teachers(recipe, accelerator, num_labels), accelerator.autocast, weights)
+    teachers = _teachers(recipe, num_labels)
+    cache = None if teachers is None else _teacher_cache(run, data, teachers)
+    if teachers is not None:
+        teachers = teachers.to(accelerator.device).to(memory_format=torch.channels_last)
+    criterion = Criterion(recipe, teachers, accelerator.autocast, weights, cache)
     prepared, optimizer = accelerator.prepare(model, optimizer)
     module = accelerator.unwrap_model(prepared)
     guard = NumericsGuard(accelerator, module, optimizer, recipe, num_labels, run.folder, run.progress)
@@ -59,7 +66,7 @@ def create_learner(run: Run, data: TrainingData) -> Learner:
         forward=compiled_for_training(prepared, criterion, recipe),
         criterion=criterion,
         optimizer=optimizer,
-        lr_at=learning_rate_schedule(recipe, data.steps_per_epoch),
+        schedule=partial(learning_rate_schedule, recipe, data.steps_per_epoch),
         average=average,
         guard=guard,
         progress=run.progress,
@@ -67,9 +74,19 @@ def create_learner(run: Run, data: TrainingData) -> Learner:
     )
 
 
-def _teachers(recipe: Recipe, accelerator: Accelerator, num_labels: int) -> Teachers | None:
+def _teachers(recipe: Recipe, num_labels: int) -> Teachers | None:
     if not recipe.teachers:
         return None
     loaded = [load_teacher(name) for name in recipe.teachers]
-    teachers = Teachers([Teacher(*each, recipe, num_labels) for each in loaded])
-    return teachers.to(accelerator.device).to(memory_format=torch.channels_last)
+    return Teachers([Teacher(*each, recipe, num_labels) for each in loaded])
+
+
+def _teacher_cache(run: Run, data: TrainingData, teachers: Teachers) -> TeacherCache | None:
+    recipe, loader = run.recipe, data.train_loader
+    if recipe.teacher_cache is None:
+        return None
+    folder, shape = Path(recipe.teacher_cache).expanduser(), (data.num_train_images, len(data.label_names))
+    precision = run.accelerator.mixed_precision
+    require_room(folder, cache_bytes(recipe, precision, *shape))
+    record = made_for(recipe, precision, teachers, {"images": loader.batches.identity(), "classes": shape[1]})
+    return TeacherCache(folder, record, loader.sampler.place_of, shape, run.console.print)

@@ -19,6 +19,7 @@ from ..training.losses import Criterion
 from ..training.metrics import TrainMetrics
 from ..training.numerics import NumericsGuard
 from ..training.optimization import set_learning_rate
+from ..training.outlook import Outlook, look_ahead
 from ..training.stages import forget_gradients, frozen_parts
 
 
@@ -31,12 +32,14 @@ class Learner:
         model: as `Accelerator.prepare` gives it.
         module: the same, unwrapped: what is saved and judged.
         forward: the same, compiled if the recipe says so: what a step calls.
-        lr_at: learning rate of the step after so many.
+        schedule: by which `lr_at` follows from `outlook`.
         average: of the weights, if the recipe wants one.
         metrics: of the epoch that runs.
         frozen: parts of the module that keep their weights in this epoch.
         learning_rate: of the last step, before any group's scale.
         step_was_taken: the last one, by the optimizer; None while only the device knows.
+        outlook: what the epochs that are over decide about those to come.
+        lr_at: learning rate of the step after so many, in the epochs to come.
     """
 
     recipe: Recipe
@@ -46,7 +49,7 @@ class Learner:
     forward: nn.Module
     criterion: Criterion
     optimizer: AcceleratedOptimizer
-    lr_at: Callable[[int], float]
+    schedule: Callable[[Outlook], Callable[[int], float]]
     average: WeightAverage | None
     guard: NumericsGuard
     progress: Progress
@@ -54,6 +57,15 @@ class Learner:
     frozen: list[nn.Module] = field(default_factory=list)
     learning_rate: float = 0.0
     step_was_taken: bool | None = None
+    outlook: Outlook = field(init=False)
+    lr_at: Callable[[int], float] = field(init=False)
+
+    def __post_init__(self):
+        self.follow(look_ahead(self.recipe, history=[]))
+
+    def follow(self, outlook: Outlook) -> None:
+        """Between epochs: how many there are to be, and the learning rates of those to come."""
+        self.outlook, self.lr_at = outlook, self.schedule(outlook)
 
     def start_epoch(self, metrics: TrainMetrics) -> None:
         """Ready to train: BatchNorm measures, unless it is frozen. Frozen parts do what they do when judged."""

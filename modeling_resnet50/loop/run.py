@@ -12,6 +12,7 @@ import datasets
 import torch
 import transformers
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.recipe_file import parse_recipe
@@ -26,6 +27,7 @@ from ..training.checkpoint import Progress
 from ..training.console import TrainingConsole
 from ..training.distributed import create_accelerator, num_data_workers
 from ..training.environment import describe_environment
+from ..training.outlook import look_ahead
 from ..training.profiling import ProfiledSteps
 from ..training.run_folder import RunFolder
 from ..training.supervision import Supervisor, TrainingStopped
@@ -74,11 +76,24 @@ class Run:
                 self.folder.begin(self.recipe)
             self.folder.add_session(environment, first_epoch=self.progress.epoch + 1)
         self.accelerator.wait_for_everyone()
+        self.look_ahead(learner)
         self.supervisor.run_begins()
         self.tracker.begin(data.label_names, resumed=resumed)
         classes = "" if data.class_counts is None else counts_in_words(data.class_counts, data.label_names)
         self.console.start(self.recipe, self.folder, environment, learner.module, data.steps_per_epoch, classes)
         self.profiler.begin()
+
+    def look_ahead(self, learner: Learner) -> None:
+        """
+        Tell everyone what the epochs that are over, as the main process has them, decide about those to come. To be
+        called by all processes, whenever there are others.
+        """
+        history = self.folder.history() if self.accelerator.is_main_process else []
+        found = [look_ahead(self.recipe, history)]
+        broadcast_object_list(found)
+        learner.follow(found[0])
+        self.console.follow(found[0])
+        self.supervisor.outcome = found[0].why
 
     def batches(self, data: TrainingData, learner: Learner) -> Iterable[dict[str, Any]]:
         """The training batches of an epoch, watched as they pass."""
@@ -88,7 +103,7 @@ class Run:
         """Have the data ready for the epoch that comes, or what is left of it. While this lasts, it is shown."""
         progress, sampler = self.progress, data.train_loader.sampler
         epoch = progress.epoch + 1
-        sampler.start(epoch, progress.images, progress.left_out_of(epoch), progress.layout)
+        sampler.start(self.recipe.draws_of(epoch), progress.images, progress.left_out_of(epoch), progress.layout)
         progress.layout = sampler.layout
         return self.console.epoch(epoch, data.steps_per_epoch, sampler.steps_done)
 

@@ -1,5 +1,6 @@
 """What is kept of a run: checkpoints to go on from, and models for others."""
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ class Keeper:
         run.accelerator.wait_for_everyone()
         if run.accelerator.is_main_process:
             run.folder.resume(run.recipe, checkpoint, run.progress.epoch)
+        run.look_ahead(self.learner)
         run.console.print(f"back to {checkpoint}; {len(run.progress.left_out)} steps are left out")
 
     # After one
@@ -102,6 +104,7 @@ class Keeper:
             Whether it is the best, on the main process.
         """
         run = self.run
+        self._judged_at = time.perf_counter()
         if not run.accelerator.is_main_process:
             return False
         candidates = self.learner.candidates(run.progress.epoch)
@@ -117,11 +120,12 @@ class Keeper:
         """A checkpoint, if the recipe asks for one, and what is published with it."""
         run = self.run
         epoch = run.progress.epoch
-        if epoch % run.recipe.checkpoint_every_epochs == 0 or epoch == run.recipe.num_train_epochs:
+        if epoch % run.recipe.checkpoint_every_epochs == 0 or epoch >= self.learner.outlook.epochs:
             # First what is published: whoever is killed in between does this epoch again, and nothing is missed.
             run.publisher.checkpoint(epoch, partial(self._save, model=self.learner.module, weights=Weights(epoch)))
             self.checkpoints.save()
         run.publisher.look()
+        self.state.seconds_beside = time.perf_counter() - self._judged_at
 
     def save_finals(self) -> None:
         """
@@ -145,4 +149,5 @@ class Keeper:
         if 0 < best.epoch < run.progress.epoch and run.folder.wrote(run.folder.best, until=best.epoch):
             renew_card(run.folder.best, self.learner.module, run.folder.trained_model(run.recipe, best))
         run.publisher.final_is_there()
+        run.tracker.draw_curves()
         run.console.finish(run.recipe, run.folder)

@@ -52,6 +52,9 @@ class TrainingState:
     Args:
         model: as it trains; it is unwrapped here.
         average: of its weights, if any.
+
+    Attributes:
+        seconds_beside: since the last epoch was judged, which count as the next one's.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class TrainingState:
         self.optimizer = optimizer
         self.average = average
         self.progress = progress
+        self.seconds_beside = 0.0
         self._metrics = TrainMetrics(accelerator)
         self._loaded_metrics: list[dict[str, float]] = []
         self._host: dict[tuple, Tensor] = {}
@@ -76,6 +80,8 @@ class TrainingState:
         self._metrics = TrainMetrics(self.accelerator)
         if self.progress.images:
             self._metrics.load_state_dict(self._loaded_metrics)
+        else:
+            self._metrics.seconds_before = self.seconds_beside
         return self._metrics
 
     def take(self) -> dict[str, Any] | None:
@@ -143,6 +149,7 @@ class TrainingState:
         vars(self.progress).update(state["progress"])
         self.progress.left_out += [step for step in left_out if step not in self.progress.left_out]
         self._loaded_metrics = state["metrics"]
+        self.seconds_beside = 0.0
 
         random_states = torch.load(checkpoint / "random_states.pt", weights_only=True)
         if len(random_states) == self.accelerator.num_processes:

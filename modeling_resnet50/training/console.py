@@ -23,6 +23,7 @@ from resnet50_recipe.words import command, counted, says_something
 from .averaging import first_averaged_step
 from .memory import memory_here, training_bytes
 from .metrics import TrainMetrics
+from .outlook import Outlook, limits, look_ahead
 from .run_folder import RunFolder
 from .stages import learning_parameters
 from .trackers import kind_of
@@ -61,6 +62,7 @@ class TrainingConsole:
         self.console = Console(quiet=not is_main_process, highlight=False, soft_wrap=True)
         self.num_epochs = num_epochs
         self.averages = averages
+        self._why: str | None = None
         self._num_labels: int | None = None
         self._header_shown = False
         self._bar: Progress | None = None
@@ -71,6 +73,13 @@ class TrainingConsole:
         """Print lines; none: an empty one."""
         for line in lines or [""]:
             self.console.print(printable(line), markup=False)
+
+    def follow(self, outlook: Outlook) -> None:
+        """How many epochs there are to be; what decided that is said once."""
+        self.num_epochs = outlook.epochs
+        if outlook.why is not None and outlook.why != self._why:
+            self.print(outlook.why)
+        self._why = outlook.why
 
     def start(
         self,
@@ -124,7 +133,7 @@ class TrainingConsole:
                 f"{counted(recipe.gradient_accumulation_steps, 'accumulation step')} × "
                 f"{recipe.local_batch_size(processes)}",
                 **({} if recipe.gradient_checkpointing else {"memory": self._memory(recipe, environment, model)}),
-                "steps": f"{steps_per_epoch:,} an epoch × {epochs} = {total_steps:,}",
+                "steps": f"{steps_per_epoch:,} an epoch × {epochs} = {total_steps:,}{limits(recipe)}",
                 **average,
                 "run folder": str(run.path),
                 **({"watch it": " · ".join(viewers)} if viewers else {}),
@@ -152,10 +161,11 @@ class TrainingConsole:
         history = run.history()
         score, weights = run.best_model(recipe)
         averaged = ", averaged weights" if weights.averaged else ""
-        value = -score if recipe.metric_for_best_model.endswith("loss") else score
+        value = score if recipe.greater_is_better else -score
         best = f"{recipe.metric_for_best_model} {value:.4f}, epoch {weights.epoch}{averaged}: {run.best}"
         model = run.best if weights.epoch else run.final
         publish = command("resnet50", "publish", run.path, *([] if recipe.hub_model_id else ["--to", "user/name"]))
+        why = look_ahead(recipe, history).why
         average = {}
         if recipe.averages and f"{AVERAGE}val_loss" not in history[-1]:
             average["average"] = "none: the run ended before its first update (ema_every_steps, ema_start_epoch)"
@@ -164,6 +174,7 @@ class TrainingConsole:
             {
                 "finished": f"{counted(len(history), 'epoch')}, {counted(history[-1]['step'], 'step')}, "
                 f"{duration(run.seconds())}",
+                **({"epochs": why} if why else {}),
                 **({"best": best} if weights.epoch else {}),
                 **average,
                 "curves": str(run.training_curves),

@@ -170,10 +170,9 @@ def check_images_fit(model: PreTrainedModel, recipe: Recipe, local_batch_size: i
     sizes = {recipe.image_size, recipe.image_size_start or recipe.image_size}
     looks = [(size, images, True) for size in sorted(sizes)]
     looks.append((recipe.eval_image_size or recipe.image_size, 1, False))
-    recalibrates = recipe.averages and recipe.batch_norm_recalibration_steps > 0
     for size, count, training in looks:
         shapes.train(training)
-        if recipe.keeps_batch_norm and not recalibrates:
+        if recipe.keeps_batch_norm:
             freeze_batch_norm(shapes)
         try:
             with torch.no_grad(), shapes_alone(shapes):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
 
+from .teacher_cache import TeacherCache
 from .uneven import FocalBinaryCrossEntropy, FocalCrossEntropy
 
 
@@ -25,6 +27,7 @@ class Criterion:
         teacher: whose logits are imitated, if any: takes pixel values as the student does.
         autocast: makes the context of the training precision, in which the teacher runs.
         class_weights: `(num_labels,)`, on the device, if any.
+        cache: of the teacher's logits, if any.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Criterion:
         teacher: nn.Module | None = None,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
         class_weights: Tensor | None = None,
+        cache: TeacherCache | None = None,
     ):
         # Mixed targets come smoothed, as from timm's Mixup.
         smoothing = 0.0 if recipe.mixes else recipe.label_smoothing_factor
@@ -42,7 +46,7 @@ class Criterion:
             self.loss = BinaryCrossEntropy(smoothing, target_threshold=recipe.bce_target_threshold)
         else:
             self.loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
-        self.teacher, self.autocast = teacher, autocast
+        self.teacher, self.autocast, self.cache = teacher, autocast, cache
         self.recipe = recipe
 
     def compile(self, **settings: Any) -> None:
@@ -55,7 +59,8 @@ class Criterion:
         """
         Args:
             logits: `(batch, num_labels)`.
-            batch: with `targets` `(batch,)` or `(batch, num_labels)`, and the `pixel_values` the teacher looks at.
+            batch: with `targets` `(batch,)` or `(batch, num_labels)`, and the `pixel_values` the teacher looks at; for
+                the cache, also its `number` and the `indices` of its images.
 
         Returns:
             A scalar.
@@ -63,11 +68,16 @@ class Criterion:
         loss = self.loss(logits, batch["targets"])
         if self.teacher is None:
             return loss
-        with torch.no_grad(), self.autocast():
-            teacher_logits = self.teacher(batch["pixel_values"]).float()
+        ask = partial(self._ask, self.teacher, batch["pixel_values"])
+        teacher_logits = (ask() if self.cache is None else self.cache(batch, ask)).float()
         weight, alpha = self.recipe.task_loss_weight, self.recipe.distillation_alpha
         weight = 1 - alpha if weight is None else weight
         return weight * loss + alpha * self._distillation(logits, teacher_logits, batch["targets"])
+
+    @torch.no_grad()
+    def _ask(self, teacher: nn.Module, pixel_values: Tensor) -> Tensor:
+        with self.autocast():
+            return teacher(pixel_values)
 
     def _distillation(self, logits: Tensor, teacher_logits: Tensor, targets: Tensor) -> Tensor:
         recipe, temperature = self.recipe, self.recipe.distillation_temperature
@@ -173,5 +183,5 @@ class Teachers(nn.Module):
         self.teachers = nn.ModuleList(teachers)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        logits = [teacher(pixel_values).float() for teacher in self.teachers]
-        return logits[0] if len(logits) == 1 else torch.stack([z.log_softmax(-1) for z in logits]).logsumexp(0)
+        logits = [teacher(pixel_values) for teacher in self.teachers]
+        return logits[0] if len(logits) == 1 else torch.stack([z.float().log_softmax(-1) for z in logits]).logsumexp(0)

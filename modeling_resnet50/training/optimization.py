@@ -11,6 +11,7 @@ from torch import nn
 from resnet50_recipe.errors import UserError, did_you_mean
 from resnet50_recipe.recipe import Recipe
 
+from .outlook import Outlook
 from .stages import learning_rate_scales
 
 
@@ -89,7 +90,9 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
     ]
 
 
-def learning_rate_schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
+def learning_rate_schedule(
+    recipe: Recipe, steps_per_epoch: int, outlook: Outlook | None = None
+) -> Callable[[int], float]:
     """
     The learning rate as a pure function of the optimizer step.
 
@@ -100,12 +103,14 @@ def learning_rate_schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[in
         recipe: `learning_rate`, `min_learning_rate`, `num_train_epochs`, `cooldown_epochs`, and all of `warmup_` and
             `lr_`.
         steps_per_epoch: optimizer steps in one epoch.
+        outlook: how many epochs there are, and where it falls by what came of those before; None: of no epoch yet.
 
     Returns:
         `lr_at(step)`, where `step` counts the optimizer steps already taken.
     """
     peak, lowest = recipe.learning_rate, recipe.min_learning_rate
-    epochs = recipe.num_train_epochs - recipe.cooldown_epochs  # when the course ends
+    outlook = outlook or Outlook(recipe.num_train_epochs)
+    epochs = outlook.epochs - recipe.cooldown_epochs  # when the course ends
     warmup = recipe.warmup_epochs
     start = 0.0 if recipe.warmup_replaces_schedule else warmup  # epoch at which the course begins
 
@@ -124,11 +129,15 @@ def learning_rate_schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[in
                 return peak * recipe.lr_step_factor ** sum(epoch >= milestone for milestone in recipe.lr_step_epochs)
             case "constant":
                 return peak
+            case "warmup_stable_decay":
+                return lowest + (peak - lowest) * _decayed(recipe, epoch, epochs, outlook.epochs)
+            case "reduce_lr_on_plateau":
+                return next((rate for after, rate in reversed(outlook.falls) if epoch >= after), peak)
         raise AssertionError(recipe.lr_scheduler_type)
 
     def lr_at(step: int) -> float:
         if recipe.lr_scheduler_type == "one_cycle":
-            return _one_cycle(recipe, step, steps_per_epoch)
+            return _one_cycle(recipe, step, steps_per_epoch, outlook.epochs)
         by_epoch = recipe.lr_scheduler_interval == "epoch"
         step = step // steps_per_epoch * steps_per_epoch if by_epoch else step
         epoch = step / steps_per_epoch
@@ -141,15 +150,29 @@ def learning_rate_schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[in
     return lr_at
 
 
-def _one_cycle(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+def _decayed(recipe: Recipe, epoch: float, end: float, num_epochs: int) -> float:
+    """What is left of the peak in the last `lr_decay_share` of the epochs, as transformers' `get_wsd_schedule`."""
+    begin = max(end - recipe.lr_decay_share * num_epochs, recipe.warmup_epochs)
+    progress = (epoch - begin) / (end - begin) if epoch > begin else 0.0
+    match recipe.lr_decay_type:
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * progress))
+        case "linear":
+            return 1 - progress
+        case "1-sqrt":
+            return 1 - math.sqrt(progress)
+    raise AssertionError(recipe.lr_decay_type)
+
+
+def _one_cycle(recipe: Recipe, step: int, steps_per_epoch: int, num_epochs: int) -> float:
     """
     Up along half a cosine during warm-up, then down along another (Smith and Topin 2018), as PyTorch's `OneCycleLR`:
     from a 25th of the peak, or `warmup_start_factor`, to a 250,000th. A warm-up of one step, where `OneCycleLR`
     divides by zero or follows a rounding error, is at the peak, as the last step of any other.
     """
-    peak, last = recipe.learning_rate, recipe.num_train_epochs * steps_per_epoch - 1
+    peak, last = recipe.learning_rate, num_epochs * steps_per_epoch - 1
     first = peak * (recipe.warmup_start_factor if recipe.warmup_start_factor is not None else 1 / 25)
-    top = recipe.warmup_epochs / recipe.num_train_epochs * (last + 1) - 1  # the step at the peak
+    top = recipe.warmup_epochs / num_epochs * (last + 1) - 1  # the step at the peak
     if step <= top and top > 1e-9:
         return first + (peak - first) * 0.5 * (1 - math.cos(math.pi * step / top))
     final = first / 1e4

@@ -410,7 +410,10 @@ class RunFolder:
         return rows
 
     def seconds(self) -> float:
-        """Spent on training and validation in the epochs that are over, whichever start of the run they were in."""
+        """
+        Spent on training, validation and saving, up to the end of the last epoch, whichever start of the run it was
+        in. What is saved after an epoch counts as the next one's.
+        """
         rows = self.history()
         return rows[-1]["seconds"] if rows else 0.0
 

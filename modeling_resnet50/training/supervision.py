@@ -88,6 +88,7 @@ class Supervisor:
 
     Attributes:
         at_the_end: are called when the run has ended, well or not, before the status says so.
+        outcome: what the status has as the reason of a finished run.
     """
 
     def __init__(self, accelerator: Accelerator, run: RunFolder, options: RunOptions, progress: Progress):
@@ -101,6 +102,7 @@ class Supervisor:
         self._begun = False
         self._stacks: str | None = None
         self.at_the_end: list[Callable[[], None]] = []
+        self.outcome: str | None = None
         self._ended = threading.Event()
         self._batches = 0
         self._group: Any = None
@@ -156,7 +158,7 @@ class Supervisor:
         elif error is not None:
             self._fail(_what_was_wrong(error))
         elif self.rank == 0:
-            self._write_status("finished")
+            self._write_status("finished", self.outcome)
 
     def run_begins(self) -> None:
         """To be called when the run folder is this run's, by all processes: from now on there is a status."""

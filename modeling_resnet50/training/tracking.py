@@ -86,6 +86,7 @@ class Tracker:
         self._first_batch_comes = True
         self._values: dict[str, Any] = {}
         self._draw_again_at = 0.0
+        self._drawn: list[dict[str, Any]] = []
 
     def __enter__(self) -> "Tracker":
         return self
@@ -175,14 +176,21 @@ class Tracker:
         if not self.accelerator.is_main_process:
             return
         begun_at = time.perf_counter()
-        if begun_at >= self._draw_again_at or row["epoch"] == self.recipe.num_train_epochs:
-            history = self.run.history()
-            _, best = self.recipe.best_of(history)
-            self._draw(self.run.training_curves, lambda path: draw_training_curves(history, best.epoch, path))
+        if begun_at >= self._draw_again_at:
+            self.draw_curves()
             now = time.perf_counter()
             self._draw_again_at = now + (now - begun_at) / DRAWING_SHARE
         values = {name: value for name, value in row.items() if name != "step"}  # trackers have a word for it
         self._tell(lambda tracker: tracker.log(values, step=self.progress.step))
+
+    def draw_curves(self) -> None:
+        """Of all epochs that are over; to be called by the main process, also when the last one is."""
+        history = self.run.history()
+        if history == self._drawn:
+            return
+        _, best = self.recipe.best_of(history)
+        self._draw(self.run.training_curves, lambda path: draw_training_curves(history, best.epoch, path))
+        self._drawn = history
 
     def is_told_of(self, step: int) -> bool:
         """Whether trackers hear of this optimizer step."""

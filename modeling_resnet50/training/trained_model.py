@@ -6,6 +6,8 @@ from typing import Any
 from resnet50_recipe.training_arguments import TrainingArguments
 from resnet50_recipe.weights import Weights
 
+from .outlook import Outlook, look_ahead
+
 
 @dataclass(frozen=True)
 class TrainedModel:
@@ -30,6 +32,11 @@ class TrainedModel:
         row = self.weights.row(self.history)
         assert row is not None, "a model is saved when its epoch is in the metrics"
         return row
+
+    @property
+    def outlook(self) -> Outlook:
+        """How many epochs the run has, by its history, and why."""
+        return look_ahead(self.recipe, self.history)
 
     def result(self, name: str) -> float:
         """One of the weights' columns in the metrics, as `val_top1`."""
