@@ -23,6 +23,7 @@ BENCHMARKS = {
     "same_weights": "do two checkouts train the same weights",
     "startup": "CPU seconds from the shell to the first own line, or the first step",
     "distillation": "does a teacher pay, in train.py and with timm's task",
+    "own_photos": "a folder of photos, by this project, transformers, timm and ultralytics",
     "soak": "memory, descriptors, threads and processes over a long run",
 }
 

@@ -20,6 +20,11 @@ def model_config(recipe: Recipe, label_names: list[str] | None = None) -> ResNet
     """
     overrides: dict[str, Any] = recipe.config_overrides or {}
     known = [f.name for f in fields(ResNet50Config) if f.name in ResNet50Config.__annotations__]
+    if overrides.get("problem_type", "single_label_classification") != "single_label_classification":
+        raise UserError(
+            f"config_overrides: problem_type {overrides['problem_type']!r} is left out: train.py learns one class for "
+            "each image. transformers' Trainer trains such a model by its own loss"
+        )
     for name in overrides:
         if name not in known:
             raise UserError(

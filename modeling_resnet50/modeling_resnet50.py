@@ -392,7 +392,8 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
 
     Raises:
         ValueError: labels are given, and the model has nothing to tell apart: `problem_type` is `"regression"`, or
-            there is a single label without `problem_type`.
+            there is a single label without `problem_type`. Or they mark several classes, and `problem_type` does not
+            say so.
     """
 
     # The loss is the mean of the batch that is given: transformers' Trainer divides it by the accumulation steps
@@ -435,6 +436,13 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
             raise ValueError(
                 "a single class leaves nothing to learn: num_labels=2, or problem_type='multi_label_classification'"
             )
+        if labels.ndim > 1 and not torch.compiler.is_compiling():  # to look at numbers would break a compiled graph
+            shares = labels.float().sum(-1)
+            if not (labels.is_floating_point() and torch.allclose(shares, torch.ones_like(shares), atol=0.01)):
+                raise ValueError(
+                    "labels for each class must be probabilities that add up to 1; if they mark several classes, set "
+                    "config.problem_type = 'multi_label_classification'"
+                )
         return nn.functional.cross_entropy(logits, labels)
 
 

@@ -1,6 +1,7 @@
 """`resnet50 demo`, and the same page as a Space: in a browser, beside transformers' own pipeline."""
 
 import io
+import json
 import os
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from transformers import pipeline
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.decoding import decode_image
 from modeling_resnet50.data.preprocessing import Preprocessing
+from modeling_resnet50.evaluation.grad_cam import grad_cam, overlay
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.hub.spaces import gradio_space
 from modeling_resnet50.hub.spaces.gradio_space import app
@@ -134,6 +136,32 @@ def test_two_models_answer_as_the_pipeline_does_and_nobody_else_is_asked(demo, m
         page.reload()
         page.locator("button.gallery-item").nth(2).click()
         assert_agree(shown(page, 1), expected(models[1], pictures / "2.jpg"))
+
+
+def write_abstaining_model(folder: Path, seed: int, threshold: float) -> Path:
+    """As `resnet50 evaluate --wanted_precision` leaves it."""
+    config = json.loads((write_model(folder, seed) / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"confidence_threshold": {"threshold": threshold}}))
+    return folder
+
+
+def test_below_its_own_threshold_a_model_says_none_of_these(models, pictures, tmp_path):
+    """As `resnet50 predict` does, in the demo's page and a Space's: the likeliest classes stay to be seen."""
+    picture = Image.open(pictures / "1.jpg")
+    plain = app.open_classifier(str(models[0]))
+    best = max(plain.scores(plain.pixel_values(picture)))
+    sure, unsure = (
+        app.open_classifier(str(write_abstaining_model(tmp_path / f"{number}", 1, threshold)))
+        for number, threshold in enumerate((best - 1e-4, best + 1e-4))
+    )
+    page = app.build_page([plain, sure, unsure], grad_cam, overlay)
+    (answer,) = (function.fn for function in page.fns.values() if function.api_name == "classify")
+    said = answer(picture)
+    words = [value for value in said if isinstance(value, str)]
+    assert words == ["", f"<b>None of these</b>: no class reaches {best + 1e-4:.1%}; most likely:"]
+    assert len(said) == 2 + 3 + 3
+    assert [value for value in said if isinstance(value, dict) and NAMES[0] in value] == [said[0], said[3], said[6]]
+    assert answer(None) == [None] * 8
 
 
 def test_the_camera_is_asked(demo, models, browser):

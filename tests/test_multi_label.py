@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.architecture import model_config
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.classifiers import open_classifier
 from modeling_resnet50.hub.importing import import_model
@@ -68,7 +69,8 @@ def test_it_is_saved_and_comes_back_and_the_loss_with_it(multi_label):
     loss = again(pixel_values, labels=labels).loss
     assert torch.equal(loss, model(pixel_values, labels=labels).loss)
     model.config.problem_type = None  # and what is set later counts as well
-    assert not torch.equal(loss, model(pixel_values, labels=labels).loss)
+    with pytest.raises(ValueError, match="add up to 1"):
+        model(pixel_values, labels=labels)
     model.config.problem_type = "multi_label_classification"
 
 
@@ -137,3 +139,23 @@ def test_a_model_that_predicts_numbers_gives_its_features_only(tmp_path):
             opening(str(tmp_path))
     imported = import_model(str(tmp_path), classifier="new", num_labels=4).model
     assert imported.config.problem_type is None
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [torch.tensor([[1, 0, 1], [0, 1, 0]]), torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), torch.zeros(2, 3)],
+    ids=["integers", "several", "none"],
+)
+def test_marks_of_several_classes_are_no_shares_of_one(labels):
+    """Cross-entropy would take them; transformers would guess by the type that several classes are meant."""
+    model = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3))
+    with pytest.raises(ValueError, match=r"set config\.problem_type = 'multi_label_classification'"):
+        model(torch.randn(2, 3, 32, 32), labels=labels)
+    shares = torch.softmax(torch.randn(2, 3), -1).bfloat16()
+    assert model(torch.randn(2, 3, 32, 32), labels=shares).loss.isfinite()
+
+
+def test_a_recipe_of_several_classes_an_image_is_refused_by_name():
+    recipe = Recipe(config_overrides={"problem_type": "multi_label_classification"})
+    with pytest.raises(UserError, match=r"problem_type 'multi_label_classification' is left out: train\.py"):
+        model_config(recipe)

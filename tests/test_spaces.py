@@ -15,7 +15,7 @@ from hub_server import HubServer
 from huggingface_hub import SpaceCard, constants
 from packaging.requirements import Requirement
 from PIL import Image
-from test_demo import NAMES, write_model
+from test_demo import NAMES, write_abstaining_model, write_model
 from torchvision.transforms.functional import center_crop
 
 from modeling_resnet50.data.decoding import decode_image
@@ -110,6 +110,24 @@ def test_the_browser_answers_as_python_does_and_no_other_server_is_asked(page, m
     page.get_by_alt_text("Example 02.jpg").click()
     # an example has been written anew, which changes grey levels by a few
     assert answers(page) == pytest.approx(expected(model, pictures / "2.jpg"), abs=0.02)
+
+
+def test_below_the_models_threshold_it_says_none_of_these(browser, model, pictures, tmp_path):
+    best = max(expected(model, pictures / "1.jpg").values())
+    abstaining, space = write_abstaining_model(tmp_path / "first", 1, best + 0.01), tmp_path / "ask"
+    main(["publish", str(abstaining), "--static_space", str(space), "--transformers_js", str(node_modules())])
+    with served(space) as address, watched(browser) as page:
+        page.goto(address)
+        page.set_input_files("#file", pictures / "1.jpg")
+        assert len(answers(page)) == 5
+        said = f"None of these: no class reaches {100 * best + 1:.1f} %; most likely:"
+        assert page.inner_text("#none") == said
+        settings = json.loads((space / "settings.json").read_text())
+        (space / "settings.json").write_text(json.dumps(settings | {"threshold": best - 0.01}))
+        page.reload()
+        page.set_input_files("#file", pictures / "1.jpg")
+        assert len(answers(page)) == 5
+        assert page.locator("#none").is_hidden()
 
 
 def test_it_says_what_it_downloads_and_what_runs_it(page):
@@ -268,6 +286,7 @@ def test_a_static_space_arrives_and_takes_transformers_js_by_its_exact_version(h
     main(["publish", str(model), "--static_space", "ann/ask", "--private", "--fp32"])
     space = hub.repos["spaces/ann/ask"]
     assert (space.sdk, space.private) == ("static", True)
+    assert json.loads(space.files["settings.json"])["threshold"] is None
     card = SpaceCard(space.files["README.md"].decode()).data.to_dict()
     assert (card["sdk"], card["app_file"]) == ("static", "index.html")
     page = {"README.md", "index.html", "app.js", "pixels.js", "style.css", "settings.json", ".gitattributes"}

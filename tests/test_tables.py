@@ -7,10 +7,11 @@ import datasets
 import pytest
 from conftest import write_image
 from test_folders import images_of
+from timm.data import ImageNetInfo
 
 from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
 from modeling_resnet50.data.streaming import open_streamed_split
-from modeling_resnet50.data.tables import Columns
+from modeling_resnet50.data.tables import Columns, Row, _refuse_several_labels
 from modeling_resnet50.prepare.check import check_folder
 from modeling_resnet50.prepare.pack import pack
 from resnet50_recipe.errors import UserError
@@ -197,6 +198,27 @@ def test_names_that_pandas_takes_for_something_else_stay_and_numbers_are_in_thei
     assert words["train"].features["label"].names == ["007", "NA", "None", "nan"]
     numbers = load_splits(table(photos, "1.jpg,10,train", "2.jpg,9,train", "3.jpg,-2,train"))
     assert numbers["train"].features["label"].names == ["-2", "9", "10"]
+
+
+@pytest.mark.parametrize("sign", [";", "|", ","])
+def test_several_labels_in_one_field_are_no_class(photos, sign):
+    """Where the parts are labels themselves, or of other such fields; names with a comma stay names."""
+    for labels in (["ant", "bee", f"bee{sign}ant"], [f"ant{sign}bee", f"bee {sign} cat", f"cat{sign}ant"]):
+        rows = [(f"{number}.jpg", label, "train") for number, label in enumerate(labels, 1)]
+        (photos / "labels.tsv").write_text(csv_of(rows, "\t"))
+        line = 2 + next(number for number, label in enumerate(labels) if sign in label)
+        with pytest.raises(UserError, match=f"line {line}: .* is several labels, .* an image has one class here"):
+            load_splits(str(photos / "labels.tsv"))
+    rows = [("1.jpg", f"ant{sign} a small one", "train"), ("2.jpg", "ant", "train"), ("3.jpg", "bee", "train")]
+    (photos / "labels.tsv").write_text(csv_of(rows, "\t"))
+    assert load_splits(str(photos / "labels.tsv"))["train"].features["label"].num_classes == 3
+
+
+def test_no_name_of_imagenets_is_several_labels():
+    lemmas = ImageNetInfo().label_descriptions(detailed=True)
+    rows = [Row(Path("x"), 2, "x", "x", name.partition(": ")[0], "train") for name in lemmas]
+    assert any("," in str(row.label) for row in rows)
+    _refuse_several_labels(rows)
 
 
 def notes_of(source: str) -> str:

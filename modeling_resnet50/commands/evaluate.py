@@ -23,13 +23,14 @@ from ..data.sources import HELD_OUT_OF_A_STREAM
 from ..data.streaming import StreamedSplit, evaluation_sampler
 from ..evaluation.evaluate import predict
 from ..evaluation.predictions import Predictions
+from ..evaluation.probe import LinearProbe, fit_probe
 from ..evaluation.results import versions
 from ..hub.classifiers import Classifier, open_classifier, require_one_class_per_image
 from ..training.precision import precision_here, remark_on
 from .abstaining import Abstaining, foreign_images
 from .evaluation_data import class_map_of, load_split, make_loader, open_stream
 from .preparation import Preparation
-from .probing import of_features, probed, training_images
+from .probing import Fitting, of_features, save_probe, training_images
 from .typed_options import Changes, Loading, Source, typed
 
 
@@ -234,18 +235,15 @@ def _judge_by_dataset(
     """Each model's predictions; what follows from them is put into the results."""
     from .scores import comparisons, scores  # with `evaluate` and scipy.stats, which take seconds
 
-    named = {}
-    train = (
-        training_images(evaluation.source, evaluation.train_val_split, evaluation.seed) if evaluation.probe else None
-    )
+    named, train = {}, None
+    if evaluation.probe is not None:
+        train = training_images(evaluation.source, evaluation.train_val_split, evaluation.seed)
     for name, classifier in classifiers.items():
         started_at = time.perf_counter()
-        if evaluation.probe is None or train is None:
+        if train is None:
             named[name] = judge.predict(name, classifier, dataset, evaluation.library)
         else:
-            classifier = of_features(name, classifier, train)
-            splits = (judge.predict(name, classifier, split, evaluation.library) for split in (train, dataset))
-            named[name] = probed(evaluation.probe, *splits)
+            named[name] = _probe(name, classifier, (train, dataset), judge, evaluation)
         images_per_second = len(dataset) / (time.perf_counter() - started_at)
         if not np.isfinite(named[name].logits).all():
             raise UserError(f"{name} gives numbers that are not finite: try --mixed_precision no")
@@ -271,6 +269,25 @@ def _judge_by_dataset(
     if judge.accelerator.is_main_process:
         results["comparisons"] = comparisons(named)
     return named
+
+
+def _probe(
+    name: str, classifier: Classifier, splits: tuple[Any, Any], judge: _Judge, evaluation: Evaluation
+) -> Predictions:
+    """What a probe says of one split that is fitted on features of another. `--output` gets a linear one's model."""
+    assert evaluation.probe is not None
+    features = of_features(name, classifier, splits[0])
+    known, asked = (judge.predict(name, features, split, evaluation.library) for split in splits)
+    probe = fit_probe(evaluation.probe, known)
+    predictions = probe.predictions(asked)
+    if isinstance(probe, LinearProbe) and evaluation.output is not None and judge.accelerator.is_main_process:
+        from .evaluation_output import folder_of
+
+        folder = folder_of(name, evaluation.models, evaluation.output) / "probe"
+        fitting = Fitting(name, str(evaluation.source.dataset), len(known.labels), predictions)
+        if save_probe(folder, classifier, probe, fitting):
+            say(f"{folder}: the network with this classifier, to predict, export and publish", file=sys.stderr)
+    return predictions
 
 
 def _judge_by_suites(

@@ -15,6 +15,9 @@ from resnet50_recipe.words import counted
 from .file_names import composed
 
 
+ONE_CLASS_EACH = "an image has one class here, and several labels of an image (multi-label) are left out"
+
+
 def require_one_order(schemas: Iterable[tuple[str, pa.Schema]]) -> None:
     """
     `datasets` takes the names of the classes from the first file of a split, and numbers from all of them.
@@ -78,7 +81,9 @@ def class_values(columns: Iterable[tuple[str, pa.ChunkedArray]]) -> ClassValues:
     for name, column in columns:
         kind = column.type
         if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_text(kind)):
-            raise UserError(f"{name} must hold class numbers or names, not {kind}")
+            several = pa.types.is_nested(kind)  # a list of classes, or a struct of marks
+            more = f": {ONE_CLASS_EACH}" if several else ""
+            raise UserError(f"{name} must hold class numbers or names, not {kind}{more}")
         missing = pc.is_null(column)
         if _is_text(kind):
             missing = pc.or_(missing, pc.equal(pc.utf8_trim_whitespace(column), "").fill_null(False))

@@ -25,6 +25,7 @@ from resnet50_recipe.words import counted
 from .file_names import as_utf8, composed, path_as_text
 from .folders import SPLITS, VALIDATION_NAMES, labelled_files
 from .image_files import find_images, holds_images, subfolders
+from .labels import ONE_CLASS_EACH
 from .notes import Note, say_note
 
 
@@ -139,6 +140,7 @@ def read_tables(
     _refuse(rows, lambda row: row.path is None, "not there", "paths are taken from the table's folder")
     _refuse(rows, lambda row: row.label is None, "without a label")
     rows = _each_once(rows, note)
+    _refuse_several_labels(rows)
     classes = _classes(rows, note)
     number_of = {name: number for number, name in enumerate(classes)}
     found = {}
@@ -289,8 +291,9 @@ def _label(table: Path, line: int, value: Any) -> str | None:
         return composed(value.strip()) or None
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return None if value is None else str(value)
+    more = f": {ONE_CLASS_EACH}" if isinstance(value, list | dict) else ""
     raise UserError(
-        f"{table}, line {line}: the label must be the name or number of one class, not {json.dumps(value)}"
+        f"{table}, line {line}: the label must be the name or number of one class, not {json.dumps(value)}{more}"
     )
 
 
@@ -362,6 +365,26 @@ def _each_once(rows: list[Row], note: Note) -> list[Row]:
         repeat = counted(len(doubled), "row repeats another one and counts", "rows repeat another one and count")
         note(f"{repeat} once: {_in_words(doubled)}")
     return list(first.values())
+
+
+def _refuse_several_labels(rows: list[Row]) -> None:
+    """
+    `cat;dog`, where `cat` and `dog` are labels too, by themselves or in others of the kind, is two labels. (Names with
+    a comma, as ImageNet's have, do not consist of others' parts.)
+    """
+    parts_of = {row.label: _parts(row.label or "") for row in rows}
+    known = Counter(part for parts in parts_of.values() for part in parts)
+    several = {label for label, parts in parts_of.items() if len(parts) > 1 and all(known[part] > 1 for part in parts)}
+    first = next((row for row in rows if row.label in several), None)
+    if first is not None:
+        raise UserError(
+            f"{first.table}, line {first.line}: {first.label!r} is several labels, which others have too: "
+            f"{ONE_CLASS_EACH}. If it is one class, join its parts by another sign"
+        )
+
+
+def _parts(label: str) -> list[str]:
+    return sorted({part.strip() for part in re.split(r"[;,|]", label) if part.strip()})
 
 
 def _classes(rows: list[Row], note: Note) -> list[str]:

@@ -1,8 +1,9 @@
 """How good a model's features are for other classes than its own, by a classifier that is fitted on them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor, nn
@@ -45,52 +46,83 @@ class FeatureModel(nn.Module):
         return SimpleNamespace(logits=self.features)
 
 
-def probe(kind: str, known: Predictions, asked: Predictions) -> Predictions:
+@dataclass(frozen=True)
+class Probe:
     """
-    What a classifier says that was fitted on features, as if it were a model.
+    A classifier that was fitted on features.
 
+    Attributes:
+        classes: int64 `(classes,)`, those that it has seen.
+        probabilities: of these, `(images, classes)`, from features `(images, features)`.
+    """
+
+    classes: np.ndarray
+    probabilities: Callable[[np.ndarray], np.ndarray]
+
+    def predictions(self, asked: Predictions) -> Predictions:
+        """
+        What it says, as if it were a model: logarithms of probabilities of all classes of the labels.
+
+        Args:
+            asked: features, in the place of logits, and labels of the images to judge by.
+        """
+        shares = np.zeros((len(asked.labels), len(asked.label_names)))
+        shares[:, self.classes] = self.probabilities(asked.logits)
+        logits = np.log(np.maximum(shares, np.finfo(np.float32).tiny)).astype(np.float32)
+        return Predictions(logits, asked.labels, asked.label_names)
+
+
+@dataclass(frozen=True)
+class LinearProbe(Probe):
+    """
+    Logistic regression as the last layer of a network.
+
+    Attributes:
+        weight, bias: float64 `(classes, features)` and `(classes,)`, for features as the network gives them.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+def fit_probe(kind: Literal["knn", "linear"], known: Predictions) -> Probe:
+    """
     Args:
-        kind: of `PROBES`.
-        known, asked: features, in the place of logits, and labels of training images and of those to judge by.
-
-    Returns:
-        Logarithms of probabilities of the labels' classes.
+        known: features, in the place of logits, and labels of the training images.
     """
-    seen, probabilities = PROBES[kind](known.logits, known.labels, asked.logits)
-    all_classes = np.zeros((len(asked.labels), len(asked.label_names)))
-    all_classes[:, seen] = probabilities
-    # As if one more neighbour were divided among all classes: what no neighbour is has a small probability, not none.
-    smoothed = (
-        (NEIGHBOURS * all_classes + 1 / all_classes.shape[1]) / (NEIGHBOURS + 1) if kind == "knn" else all_classes
-    )
-    logits = np.log(np.maximum(smoothed, np.finfo(np.float32).tiny)).astype(np.float32)
-    return Predictions(logits, asked.labels, asked.label_names)
+    return _linear(known) if kind == "linear" else _nearest_neighbours(known)
 
 
-def _nearest_neighbours(known: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _nearest_neighbours(known: Predictions) -> Probe:
     """The 20 nearest by cosine, each with the weight exp(cosine / 0.07)."""
     from sklearn.neighbors import KNeighborsClassifier
 
     neighbours = KNeighborsClassifier(
-        min(NEIGHBOURS, len(known)),
+        min(NEIGHBOURS, len(known.labels)),
         metric="cosine",
         algorithm="brute",
         weights=lambda distances: np.exp(-distances / TEMPERATURE),
-    ).fit(known, labels)
-    return neighbours.classes_, neighbours.predict_proba(asked)
+    ).fit(known.logits, known.labels)
+
+    def probabilities(features: np.ndarray) -> np.ndarray:
+        # As if one more neighbour were divided among all: what no neighbour is has a small probability, not none.
+        shares = np.zeros((len(features), len(known.label_names)))
+        shares[:, neighbours.classes_] = neighbours.predict_proba(features)
+        return (NEIGHBOURS * shares + 1 / shares.shape[1]) / (NEIGHBOURS + 1)
+
+    return Probe(np.arange(len(known.label_names)), probabilities)
 
 
-def _linear(known: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _linear(known: Predictions) -> LinearProbe:
     """Logistic regression on standardised features, with scikit-learn's penalty (C = 1)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(known, labels)
-    return fitted.classes_, fitted.predict_proba(asked)
-
-
-PROBES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
-    "knn": _nearest_neighbours,
-    "linear": _linear,
-}
+    scaler, regression = StandardScaler(), LogisticRegression(max_iter=1000)
+    fitted = make_pipeline(scaler, regression).fit(known.logits, known.labels)
+    weight, bias = regression.coef_, regression.intercept_
+    if len(weight) == 1:  # of two classes, it keeps the difference
+        weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
+    weight = weight / scaler.scale_
+    return LinearProbe(regression.classes_, fitted.predict_proba, weight, bias - weight @ scaler.mean_)

@@ -114,6 +114,7 @@ def write_static_space(
         "title": title,
         "model_name": None if model_id is None else one_line(model_id),
         "model_card": None if model_id is None else f"https://huggingface.co/{model_id}",
+        "threshold": (model.config.confidence_threshold or {}).get("threshold"),
         "dtype": "fp16" if fp16 else "fp32",
         "model_bytes": (folder / "model" / "onnx" / name).stat().st_size,
         "runtime_bytes": _RUNTIME_BYTES,

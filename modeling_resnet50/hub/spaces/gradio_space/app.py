@@ -58,6 +58,9 @@ class Classifier:
         self.label_names = [f"{n} ({i})" if counts[n] > 1 else n for i, n in enumerate(self.label_names)]
         parameter = next(self.model.parameters(), None)
         self.device = "cpu" if parameter is None else parameter.device
+        # Below this score of the likeliest class, it is none of them: what evaluate --wanted_precision has found.
+        kept = getattr(self.model.config, "confidence_threshold", None) or {}
+        self.threshold: float = kept.get("threshold") or 0.0
 
     def pixel_values(self, picture: Image.Image) -> Tensor:
         """Of a picture, `(1, channels, height, width)`."""
@@ -140,7 +143,7 @@ def build_page(
                     outputs += _answer_fields(classifier, picture, explain)
 
         def answer(picture: Image.Image | None) -> list[Any]:
-            """For each model its probabilities, and the heat map of the likeliest class."""
+            """Of each model whether it is none of its classes, its probabilities, and the likeliest one's heat map."""
             if picture is None:
                 return [None] * len(outputs)
             return [value for classifier in classifiers for value in _answers(classifier, picture, explain)]
@@ -168,10 +171,11 @@ def _picture_field(examples: Sequence[Path]) -> gr.Image:
 def _answer_fields(
     classifier: Classifier, picture: gr.Image, explain: Callable[..., dict[str, Any]]
 ) -> list[gr.components.Component]:
-    """Of one model: its probabilities, and its heat map if it has one."""
+    """Of one model: a line above the answer if it may be none, its probabilities, and its heat map if it has one."""
+    remark: list[gr.components.Component] = [gr.HTML()] if classifier.threshold else []
     label = gr.Label(num_top_classes=NUM_CLASSES_SHOWN, label=classifier.name)
     if not classifier.has_maps:
-        return [label]
+        return [*remark, label]
     heat = gr.Image(
         label="Where it looks",
         interactive=False,
@@ -183,16 +187,22 @@ def _answer_fields(
         return explain(classifier, picture, chosen.value)
 
     label.select(explain_chosen, picture, heat, api_visibility="private")
-    return [label, heat]
+    return [*remark, label, heat]
 
 
 def _answers(classifier: Classifier, picture: Image.Image, explain: Callable[..., dict[str, Any]]) -> list[Any]:
     with torch.inference_mode():
         scores = classifier.scores(classifier.pixel_values(picture))
     probabilities = dict(zip(classifier.label_names, scores))
+    remark = [_none_of_these(max(scores), classifier.threshold)] if classifier.threshold else []
     if not classifier.has_maps:
-        return [probabilities]
-    return [probabilities, explain(classifier, picture, max(probabilities, key=probabilities.__getitem__))]
+        return [*remark, probabilities]
+    return [*remark, probabilities, explain(classifier, picture, max(probabilities, key=probabilities.__getitem__))]
+
+
+def _none_of_these(score: float, threshold: float) -> str:
+    """What stands above the answer, as `resnet50 predict` has it; nothing where the likeliest class is an answer."""
+    return f"<b>None of these</b>: no class reaches {threshold:.1%}; most likely:" if score < threshold else ""
 
 
 def _explain(

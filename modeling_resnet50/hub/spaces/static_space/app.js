@@ -62,7 +62,7 @@ async function prepare(blob) {
 async function classify(blob) {
   const number = ++latest;
   closeCamera();
-  $("answers").replaceChildren();
+  showAnswers([]);
   try {
     await started;
     const picture = await prepare(blob).catch(() => {
@@ -82,7 +82,7 @@ async function classify(blob) {
     const found = await answer(picture);
     if (number !== latest) return;
     say(`Took ${Math.round(performance.now() - start)} ms`);
-    $("answers").replaceChildren(...found.map(bar));
+    showAnswers(found);
   } catch (error) {
     if (number !== latest) return;
     $("progress").hidden = true;
@@ -120,6 +120,14 @@ function showBackend(device) {
   for (const [textContent, href] of links)
     $("footer").append(" · ", Object.assign(document.createElement("a"), { href, textContent }));
   $("footer").dataset.backend = device;
+}
+
+/** The likeliest class first. Below the model's own threshold, it is none of them. */
+function showAnswers(found) {
+  const threshold = settings?.threshold ?? 0;
+  $("none").hidden = !(found[0]?.score < threshold);
+  $("none").textContent = `None of these: no class reaches ${(100 * threshold).toFixed(1)} %; most likely:`;
+  $("answers").replaceChildren(...found.map(bar));
 }
 
 function bar({ label, score }) {
@@ -184,7 +192,7 @@ function showCamera(on) {
   $("invitation").hidden = on || !$("picture").hidden;
   if (!on) return;
   $("picture").hidden = true;
-  $("answers").replaceChildren();
+  showAnswers([]);
   say("");
 }
 
