@@ -18,7 +18,6 @@ from ..files import replaced_folder
 from ..hub.classifiers import Classifier
 from ..hub.eval_results import in_terms_of_the_hub
 from ..hub.markdown import code
-from ..hub.model_card import accuracy_interval
 from ..hub.model_folder import image_processor, save_model_and_processor
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .typed_options import Source
@@ -124,6 +123,8 @@ def save_probe(folder: Path, classifier: Classifier, probe: LinearProbe, fitting
 
 def _card(fitting: Fitting) -> ModelCard:
     """Without what a run's card has: there was no run."""
+    from ..evaluation.statistics import accuracy_interval  # with scipy, for who has fitted one
+
     correct = fitting.predictions.logits.argmax(1) == fitting.predictions.labels
     low, high = accuracy_interval(correct.mean(), len(correct))
     dataset, source = in_terms_of_the_hub(fitting.dataset), Path(fitting.source).expanduser()
