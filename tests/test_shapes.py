@@ -52,7 +52,11 @@ def changed(folder, tmp_path, changes):
             r"layer1.0.conv1.weight would have the shape \(1024, 8, 1, 1\)",
         ),
         ({"num_labels": 3, "embedding_size": 9}, r"conv1.weight would have the shape \(9, 3, 7, 7\)"),
-        ({"id2label": dict.fromkeys(range(1000), "x")}, "num_labels is 1,000, and they have 16 rows at most"),
+        ({"id2label": dict.fromkeys(range(1000), "x")}, r"fc\.weight would have the shape \(1000, 16\)"),
+        (
+            {"id2label": dict.fromkeys(range(100_000), "x")},
+            r"len\(id2label\) is 100,000, and they have 16 rows at most",
+        ),
         ({"id2label": []}, "'list' object has no attribute"),
         ({"num_labels": 3, "dtype": "float99"}, "no attribute 'float99'"),
         ({"depths": [-1, 1]}, "no model can be built of its config.json: .*needs at least one block"),
