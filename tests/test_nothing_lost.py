@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from modeling_resnet50.files import replaced_file, replaced_folder
 from modeling_resnet50.loop import saving
 from modeling_resnet50.training import run_lock
+from modeling_resnet50.training.checkpoint import CheckpointWriter
 from modeling_resnet50.training.manifest import sha256
 from modeling_resnet50.training.run_folder import RunFolder
 from modeling_resnet50.training.run_lock import RunLock, is_alive, read_holder
@@ -325,17 +327,25 @@ def test_small_files_are_on_the_disk_before_they_are_renamed(tmp_path, monkeypat
 def full_disk(train, monkeypatch):
     """Let some writes of models fail, by a limit on the size of files, as a quota or a full disk would."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    original = saving.save_model
+    original, write_checkpoint = saving.save_model, CheckpointWriter._write
+    limit_is_set = threading.Lock()  # for the whole process, and so for the thread that writes checkpoints
+
+    def write_unlimited(*arguments):
+        with limit_is_set:
+            return write_checkpoint(*arguments)
+
+    monkeypatch.setattr(CheckpointWriter, "_write", write_unlimited)
 
     def arrange(fails) -> None:
         def limited(folder, *arguments):
             if not fails(folder.name):
                 return original(folder, *arguments)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-            try:
-                return original(folder, *arguments)
-            finally:
-                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            with limit_is_set:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+                try:
+                    return original(folder, *arguments)
+                finally:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
         monkeypatch.setattr("modeling_resnet50.training.model_writer.RETRY_AFTER", 0)
         monkeypatch.setattr(saving, "save_model", limited)
