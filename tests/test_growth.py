@@ -58,7 +58,9 @@ def named_by_the_space(count: int) -> None:
     pytest.importorskip("gradio")
     from modeling_resnet50.hub.spaces.gradio_space.app import Classifier
 
-    Classifier("it", torch.nn.Linear(1, 1), None, names(count), False)
+    network = torch.nn.Linear(1, 1)
+    network.config = SimpleNamespace()
+    Classifier("it", network, None, names(count), False)
 
 
 WORK = {

@@ -46,7 +46,7 @@ def kill_uploaders(run) -> int:
 
 @pytest.mark.parametrize(
     ("kills", "epochs", "xet"),
-    [(2, 10, True), *(pytest.param(30, 100, xet, marks=pytest.mark.long) for xet in (False, True))],
+    [(2, 7, True), *(pytest.param(30, 100, xet, marks=pytest.mark.long) for xet in (False, True))],
     ids=["short", "long-lfs", "long-xet"],
 )
 def test_the_repository_ends_equal_to_the_run(kills, epochs, xet, image_folder, tmp_path, train, monkeypatch):
