@@ -48,7 +48,9 @@ STARTS = {
     "resnet50 inspect": Start("-m resnet50_cli inspect MODEL --output OUT", "parameters"),
     "resnet50 plan": Start("-m resnet50_cli plan CHECKOUT/recipes/imagenet1k.yaml --picture OUT", "1,281,167"),
     "train.py --help": Start("CHECKOUT/train.py --help", "--dataset_name"),
-    "train.py, a mistake": Start("CHECKOUT/train.py --learning_rat 1", "learning_rate"),
+    "train.py, a mistake": Start(
+        "CHECKOUT/train.py --config CHECKOUT/recipes/digits.yaml --learning_rat 1", "learning_rate"
+    ),
     "train.py, first step": Start(
         "CHECKOUT/train.py --config CHECKOUT/recipes/digits.yaml --checkpoint_every_steps 1 --output_dir OUT",
         "checkpoints/*",
