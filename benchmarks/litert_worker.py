@@ -28,7 +28,7 @@ def main() -> None:
     interpreter = Interpreter(target, num_threads=int(threads))
     interpreter.allocate_tensors()
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
-    print(version("litert-torch"), file=answers, flush=True)
+    print(version("ai-edge-litert"), file=answers, flush=True)
     for line in sys.stdin:
         path = Path(line.strip())
         logits = []
