@@ -116,6 +116,12 @@ def _commit() -> str:
         return "unknown commit"
 
 
+def _without_path(value: Any) -> Any:
+    """Of a file or folder that is there, its last name: no path of this machine is of use to others."""
+    is_path = isinstance(value, Path) or (isinstance(value, str) and Path(value).exists())
+    return Path(value).resolve().name if is_path else value
+
+
 def keep(
     name: str,
     settings: dict[str, Any],
@@ -138,7 +144,7 @@ def keep(
         "commit": _commit(),
         "hardware": hardware(device),
         "versions": versions(*packages),
-        "settings": {setting: value for setting, value in settings.items() if setting != "out"},
+        "settings": {setting: _without_path(value) for setting, value in settings.items() if setting != "out"},
     }
     results = {
         title: {

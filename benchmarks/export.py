@@ -62,8 +62,14 @@ def main() -> None:
         found = list(runtimes(model, processor, pixel_values, folder, options))
         speeds = measured(found, pixel_values, options)
         with_preprocessing(model, processor, folder, options)
-    about = {name: str(value) for name, value in vars(options).items()}
-    keep("export", about, {"exports": ("images/s", "PyTorch float32", speeds)}, None, ("onnxruntime",), options.out)
+    keep(
+        "export",
+        vars(options),
+        {"exports": ("images/s", "PyTorch float32", speeds)},
+        None,
+        ("onnxruntime",),
+        options.out,
+    )
 
 
 def photos(options: argparse.Namespace) -> Iterator[Tensor]:

@@ -89,7 +89,7 @@ def main() -> None:
     parts = {title: ("seconds", "bare loop", seconds), "a step of almost nothing": ("ms", "bare loop", steps)}
     keep(
         "loop_without_peers" if options.without_peers else "loop",
-        {**vars(options), "source": Path(options.source).name},
+        vars(options),
         parts,
         folder=options.out,
     )

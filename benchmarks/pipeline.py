@@ -81,7 +81,7 @@ def main() -> None:
     title = f"JPEG to batch, {cores}"
     print_table(title, "images/s", images_per_second, "transformers example")
     mean_size = sum(len(encoded_bytes(row)) for row in split["image"]) / len(split)
-    settings = {**vars(options), "bytes per image": round(mean_size), "source": Path(options.source).name}
+    settings = {**vars(options), "bytes per image": round(mean_size)}
     parts = {title: ("images/s", "transformers example", images_per_second)}
     keep(
         f"pipeline_{1 + options.two_cores}",

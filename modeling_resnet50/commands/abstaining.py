@@ -11,13 +11,11 @@ from transformers import AutoImageProcessor
 
 from resnet50_recipe.errors import UserError
 
-from ..data.file_names import path_as_text
+from ..data.file_names import path_as_text, without_path
 from ..data.image_files import FORMATS_IN_WORDS, find_images
 from ..data.preprocessing import Preprocessing
 from ..files import replaced_file
-from ..hub.exporting import trained_model_in
-from ..hub.model_folder import load_model, renew_card
-from ..training.run_folder import is_run
+from ..hub.exporting import renew_card_of_run
 
 
 @dataclass(frozen=True)
@@ -78,14 +76,8 @@ def keep_threshold(folder: Path, result: dict[str, Any], dataset_name: str) -> b
     saved = Preprocessing.from_processor(AutoImageProcessor.from_pretrained(folder), str(folder)).as_result()
     if any(result["protocol"][name] != value for name, value in saved.items()):
         return False
-    data = Path(dataset_name).expanduser()
-    shown = data.resolve().name if data.exists() else dataset_name
-    config["confidence_threshold"] = {**result["threshold"], "dataset": shown}
+    config["confidence_threshold"] = {**result["threshold"], "dataset": without_path(dataset_name)}
     with replaced_file(config_file) as unfinished:
         unfinished.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    folder = folder.resolve()
-    if is_run(folder.parent) and (folder / "README.md").is_file():
-        trained = trained_model_in(folder, folder.parent)
-        assert trained is not None
-        renew_card(folder, load_model(str(folder))[0], trained)
+    renew_card_of_run(folder)
     return True

@@ -11,13 +11,12 @@ from rich.table import Table
 from resnet50_recipe.terminal import in_table, say
 from resnet50_recipe.words import counted, says_something
 
+from ..data.file_names import without_path
 from ..evaluation.class_report import AVERAGES, SHOWN_AVERAGES
 from ..evaluation.results import to_json, write_results
 from ..evaluation.statistics import TEMPERATURES, allowed_digits
 from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
-from ..hub.exporting import trained_model_in
-from ..hub.model_folder import load_model, renew_card
-from ..training.run_folder import is_run
+from ..hub.exporting import renew_card_of_run
 from .abstaining import keep_threshold
 
 
@@ -81,16 +80,9 @@ def _keep_threshold(name: str, result: dict[str, Any], dataset_name: str) -> Non
 
 
 def _tell_the_card(folder: Path, dataset_name: str, result: dict[str, Any]) -> None:
-    """Of a model in a run, which has a card of its own, made of the run's records."""
-    folder = folder.resolve()
-    if not is_run(folder.parent) or not (folder / "README.md").is_file():
-        return
-    trained = trained_model_in(folder, folder.parent)
-    assert trained is not None
-    data = Path(dataset_name).expanduser()
-    shown = data.resolve().name if data.exists() else dataset_name  # no path of this machine
-    measured = {"dataset": shown, "images": result["images"], "words": both_in_words(result)}
-    renew_card(folder, load_model(str(folder))[0], trained, both_protocols=measured)
+    """What another preparation of the images changes, if it is a model in a run."""
+    measured = {"dataset": without_path(dataset_name), "images": result["images"], "words": both_in_words(result)}
+    renew_card_of_run(folder, both_protocols=measured)
 
 
 def _flat(name: str, result: dict[str, Any]) -> dict[str, Any]:

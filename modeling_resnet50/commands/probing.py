@@ -11,6 +11,7 @@ from torch import nn
 
 from resnet50_recipe.recipe import Recipe
 
+from ..data.file_names import without_path
 from ..data.sources import load_train_and_validation
 from ..evaluation.predictions import Predictions
 from ..evaluation.probe import FeatureModel, LinearProbe
@@ -127,7 +128,7 @@ def _card(fitting: Fitting) -> ModelCard:
 
     correct = fitting.predictions.logits.argmax(1) == fitting.predictions.labels
     low, high = accuracy_interval(correct.mean(), len(correct))
-    dataset, source = in_terms_of_the_hub(fitting.dataset), Path(fitting.source).expanduser()
+    dataset = in_terms_of_the_hub(fitting.dataset)
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="image-classification",
@@ -148,7 +149,7 @@ def _card(fitting: Fitting) -> ModelCard:
     return ModelCard.from_template(
         data,
         template_str=_CARD,
-        source=code(source.resolve().name if source.exists() else fitting.source),
+        source=code(without_path(fitting.source)),
         dataset=code(dataset["dataset_name"]),
         train_images=f"{fitting.train_images:,}",
         images=f"{len(correct):,}",

@@ -24,6 +24,12 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def without_path(name_or_path: str) -> str:
+    """Of a file or folder that is there, its last name, since no path of this machine is of use to others."""
+    path = Path(name_or_path).expanduser()
+    return path.resolve().name if path.exists() else name_or_path
+
+
 def path_as_text(path: str) -> str:
     """A path as it is, or as a `file://` URI (RFC 8089) if it is not UTF-8. `path_from_text` undoes it."""
     if as_utf8(path) == path:

@@ -14,9 +14,9 @@ from resnet50_recipe.weights import Weights
 
 from ..configuration_resnet50 import ResNet50Config
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from ..training.run_folder import open_run
+from ..training.run_folder import is_run, open_run
 from ..training.trained_model import TrainedModel
-from .model_folder import load_model
+from .model_folder import load_model, renew_card
 from .weights import read_weights, to_transformers_resnet
 
 
@@ -132,6 +132,21 @@ def training_checkpoint(source: str, dtype: Literal["float32", "auto"] = "float3
         "train_acc": row.get("train_top1"),
         "train_loss": row.get("train_loss"),
     }
+
+
+def renew_card_of_run(folder: Path, both_protocols: dict[str, Any] | None = None) -> None:
+    """
+    Tell the card of a model in a run, which is made of the run's records, what is new; other models have none.
+
+    Args:
+        both_protocols: as for `renew_card`.
+    """
+    folder = folder.resolve()
+    if not is_run(folder.parent) or not (folder / "README.md").is_file():
+        return
+    trained = trained_model_in(folder, folder.parent)
+    assert trained is not None
+    renew_card(folder, load_model(str(folder))[0], trained, both_protocols)
 
 
 def trained_model_in(folder: Path, run: Path) -> TrainedModel | None:
