@@ -239,7 +239,15 @@ def pytest_collection_finish() -> None:
         sys.modules["absl.logging"].get_absl_handler().python_handler.stream = sys.__stderr__
 
 
-def pytest_sessionfinish() -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs) -> None:
+    """Workers are forked from a process that has imported all they need, instead of importing it each."""
+    if sys.platform == "linux":
+        for spec in specs:
+            spec.python = fork_server.worker_command()
+
+
+def pytest_unconfigure() -> None:
     fork_server.stop()
 
 

@@ -1,18 +1,22 @@
 """
 Python processes for tests, forked from one that has imported what takes seconds.
 
-Two servers, each a process that has imported and done nothing else: it has no second thread and has computed nothing,
-so that it may be forked. The first has the libraries which read nothing of the environment when they are imported; the
-second, forked from it, this package as well, with transformers, datasets, accelerate and timm. What is started gets
-arguments, environment, folder and output of its own, can be sent signals, and ends as any Python does.
+Three servers, each a process that has imported and done nothing else: it has no second thread and has computed
+nothing, so that it may be forked. The first has the libraries which read nothing of the environment when they are
+imported; the second, forked from it, this package as well, with transformers, datasets, accelerate and timm; the third
+what tests import besides: the workers of pytest-xdist are forked from it. What is started gets arguments, environment,
+folder, input and output of its own, can be sent signals, and ends as any Python does.
 """
 
 import atexit
 import gc
 import json
+import logging
 import os
 import runpy
 import select
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +26,7 @@ import types
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 
 LIBRARIES = (
@@ -37,6 +42,10 @@ PACKAGE = (
     "modeling_resnet50.training.console", "modeling_resnet50.training.kernels", "modeling_resnet50.training.profiling",
     "modeling_resnet50.training.supervision", "modeling_resnet50.training.tracking",
 )  # fmt: skip
+TESTS = (
+    "executorch.exir", "executorch.runtime", "gradio", "onnx", "pytest", "torch._inductor.compile_fx",
+)  # fmt: skip
+KINDS = {"libraries": LIBRARIES, "package": PACKAGE, "tests": TESTS}
 # What is read when it is needed, and not by an import.
 READ_LATE = ("ACCELERATE_", "GLOO_", "LOCAL_", "MASTER_", "OMP_NUM_THREADS", "PYTEST_", "RANK", "WORLD_SIZE")
 _MOST = 1 << 20  # bytes of a request
@@ -59,13 +68,17 @@ class ForkedPython:
     """Shown as `subprocess.Popen` does."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str], cwd: Path):
-        self.args, self.returncode = arguments, None
         self._output, self._errors = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = {"arguments": arguments, "environment": environment, "cwd": str(cwd)}
-        with theirs:
-            files = [self._output.fileno(), self._errors.fileno(), theirs.fileno()]
-            socket.send_fds(_server_for(arguments, environment), [json.dumps(request).encode()], files)
+        with open(os.devnull) as nothing:
+            files = [nothing.fileno(), self._output.fileno(), self._errors.fileno()]
+            kind = _kind_of(arguments, environment)
+            self._begin(kind, files, arguments=arguments, environment=environment, cwd=str(cwd))
+
+    def _begin(self, kind: str, files: list[int], **request: Any) -> None:
+        self.args, self.returncode = request["arguments"], None
+        self._report = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._report.connect(os.path.join(_folder(), kind))
+        socket.send_fds(self._report, [json.dumps(request).encode()], files)
         self.pid = int(self._report.recv(_MOST))
 
     def poll(self) -> int | None:
@@ -93,51 +106,71 @@ class ForkedPython:
         self.send_signal(signal.SIGKILL)
 
 
+class _Worker(ForkedPython):
+    """A process of pytest-xdist. It reads and writes what this one does."""
+
+    def __init__(self, arguments: list[str]):
+        self._begin("tests", [0, 1, 2], arguments=arguments, environment=dict(os.environ), cwd=os.getcwd())
+
+
 # The tests' side
 
 
-_servers: dict[str, socket.socket] = {}
+_FOLDER = "PYTEST_FORK_SERVER"  # in the environment: where the servers' sockets are
 _first: subprocess.Popen | None = None
 _environment = dict(os.environ)  # before any test changes it
 
 
-def _server_for(arguments: list[str], environment: dict[str, str]) -> socket.socket:
+def worker_command() -> str:
+    """What takes the place of `python` where a worker of pytest-xdist is started."""
+    _folder()
+    return shlex.join([sys.executable, "-I", __file__, "worker"])
+
+
+def _kind_of(arguments: list[str], environment: dict[str, str]) -> str:
     """Strangers to this package, and what has an environment of its own, import transformers themselves."""
-    if not _servers:
-        _start()
     changed = {name for name in environment | _environment if environment.get(name) != _environment.get(name)}
     ours = "-P" not in arguments and all(name.startswith(READ_LATE) for name in changed)
-    return _servers["package" if ours else "libraries"]
+    return "package" if ours else "libraries"
+
+
+def _folder() -> str:
+    if _FOLDER not in _environment:
+        _start()
+    return _environment[_FOLDER]
 
 
 def _start() -> None:
+    """The sockets are there at once: who asks before all is imported waits in line."""
     global _first
-    pairs = {name: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for name in ("libraries", "package")}
-    theirs = [pair[1] for pair in pairs.values()]
+    folder = tempfile.mkdtemp(prefix="fork-server-")
+    sockets = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in KINDS]
+    for each, kind in zip(sockets, KINDS, strict=True):
+        each.bind(os.path.join(folder, kind))
+        each.listen()
     _first = subprocess.Popen(
-        [sys.executable, "-I", __file__, *(str(each.fileno()) for each in theirs)],
+        [sys.executable, "-I", __file__, "serve", *(str(each.fileno()) for each in sockets)],
         # OpenBLAS and pyarrow would start threads when they are loaded.
         env={**_environment, "OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"},
-        pass_fds=[each.fileno() for each in theirs],
-        stdin=subprocess.DEVNULL,
+        pass_fds=[each.fileno() for each in sockets],
+        stdin=subprocess.PIPE,  # open as long as the servers are to serve
         start_new_session=True,
     )
-    for name, (ours, their) in pairs.items():
-        their.close()
-        _servers[name] = ours
+    for each in sockets:
+        each.close()
+    _environment[_FOLDER] = os.environ[_FOLDER] = folder
 
 
 def stop() -> None:
-    """The servers end when what they started has, which is to be soon."""
-    for server in _servers.values():
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-    _servers.clear()
-    if _first is not None:
-        try:
-            _first.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(_first.pid, signal.SIGKILL)
+    """By who started the servers: they end when what they started has, which is to be soon."""
+    if _first is None:
+        return
+    _first.stdin.close()
+    try:
+        _first.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(_first.pid, signal.SIGKILL)
+    shutil.rmtree(_environment[_FOLDER])
 
 
 # The servers' side
@@ -145,36 +178,37 @@ def stop() -> None:
 
 def _serve(control: socket.socket) -> dict:
     """Returns in what is started, with its request."""
-    while True:
-        message, files, _, _ = socket.recv_fds(control, _MOST, 3)
-        if not message:
-            with suppress(ChildProcessError):
-                while os.wait():
-                    pass
-            os._exit(0)
+    while control in select.select([control, sys.stdin], [], [])[0]:
+        connection, _ = control.accept()
         if os.fork() == 0:
             control.close()
-            return _keep(json.loads(message), *files)
-        for file in files:
-            os.close(file)
+            return _keep(connection)
+        connection.close()
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
+    with suppress(ChildProcessError):
+        while os.wait():
+            pass
+    os._exit(0)
 
 
-def _keep(request: dict, output: int, errors: int, report: int) -> dict:
+def _keep(connection: socket.socket) -> dict:
     """Start a process, tell its number, wait for it, and tell how it ended."""
+    message, files, _, _ = socket.recv_fds(connection, _MOST, 3)
     if child := os.fork():
-        with socket.socket(fileno=report) as tests:
-            tests.send(str(child).encode())
-            _, status = os.waitpid(child, 0)
-            tests.send(str(os.waitstatus_to_exitcode(status)).encode())
+        for file in files:
+            os.close(file)
+        connection.send(str(child).encode())
+        _, status = os.waitpid(child, 0)
+        with suppress(BrokenPipeError):  # nobody wants to know
+            connection.send(str(os.waitstatus_to_exitcode(status)).encode())
         os._exit(0)
-    os.dup2(output, 1)
-    os.dup2(errors, 2)
-    for file in (output, errors, report):
+    connection.close()
+    for number, file in enumerate(files):
+        os.dup2(file, number)
         os.close(file)
-    return request
+    return json.loads(message)
 
 
 def _become(request: dict) -> None:
@@ -185,6 +219,8 @@ def _become(request: dict) -> None:
     words = list(request["arguments"])
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     if safe := "-P" in words[:1]:
+        words.pop(0)
+    if "-u" in words[:1]:  # as pytest-xdist asks for; it writes without a buffer itself
         words.pop(0)
     if "torch" in sys.modules and (threads := os.environ.get("OMP_NUM_THREADS")):
         sys.modules["torch"].set_num_threads(int(threads))
@@ -208,18 +244,18 @@ _ending: dict[str, int | None] = {"code": 1}  # None: by an interrupt
 
 def _main() -> None:
     atexit.register(_end)  # the first is the last that is called
-    libraries, package = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup
-    _load(LIBRARIES)
-    if os.fork() == 0:
-        libraries.close()
-        sys.path.insert(0, str(Path(__file__).parents[1]))
-        _load(PACKAGE)
-        sys.path.pop(0)
-        request = _serve(package)
-    else:
-        package.close()
-        request = _serve(libraries)
+    controls = [socket.socket(fileno=int(number)) for number in sys.argv[2:]]
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    for control, modules in zip(controls, KINDS.values(), strict=True):
+        _load(modules)
+        if control is controls[-1] or os.fork():
+            break
+    sys.path.pop(0)
+    for other in controls:
+        if other is not control:
+            other.close()
+    request = _serve(control)
     try:
         _become(request)
         _ending["code"] = 0
@@ -243,12 +279,16 @@ def _end() -> None:
 
 
 def _load(modules: tuple[str, ...]) -> None:
+    logging.disable(logging.WARNING)  # torchao's remarks on PyTorch are for nobody here
     for name in modules:
         import_module(name)
+    logging.disable(logging.NOTSET)
     gc.collect()
     gc.freeze()  # the collector would write to, and so copy, what is shared
     assert len(os.listdir("/proc/self/task")) == 1, "a fork has none of the other threads, and their locks for ever"
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "worker":
+        sys.exit(_Worker(sys.argv[2:]).wait())
     _main()

@@ -3,7 +3,6 @@
 import json
 import logging
 
-import coremltools
 import onnx
 import onnxruntime
 import openvino
@@ -112,6 +111,8 @@ def test_executorch_takes_other_architectures(tmp_path):
 
 
 def test_core_ml_has_the_inputs_the_names_and_the_precision_that_it_says(exports, tmp_path):
+    import coremltools  # whose import takes seconds, in each process that collects tests
+
     folder, model = exports
     save(tmp_path / "model")
     sizes = []
