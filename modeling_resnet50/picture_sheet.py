@@ -55,9 +55,9 @@ def draw_sheet(pictures: Sequence[Picture], columns: int) -> Image.Image:
 
 def _fonts_of_matplotlib() -> Path:
     """Found without importing it, which would hold up the first training step."""
-    found = find_spec("matplotlib")
-    assert found is not None and found.origin is not None, "installed with this package"
-    return Path(found.origin).with_name("mpl-data") / "fonts" / "ttf"
+    origin = getattr(find_spec("matplotlib"), "origin", None)
+    assert origin is not None, "it is installed with this package"
+    return Path(origin).with_name("mpl-data") / "fonts" / "ttf"
 
 
 def classes_in(target: Tensor, label_names: list[str], smoothing: float) -> str:
