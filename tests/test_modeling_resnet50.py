@@ -51,10 +51,11 @@ def initial(whole):
 @pytest.fixture(scope="module")
 def references():
     with no_init_weights():  # they get ours
-        native = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=1000))
         return {
-            "torchvision": torchvision.models.resnet50(), "timm": timm.create_model("resnet50"), "transformers": native,
-        }  # fmt: skip
+            "torchvision": torchvision.models.resnet50(),
+            "timm": timm.create_model("resnet50"),
+            "transformers": transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=1000)),
+        }
 
 
 def test_default_has_25557032_parameters(whole):
