@@ -30,6 +30,7 @@ from PIL import Image
 from transformers import dynamic_module_utils
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.commands import evaluate
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
@@ -249,6 +250,12 @@ def pytest_xdist_setupnodes(specs) -> None:
 
 def pytest_unconfigure() -> None:
     fork_server.stop()
+
+
+@pytest.fixture
+def without_pages(monkeypatch) -> None:
+    """`resnet50 evaluate --output` writes its numbers alone: most of an evaluation of seconds is drawing pages."""
+    monkeypatch.setattr(evaluate, "_write_pages", lambda *results: None)
 
 
 @pytest.fixture

@@ -109,6 +109,7 @@ def test_a_model_of_other_classes_is_probed(image_folder, tmp_path, capsys, monk
     )
 
 
+@pytest.mark.usefixtures("without_pages")
 def test_a_linear_probe_is_a_model_to_evaluate_and_publish(image_folder, tmp_path, capsys):
     """Which says of the validation images what the probe said, and knows nothing of the classes before."""
     torch.manual_seed(0)
@@ -137,6 +138,7 @@ def test_a_linear_probe_is_a_model_to_evaluate_and_publish(image_folder, tmp_pat
     assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= set(model_files(probe))
 
 
+@pytest.mark.usefixtures("without_pages")
 def test_a_network_of_others_has_a_probe_and_no_model(image_folder, tmp_path, capsys):
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=7)
     ResNetForImageClassification(config).save_pretrained(tmp_path / "theirs")

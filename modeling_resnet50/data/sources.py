@@ -136,11 +136,12 @@ def load_splits(
     if path.is_dir():
         if any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
             with errors_named(dataset_name):
-                files = load_dataset_builder(str(path), config_name, cache_dir=cache_for(path)).config.data_files
-                for shards in files.values():
+                builder = load_dataset_builder(str(path), config_name, cache_dir=cache_for(path))
+                for shards in builder.config.data_files.values():
                     if all(shard.endswith(".parquet") for shard in shards):
                         require_one_order((shard, pq.read_schema(shard)) for shard in shards)
-                return load_dataset(str(path), config_name, cache_dir=cache_for(path))
+                builder.download_and_prepare()
+                return builder.as_dataset()
         tables = tables_in(path, columns.label, note)
         return read_tables(tables, columns, note) if tables else image_folders(path, note)
     if path.is_file():

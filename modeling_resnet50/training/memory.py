@@ -57,7 +57,7 @@ def activation_bytes(model: PreTrainedModel, image_size: int, precision: str | N
         return tensor
 
     batch = 2  # BatchNorm wants more than one value
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), shapes_alone(model):
+    with shapes_alone(model), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         logits = model.train()(
             torch.empty(batch, model.config.num_channels, image_size, image_size, device="meta")
         ).logits
