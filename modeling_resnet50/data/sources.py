@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +134,7 @@ def load_splits(
         )
     path = Path(dataset_name).expanduser()
     if dataset_name == "digits":
-        return _digits()
+        return DatasetDict(_digits())  # a dictionary of the caller's own
     if path.is_dir():
         if any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
             with errors_named(dataset_name):
@@ -160,6 +161,7 @@ def load_splits(
         return load_dataset(dataset_name, config_name)
 
 
+@cache
 def _digits() -> DatasetDict:
     """scikit-learn's 1,797 handwritten digits, enlarged from 8×8 to 32×32 RGB PNGs; every class split 80/20."""
     from sklearn.datasets import load_digits  # half a second, which other data need not wait for
