@@ -16,7 +16,7 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.training_arguments import TrainingArguments
 
 
-SMALL = {"depths": [1], "hidden_sizes": [8], "embedding_size": 8}  # each block is traced again
+SMALL = {"layer_type": "basic", "depths": [1], "hidden_sizes": [8], "embedding_size": 8}  # each block is traced again
 SHORT = {"num_train_epochs": 1, "warmup_epochs": 0, "config_overrides": json.dumps(SMALL)}
 
 

@@ -196,7 +196,7 @@ def probabilities_by_hand(model, pixels):
 
 def test_rgba_and_other_architectures_go_too(tmp_path):
     fields = {"stem_type": "deep", "avg_down": True, "blur_pool": True, "global_pool": "catavgmax"}
-    model = save(tmp_path / "model", num_channels=4, **fields)
+    model = save(tmp_path / "model", num_channels=4, layer_type="basic", **fields)
     main(["export", str(tmp_path / "model"), str(tmp_path / "out"), "--format", "onnx", "--with_preprocessing"])
     pixels = noise(80, 100, 4)
     found = session_of(tmp_path / "out/onnx/model_with_preprocessing.onnx").run(None, {"images": pixels[None]})[0][0]
@@ -205,7 +205,7 @@ def test_rgba_and_other_architectures_go_too(tmp_path):
 
 def test_on_grey_data_the_difference_is_measured_on_its_images(tmp_path, image_folder, capsys):
     """Of several classes an image, and another architecture."""
-    fields = {"layer_type": "basic", "stem_type": "cifar", "problem_type": "multi_label_classification"}
+    fields = {"stem_type": "cifar", "problem_type": "multi_label_classification"}
     model = save(tmp_path / "model", num_channels=1, **SMALL, **fields)
     arguments = ["--format", "onnx", "--with_preprocessing", "--dataset", str(image_folder), "--json"]
     main(["export", str(tmp_path / "model"), str(tmp_path / "out"), *arguments])
