@@ -46,8 +46,11 @@ TESTS = (
     "executorch.exir", "executorch.runtime", "gradio", "onnx", "pytest", "torch._inductor.compile_fx",
 )  # fmt: skip
 KINDS = {"libraries": LIBRARIES, "package": PACKAGE, "tests": TESTS}
-# What is read when it is needed, and not by an import.
-READ_LATE = ("ACCELERATE_", "GLOO_", "LOCAL_", "MASTER_", "OMP_NUM_THREADS", "PYTEST_", "RANK", "WORLD_SIZE")
+# What is read when it is needed, and not by an import. The second line is what PyTorch and tests set for themselves.
+READ_LATE = (
+    "ACCELERATE_", "GLOO_", "LOCAL_", "MASTER_", "OMP_NUM_THREADS", "PYTEST_", "RANK", "WORLD_SIZE",
+    "CUBLAS_WORKSPACE_CONFIG", "TORCHINDUCTOR_CACHE_DIR", "TRACKIO_DIR",
+)  # fmt: skip
 _MOST = 1 << 20  # bytes of a request
 
 
@@ -71,7 +74,7 @@ class ForkedPython:
         self._output, self._errors = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115
         with open(os.devnull) as nothing:
             files = [nothing.fileno(), self._output.fileno(), self._errors.fileno()]
-            kind = _kind_of(arguments, environment)
+            kind = kind_of(arguments, environment)
             self._begin(kind, files, arguments=arguments, environment=environment, cwd=str(cwd))
 
     def _begin(self, kind: str, files: list[int], **request: Any) -> None:
@@ -127,7 +130,7 @@ def worker_command() -> str:
     return shlex.join([sys.executable, "-I", __file__, "worker"])
 
 
-def _kind_of(arguments: list[str], environment: dict[str, str]) -> str:
+def kind_of(arguments: list[str], environment: dict[str, str]) -> str:
     """Strangers to this package, and what has an environment of its own, import transformers themselves."""
     changed = {name for name in environment | _environment if environment.get(name) != _environment.get(name)}
     ours = "-P" not in arguments and all(name.startswith(READ_LATE) for name in changed)

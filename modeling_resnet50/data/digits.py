@@ -7,6 +7,7 @@ C. Kaynak, Optical Recognition of Handwritten Digits (UCI Machine Learning Repos
 """
 
 import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ _FEATURES = Features({"image": Image(decode=False), "label": ClassLabel(names=[s
 _NUM_TRAINING = 1437  # four fifths of every class
 
 
+@cache
 def digits() -> DatasetDict:
     """`train` and `validation`: the digits, enlarged to 32 × 32 pixels, as RGB PNGs."""
     with np.load(Path(__file__).with_name("digits.npz")) as arrays:

@@ -132,7 +132,7 @@ def load_splits(
         )
     path = Path(dataset_name).expanduser()
     if dataset_name == "digits":
-        return digits()
+        return DatasetDict(digits())  # a dictionary of the caller's own
     if path.is_dir():
         if any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
             with errors_named(dataset_name):

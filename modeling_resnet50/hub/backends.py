@@ -21,7 +21,7 @@ from .classifiers import open_classifier
 from .exported_program import export_program
 from .model_folder import image_processor
 from .onnx import export_onnx, open_onnx, open_session
-from .runtimes import export_executorch, export_openvino
+from .runtimes import export_executorch, export_openvino, import_openvino
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,7 @@ def _program(path: Path, threads: int) -> Backend:
 
 
 def _openvino(path: Path, threads: int) -> Backend:
-    with needs_packages("OpenVINO", "openvino"):
-        import openvino
+    openvino = import_openvino()
     about = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     try:
         compiled = openvino.Core().compile_model(path, "CPU", about)
