@@ -47,7 +47,10 @@ TESTS = (
 )  # fmt: skip
 KINDS = {"libraries": LIBRARIES, "package": PACKAGE, "tests": TESTS}
 # What is read when it is needed, and not by an import.
-READ_LATE = ("ACCELERATE_", "GLOO_", "LOCAL_", "MASTER_", "OMP_NUM_THREADS", "PYTEST_", "RANK", "WORLD_SIZE")
+READ_LATE = (
+    "ACCELERATE_", "GLOO_", "KMP_", "LOCAL_", "MASTER_", "OMP_NUM_THREADS", "PYTEST_", "RANK",
+    "TORCHINDUCTOR_CACHE_DIR", "WORLD_SIZE",
+)  # fmt: skip
 _MOST = 1 << 20  # bytes of a request
 
 
