@@ -6,13 +6,13 @@ starts and imports is left out.
 """
 
 import os
-import runpy
 import signal
 import subprocess
 import sys
 import traceback
 
 from fork_server import become
+from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 
 
 execute_child = subprocess.Popen._execute_child
@@ -22,6 +22,8 @@ def launch(words: list[str]) -> None:
     """`python -m MODULE …` in this process, in a process group of its own as a terminal gives it."""
     os.setsid()
     subprocess.Popen._execute_child = started
+    # For its log alone, torchrun looks through all that is imported, again and again.
+    dynamic_rendezvous.get_method_name = lambda depth=2: sys._getframe(depth - 1).f_code.co_name
     become(words, dict(os.environ), os.getcwd())
 
 

@@ -1,7 +1,6 @@
 """A launcher on a host, which is a network namespace of Linux: `on_host.py NAME -m MODULE …`."""
 
 import ctypes
-import os
 import platform
 import socket
 import sys

@@ -298,6 +298,7 @@ batch_done = Supervisor.batch_done
 def and_memory_runs_out(self):
     batch_done(self)
     if (self.progress.step, os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) == (5, "1", "0"):
+        os.write(2, b"memory runs out")
         os.kill(os.getpid(), signal.SIGKILL)
 
 Supervisor.batch_done = and_memory_runs_out
@@ -314,7 +315,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_torchrun_resumes_it(image_folder
     output = "".join(process.communicate(timeout=240))
     assert process.returncode == 0, output
     assert "resumed from" in output
-    assert "exitcode: -9" in output
+    assert "memory runs out" in output
     assert not left_over(run)
     run_two_ranks(tiny_arguments(image_folder, tmp_path / "whole", **settings))
     one, other = (json.loads((path / "status.json").read_text()) for path in (tmp_path / "whole", run))
