@@ -40,6 +40,7 @@ from resnet50_cli import main
 
 PROJECT = Path(__file__).parents[1]
 THREADS = torch.get_num_threads()
+UNDRAWN = "tests/undrawn.py"  # train.py
 TINY = {"depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8}
 
 
@@ -156,8 +157,8 @@ def train(monkeypatch):
     """
     Run train.py's `main` in this process with a command line. Its attribute `script` is the module.
 
-    The curves are written as what would be drawn: drawing takes a third of a run of seconds. With `draws` it is done,
-    and processes draw theirs.
+    The curves are written as what would be drawn: drawing takes a third of a run of seconds. With `draws` it is done;
+    processes draw theirs, unless they run `UNDRAWN`.
     """
     spec = importlib.util.spec_from_file_location("train_script", PROJECT / "train.py")
     script = importlib.util.module_from_spec(spec)

@@ -9,6 +9,7 @@ folder, input and output of its own, can be sent signals, and ends as any Python
 """
 
 import atexit
+import ctypes
 import gc
 import json
 import logging
@@ -46,12 +47,13 @@ TESTS = (
     "executorch.exir", "executorch.runtime", "gradio", "onnx", "pytest", "torch._inductor.compile_fx",
 )  # fmt: skip
 KINDS = {"libraries": LIBRARIES, "package": PACKAGE, "tests": TESTS}
-# What is read when it is needed, and not by an import. The second line is what PyTorch and tests set for themselves.
+# What is read when it is needed, and not by an import; the second line is what libraries and tests set for themselves.
 READ_LATE = (
     "ACCELERATE_", "GLOO_", "LOCAL_", "MASTER_", "OMP_NUM_THREADS", "PYTEST_", "RANK", "WORLD_SIZE",
-    "CUBLAS_WORKSPACE_CONFIG", "TORCHINDUCTOR_CACHE_DIR", "TRACKIO_DIR",
+    "CUBLAS_WORKSPACE_CONFIG", "KMP_", "TORCHINDUCTOR_CACHE_DIR", "TRACKIO_DIR",
 )  # fmt: skip
 _MOST = 1 << 20  # bytes of a request
+_ROOM = 1 << 14  # and of a command line
 
 
 def start_python(arguments: list[str], environment: dict[str, str], cwd: Path) -> "ForkedPython | subprocess.Popen":
@@ -152,7 +154,7 @@ def _start() -> None:
         each.bind(os.path.join(folder, kind))
         each.listen()
     _first = subprocess.Popen(
-        [sys.executable, "-I", __file__, "serve", *(str(each.fileno()) for each in sockets)],
+        [sys.executable, "-I", __file__, "serve", *(str(each.fileno()) for each in sockets), " " * _ROOM],
         # OpenBLAS and pyarrow would start threads when they are loaded.
         env={**_environment, "OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"},
         pass_fds=[each.fileno() for each in sockets],
@@ -214,12 +216,13 @@ def _keep(connection: socket.socket) -> dict:
     return json.loads(message)
 
 
-def _become(request: dict) -> None:
+def become(arguments: list[str], environment: dict[str, str], cwd: str) -> None:
     """Run what a fresh interpreter with these arguments would."""
-    os.chdir(request["cwd"])
+    os.chdir(cwd)
     os.environ.clear()
-    os.environ.update(request["environment"])
-    words = list(request["arguments"])
+    os.environ.update(environment)
+    _show([sys.executable, *arguments])
+    words = list(arguments)
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     if safe := "-P" in words[:1]:
         words.pop(0)
@@ -242,13 +245,23 @@ def _become(request: dict) -> None:
         runpy.run_path(words[0], run_name="__main__")
 
 
+def _show(words: list[str]) -> None:
+    """In the list of processes, with this command line."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    begin, end = int(fields[45]), int(fields[46])
+    text = "".join(word + "\0" for word in words).encode()[: end - begin - 1]
+    ctypes.memmove(begin, text.ljust(end - begin, b"\0"), end - begin)
+
+
 _ending: dict[str, int | None] = {"code": 1}  # None: by an interrupt
 
 
 def _main() -> None:
     atexit.register(_end)  # the first is the last that is called
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup
-    controls = [socket.socket(fileno=int(number)) for number in sys.argv[2:]]
+    # Also under nohup, and in the background of a shell
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    controls = [socket.socket(fileno=int(number)) for number in sys.argv[2:-1]]
     sys.path.insert(0, str(Path(__file__).parents[1]))
     for control, modules in zip(controls, KINDS.values(), strict=True):
         _load(modules)
@@ -260,7 +273,7 @@ def _main() -> None:
             other.close()
     request = _serve(control)
     try:
-        _become(request)
+        become(**request)
         _ending["code"] = 0
     except SystemExit as exit:
         number = 0 if exit.code is None else exit.code
