@@ -60,7 +60,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--probe",
         choices=["knn", "linear"],
         metavar="NAME",
-        help="fit knn or linear on its features, and judge that: needs the extra `probe`",
+        help="fit knn or linear on its features, and judge that",
     )
     command.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="further modules of `evaluate`")
     add_dtype_option(command)

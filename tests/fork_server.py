@@ -141,10 +141,16 @@ def worker_command() -> str:
 def kind_of(arguments: list[str], environment: dict[str, str]) -> str:
     """Strangers to this package import it themselves, or what comes with a model; of an environment that is neither
     read late nor again, all."""
-    changed = {name for name in environment | _environment if environment.get(name) != _environment.get(name)}
-    if not all(name.startswith(READ_LATE + READ_AGAIN) for name in changed):
+    if read_by_imports(environment):
         return "libraries"
-    return "ecosystem" if "-P" in arguments or "PYTHONPATH" in changed else "package"
+    strange = "-P" in arguments or environment.get("PYTHONPATH") != _environment.get("PYTHONPATH")
+    return "ecosystem" if strange else "package"
+
+
+def read_by_imports(environment: dict[str, str]) -> set[str]:
+    """What differs from the environment at the beginning, and may have been read by what the servers imported."""
+    changed = {name for name in environment | _environment if environment.get(name) != _environment.get(name)}
+    return {name for name in changed if not name.startswith(READ_LATE + READ_AGAIN)}
 
 
 def _folder() -> str:
