@@ -43,13 +43,14 @@ PACKAGE = (
     "modeling_resnet50.training.supervision", "modeling_resnet50.training.tracking",
 )  # fmt: skip
 TESTS = (
-    "executorch.exir", "executorch.runtime", "gradio", "onnx", "pytest", "torch._inductor.compile_fx",
+    "executorch.exir", "executorch.runtime", "gradio", "onnx", "onnxscript.function_libs.torch_lib.ops", "pytest",
+    "torch._inductor.compile_fx",
 )  # fmt: skip
 KINDS = {"libraries": LIBRARIES, "package": PACKAGE, "tests": TESTS}
-# What is read when it is needed, and not by an import. The second line is what PyTorch and tests set for themselves.
+# What is read when it is needed, and not by an import. The second line is what scikit-learn, PyTorch and tests set.
 READ_LATE = (
     "ACCELERATE_", "GLOO_", "LOCAL_", "MASTER_", "OMP_NUM_THREADS", "PYTEST_", "RANK", "WORLD_SIZE",
-    "CUBLAS_WORKSPACE_CONFIG", "TORCHINDUCTOR_CACHE_DIR", "TRACKIO_DIR",
+    "CUBLAS_WORKSPACE_CONFIG", "KMP_", "TORCHINDUCTOR_CACHE_DIR", "TRACKIO_DIR",
 )  # fmt: skip
 _MOST = 1 << 20  # bytes of a request
 
