@@ -30,6 +30,7 @@ from PIL import Image
 from transformers import dynamic_module_utils
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.commands import evaluate
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
@@ -39,6 +40,7 @@ from resnet50_cli import main
 
 PROJECT = Path(__file__).parents[1]
 THREADS = torch.get_num_threads()
+UNDRAWN = "tests/undrawn.py"  # train.py
 TINY = {"depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8}
 
 
@@ -155,8 +157,8 @@ def train(monkeypatch):
     """
     Run train.py's `main` in this process with a command line. Its attribute `script` is the module.
 
-    The curves are written as what would be drawn: drawing takes a third of a run of seconds. With `draws` it is done,
-    and processes draw theirs.
+    The curves are written as what would be drawn: drawing takes a third of a run of seconds. With `draws` it is done;
+    processes draw theirs, unless they run `UNDRAWN`.
     """
     spec = importlib.util.spec_from_file_location("train_script", PROJECT / "train.py")
     script = importlib.util.module_from_spec(spec)
@@ -274,6 +276,12 @@ def pytest_xdist_setupnodes(specs) -> None:
 
 def pytest_unconfigure() -> None:
     fork_server.stop()
+
+
+@pytest.fixture
+def without_pages(monkeypatch) -> None:
+    """`resnet50 evaluate --output` writes its numbers alone: most of an evaluation of seconds is drawing pages."""
+    monkeypatch.setattr(evaluate, "_write_pages", lambda *results: None)
 
 
 @pytest.fixture

@@ -138,13 +138,14 @@ def test_each_folder_says_how_images_are_prepared(kind, exported):
     ("kind", "module", "what"),
     [
         ("openvino", "openvino", "OpenVINO needs more packages"),
-        ("executorch", "executorch.exir", "ExecuTorch needs more packages"),
+        ("executorch", "executorch", "ExecuTorch needs more packages"),
         ("coreml", "coremltools", "Core ML needs more packages"),
     ],
 )
 def test_a_runtime_that_is_not_installed_is_named_with_its_extra(kind, module, what, tmp_path, capsys, monkeypatch):
     save(tmp_path / "model")
-    monkeypatch.setitem(sys.modules, module, None)
+    for name in {module, *(name for name in sys.modules if name.startswith(f"{module}."))}:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SystemExit) as exit_:
         export(kind, tmp_path)
     assert exit_.value.code == 2

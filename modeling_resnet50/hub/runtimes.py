@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor
 
+from resnet50_recipe.errors import needs_packages
+
 from ..data.class_names import names_of
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .exported_program import trace
-from .exporting import needs_packages, save_descriptions
+from .exporting import save_descriptions
 from .weights import LogitsOnly
 
 
