@@ -203,15 +203,14 @@ def trained(_trained, tmp_path_factory, train):
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """
-    Call it with a format and options of `resnet50 export`: what it wrote of a small model of the ten digits, 64 pixels
-    wide, to be read. The first who asks for it exports it. Its attributes `source` and `model` are the model's folder
-    and the model.
+    Call it with a format and options of `resnet50 export`: what it wrote of a small model of basic blocks for the ten
+    digits at 64 pixels, to be read. The first who asks for it exports it. Its attribute `model` is the model.
     """
     folder = tmp_path_factory.mktemp("exported")
     torch.manual_seed(0)
     names = [str(digit) for digit in range(10)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
-    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **labels)))
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, layer_type="basic", **labels)))
     processor = image_processor(Preprocessing.by_ratio(64, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
     save_model_and_processor(folder / "model", model, processor)
 
@@ -221,7 +220,7 @@ def exported(tmp_path_factory):
             main(["export", str(folder / "model"), str(out), "--format", kind, *options])
         return out
 
-    export.source, export.model = folder / "model", model
+    export.model = model
     return export
 
 

@@ -29,15 +29,12 @@ def variant(name):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_exported_program_gives_the_same_logits_at_any_batch_and_size(exported, tmp_path, name):
-    if name == "plain":
-        model, path = exported.model, exported("pt2")
-    else:
-        model, path = variant(name), tmp_path / "model.pt2"
-        processor = image_processor(Preprocessing.by_ratio(64, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
-        save_model_and_processor(tmp_path / "model", model, processor)
-        main(["export", str(tmp_path / "model"), str(path), "--format", "pt2"])
-    program = torch.export.load(path).module()
+def test_exported_program_gives_the_same_logits_at_any_batch_and_size(tmp_path, name):
+    model = variant(name)
+    processor = image_processor(Preprocessing.by_ratio(64, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
+    save_model_and_processor(tmp_path / "model", model, processor)
+    main(["export", str(tmp_path / "model"), str(tmp_path / "model.pt2"), "--format", "pt2"])
+    program = torch.export.load(tmp_path / "model.pt2").module()
     for shape in ((1, 3, 64, 64), (5, 3, 64, 64), (2, 3, 96, 80)):
         pixel_values = torch.randn(shape)
         with torch.no_grad():
@@ -58,7 +55,9 @@ def test_program_compiles_ahead_of_time(exported, tmp_path):
             )
 
 
-@pytest.mark.parametrize(("name", "training"), [*zip(VARIANTS, (False, True, False)), ("plain", True)])
+@pytest.mark.parametrize(
+    ("name", "training"), [("plain", False), ("ResNet-D, blur", True), ("basic, silu, catavgmax", False)]
+)
 def test_torch_compile_finds_no_graph_break(name, training):
     model = variant(name).train(training)
     # no code is generated: what breaks graphs is the tracing

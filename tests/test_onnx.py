@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
@@ -70,12 +71,13 @@ def digits(tmp_path_factory):
     return folder / "onnx", unseen
 
 
+@cache
 def prepared_digits(split, count):
     """The first `count` images of a split as one batch, by the package's own data path."""
     batches = ImageBatches(
         load_evaluation_split("digits", split), EvaluationTransform(Preprocessing(32, 32, "bilinear"))
     )
-    return DeviceLoader(batches, [[(0, i) for i in range(count)]], torch.device("cpu"), [0.5] * 3, [0.5] * 3)
+    return list(DeviceLoader(batches, [[(0, i) for i in range(count)]], torch.device("cpu"), [0.5] * 3, [0.5] * 3))
 
 
 def run(path, pixel_values):

@@ -22,8 +22,8 @@ from resnet50_cli import main
 openvino = import_openvino()
 
 VARIANTS = {
-    "plain": {},
-    "grey, basic, blur": {"num_channels": 1, "layer_type": "basic", "blur_pool": True},
+    "basic": {},
+    "grey, blur": {"num_channels": 1, "blur_pool": True},
     "RGBA, ResNet-D": {"num_channels": 4, "stem_type": "deep", "avg_down": True},
 }
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -63,7 +63,7 @@ def test_openvino_tells_nobody():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_openvino_gives_the_same_logits_at_any_batch_and_size(variant, exported, tmp_path):
-    if variant == "plain":
+    if variant == "basic":
         model, out = exported.model, exported("openvino")
     else:
         model, out = save(tmp_path / "model", **VARIANTS[variant]), export("openvino", tmp_path)
