@@ -14,6 +14,7 @@ from conftest import run_python, write_image
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as PILImage
 from PIL import ImageFilter, ImageOps
+from sklearn.datasets import load_digits
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
@@ -59,6 +60,19 @@ def test_digits_are_1437_and_360_real_images_and_always_the_same():
     assert train[:5] == again[:5]
     assert not {row["bytes"] for row in train["image"]} & {row["bytes"] for row in validation["image"]}
     assert np.bincount(validation["label"][:]).min() >= 34
+
+
+def test_digits_are_scikit_learns_in_the_order_of_a_stratified_split():
+    known = load_digits()
+    rows = {"place": list(range(1797)), "label": known.target.tolist()}
+    features = Features(place=Value("int64"), label=ClassLabel(10))
+    split = Dataset.from_dict(rows, features).train_test_split(0.2, stratify_by_column="label", seed=0)
+    for part, places in zip(load_train_and_validation(recipe_for("digits")), split.values(), strict=True):
+        assert part["label"][:] == places["label"][:]
+        for image, place in zip(part["image"], places["place"]):
+            pixels = PILImage.fromarray((known.images[place] * 255 / 16).round().astype(np.uint8))
+            expected = pixels.resize((32, 32), PILImage.Resampling.BICUBIC).convert("RGB")
+            assert np.array_equal(PILImage.open(io.BytesIO(image["bytes"])), expected)
 
 
 def test_class_folders_give_paths_labels_and_sorted_class_names(image_folder):

@@ -22,7 +22,7 @@ from resnet50_recipe.training_arguments import TrainingArguments
 from resnet50_recipe.words import says_something
 
 from ..configuration_resnet50 import ResNet50Config
-from ..data.class_names import imagenet_wnids, imagenet_words, names_of
+from ..data.class_names import imagenet_names, names_of
 from ..data.decoding import IMAGE_MODES
 from ..data.preprocessing import Preprocessing
 from ..training.trained_model import TrainedModel
@@ -112,11 +112,6 @@ def _template() -> Template:
     return Template(files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"))
 
 
-@cache
-def _imagenet_names() -> frozenset[str]:
-    return frozenset(imagenet_words(imagenet_wnids()))
-
-
 def _session_of(trained: TrainedModel) -> dict[str, Any]:
     """The start of the run that the weights come from, as far as it is known."""
     return session_of(trained.weights.epoch, trained.sessions) or trained.sessions[0]
@@ -143,7 +138,7 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
         "class_names": [code(class_name) for class_name in class_names[:_MOST_CLASSES]],
         "is_timms": "architecture" in config.to_dict(),
         "is_resnet50": not others,
-        "is_imagenet": _imagenet_names().issuperset(class_names),
+        "is_imagenet": set(class_names) <= imagenet_names(),
         "base_model": _hub_model(recipe.model_name_or_path),
         "image_mode": image_mode,
         "opened": 'Image.open("image.jpg")' + ("" if image_mode == "RGB" else f'.convert("{image_mode}")'),
