@@ -30,7 +30,7 @@ from modeling_resnet50.data.class_names import imagenet_words
 from modeling_resnet50.evaluation.statistics import accuracy_interval
 from modeling_resnet50.hub.footprint import estimate_footprint
 from modeling_resnet50.hub.markdown import one_line
-from modeling_resnet50.hub.model_card import eval_results, model_card
+from modeling_resnet50.hub.model_card import card_text, eval_results
 from modeling_resnet50.hub.model_folder import renew_card, save_model
 from modeling_resnet50.training import metrics
 from modeling_resnet50.training.curves import draw_training_curves
@@ -84,6 +84,14 @@ DIGITS = [str(digit) for digit in range(10)]
 RECIPE = TrainingArguments(
     dataset_name="digits", image_size=64, eval_crop_ratio=1.0, num_train_epochs=3, warmup_epochs=1.0
 )
+
+
+def model_card(*arguments) -> ModelCard:
+    """As huggingface_hub reads it, which would write it alike."""
+    text = card_text(*arguments)
+    card = ModelCard(text)
+    assert str(card) == text
+    return card
 
 
 def code_of(card: ModelCard) -> dict[str, list[str]]:

@@ -43,5 +43,5 @@ class _BatchNorm(torch.autograd.Function):
         return torch.empty_like(input)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
-        return gradient, ctx.saved_tensors[1]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return gradient, ctx.saved_tensors[1]  # of the weight's shape, too
