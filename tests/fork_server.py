@@ -136,7 +136,7 @@ def worker_command() -> str:
 
 
 def _kind_of(arguments: list[str], environment: dict[str, str]) -> str:
-    """Strangers do not meet this package, and an environment that only imports read does not meet the Hub's clients."""
+    """Strangers have not met this package; who has what only imports read in its environment, none that reads it."""
     changed = {name for name in environment | _environment if environment.get(name) != _environment.get(name)}
     if not all(name.startswith(READ_LATE + READ_AGAIN) for name in changed):
         return "libraries"
