@@ -140,8 +140,7 @@ def worker_command() -> str:
 
 
 def kind_of(arguments: list[str], environment: dict[str, str]) -> str:
-    """Strangers to this package import it themselves, or what comes with a model; of an environment that is neither
-    read late nor again, all."""
+    """Strangers have not met this package; who has what only imports read in its environment, none that reads it."""
     if read_by_imports(environment):
         return "libraries"
     strange = "-P" in arguments or environment.get("PYTHONPATH") != _environment.get("PYTHONPATH")

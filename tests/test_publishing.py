@@ -6,9 +6,11 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from conftest import run_python, tiny_arguments, write_shards
+from fork_server import read_again
 from hub_server import HubServer
 from safetensors.torch import load, load_file
 from test_resuming import outcome
@@ -42,6 +44,16 @@ def hub(tmp_path, monkeypatch, xet):
         for name, value in server.environment(tmp_path / "home", TOKEN, xet).items():
             monkeypatch.setenv(name, value)
         yield server
+
+
+@pytest.fixture
+def hub_here(hub, monkeypatch):
+    """For the libraries of this process too."""
+    read_again()
+    monkeypatch.setattr(datasets.config, "USE_PARQUET_EXPORT", False)  # which it would ask another server for
+    yield hub
+    monkeypatch.undo()
+    read_again()
 
 
 def publishing(image_folder, run: Path, **settings) -> list[str]:
@@ -215,7 +227,7 @@ def test_no_token_is_anywhere(hub, image_folder, tmp_path, train, monkeypatch, c
         assert not [path for path, content in repo.files.items() if token.encode() in content]
 
 
-def test_a_bare_machine_goes_on_from_the_backup(hub, image_folder, tmp_path, train, trained, monkeypatch):
+def test_a_bare_machine_goes_on_from_the_backup(hub_here, image_folder, tmp_path, train, trained, monkeypatch, capsys):
     settings = {**SETTINGS, "num_train_epochs": 4, "total_train_batch_size": 4}
     undisturbed = outcome(trained(**settings))
     # Stopped in its third epoch, as far as the backup knows.
@@ -226,7 +238,7 @@ def test_a_bare_machine_goes_on_from_the_backup(hub, image_folder, tmp_path, tra
             train(tiny_arguments(image_folder, tmp_path / "lost", **backed_up))
     main(["publish", str(tmp_path / "lost" / "best"), "--to", "ann/elsewhere"])
     drain(tmp_path / "lost")
-    backup = hub.repos["ann/backup"]
+    backup = hub_here.repos["ann/backup"]
     assert backup.private
     newest, _ = open_run(tmp_path / "lost")[0].newest_whole_checkpoint()
     assert {name.split("/")[1] for name in backup.files if name.startswith("checkpoints/")} == {newest.name}
@@ -236,9 +248,8 @@ def test_a_bare_machine_goes_on_from_the_backup(hub, image_folder, tmp_path, tra
         backup.branches["main"] = head
         found = tmp_path / f"found-{number}"
         resume = {"resume_from_checkpoint": wanted, "hub_backup_id": "ann/backup"}
-        result = run_python(["train.py", *tiny_arguments(image_folder, found, **settings, **resume)])
-        assert result.returncode == 0, result.stderr
-        assert f"resumed from {found}/checkpoints/{newest.name}: 2 epochs, " in result.stdout
+        train(tiny_arguments(image_folder, found, **settings, **resume))
+        assert f"resumed from {found}/checkpoints/{newest.name}: 2 epochs, " in capsys.readouterr().out
         files = outcome(found)
         for name in ("best", "final", "final_average", "checkpoints/epoch-0004"):
             assert files[f"{name}/model.safetensors"] == undisturbed[f"{name}/model.safetensors"]
@@ -372,18 +383,12 @@ def test_a_folder_that_holds_no_model_is_refused(tmp_path, capsys):
 # Data from the same Hub
 
 
-def test_data_from_the_hub_feeds_training_and_evaluation(hub, image_folder, tmp_path):
-    hub.add_folder("ann/data", write_shards(image_folder, tmp_path / "data"), repo_type="dataset")
+def test_data_from_the_hub_feeds_training_and_evaluation(hub_here, image_folder, tmp_path, train, capsys):
+    hub_here.add_folder("ann/data", write_shards(image_folder, tmp_path / "data"), repo_type="dataset")
     run = tmp_path / "run"
-    program = "import datasets; datasets.config.USE_PARQUET_EXPORT = False; "  # which it would ask another server for
-    program += "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    result = run_python(["-c", program, "train.py", *tiny_arguments("ann/data", run, num_train_epochs=1)])
-    assert result.returncode == 0, result.stderr
-    assert "ann/data: 24 training and 15 validation images, 3 classes" in result.stdout
+    train(tiny_arguments("ann/data", run, num_train_epochs=1))
+    assert "ann/data: 24 training and 15 validation images, 3 classes" in capsys.readouterr().out
     row = json.loads((run / "metrics.jsonl").read_text())
-    program = "import datasets; datasets.config.USE_PARQUET_EXPORT = False; from resnet50_cli import main; "
-    program += f"main(['evaluate', {str(run / 'final')!r}, '--dataset', 'ann/data', '--json'])"
-    result = run_python(["-c", program])
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["top1"] == pytest.approx(row["val_top1"])
+    main(["evaluate", str(run / "final"), "--dataset", "ann/data", "--json"])
+    assert json.loads(capsys.readouterr().out)["top1"] == pytest.approx(row["val_top1"])
     assert read_records(run / "hub") == []
