@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One would guess: webdataset's shardshuffle=100 draws another order of the shards in each epoch; a seed makes that repeatable from run to run.
-# True:            there is one order for all epochs, and for all runs, with or without a seed, unless detshuffle=True; shuffle(1000) of the samples differs, until it is given a seed: then it begins again from it in each epoch.
+# True:            a loader has one order of shards for all its epochs, with or without a seed, unless detshuffle=True; shuffle(1000) of the samples differs, until it is given a seed: then it begins again from it in each epoch.
 # PYTHON=python3 takes the packages that are there, for a machine without a network.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -44,5 +44,4 @@ for name, loader in loaders.items():
 first = next(iter(orders["shardshuffle=20"]))
 print("with shardshuffle=20 the shards come as", [int(key[:2]) for key in first[::5]])
 assert [len(seen) for seen in orders.values()] == [1, 1, 3, 3, 1] and list(first) != sorted(first)
-assert {tuple(sample["__key__"] for sample in dataset(shardshuffle=20))} == orders["shardshuffle=20"]
 PYTHON_CODE
