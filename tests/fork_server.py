@@ -27,6 +27,7 @@ import tempfile
 import types
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -334,7 +335,8 @@ def _end() -> None:
 def _load(modules: tuple[str, ...]) -> None:
     logging.disable(logging.WARNING)  # torchao's remarks on PyTorch are for nobody here
     for name in modules:
-        import_module(name)
+        if find_spec(name.partition(".")[0]):  # some are of extras
+            import_module(name)
     logging.disable(logging.NOTSET)
     gc.collect()
     gc.freeze()  # the collector would write to, and so copy, what is shared
