@@ -47,11 +47,12 @@ TINY = {"depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8}
 @pytest.fixture(autouse=True)
 def _fresh_state(monkeypatch):
     """accelerate keeps its state for the whole process, and training sets the threads; each test starts without."""
-    torch.set_num_threads(THREADS)  # on which the last bits of logits depend
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     torch.manual_seed(0)
     yield
+    # On which the last bits of logits depend; now, as the next test's module has fixtures that come before this one.
+    torch.set_num_threads(THREADS)
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
 
