@@ -20,7 +20,6 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.utils import validate_repo_id
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.commands import evaluate
 from modeling_resnet50.commands.evaluation_data import class_map_of
 from modeling_resnet50.data.loader import DeviceLoader, ImageBatches
 from modeling_resnet50.data.preprocessing import Preprocessing
@@ -179,12 +178,6 @@ def test_bf16_gives_nearly_the_same_logits_in_float32(image_folder, tiny_config)
     assert 0 < np.abs(half - full).max() < 0.05 * np.abs(full).max()
 
 
-@pytest.fixture
-def no_pages(monkeypatch):
-    """Nothing is drawn, which takes most of an evaluation of seconds."""
-    monkeypatch.setattr(evaluate, "_write_pages", lambda *_: None)
-
-
 TWO_RANKS = """
 import sys, json
 from accelerate import Accelerator
@@ -197,7 +190,7 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def test_two_ranks_count_every_image_once(model_folder, image_folder, shards, tmp_path, no_pages, capsys):
+def test_two_ranks_count_every_image_once(model_folder, image_folder, shards, tmp_path, without_pages, capsys):
     """15 in batches of 4, ragged on both ranks; a single one, which leaves a rank without; streamed ones."""
     one_image = load_evaluation_split(str(image_folder)).select([7])
     (tmp_path / "one").mkdir()
@@ -271,7 +264,7 @@ def test_command_prints_the_numbers_and_the_protocol(model_folder, image_folder,
 
 
 def test_options_change_protocol_precision_and_mirror_images(
-    model_folder, image_folder, tmp_path, no_pages, monkeypatch
+    model_folder, image_folder, tmp_path, without_pages, monkeypatch
 ):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))  # takes a minute
@@ -290,7 +283,7 @@ def test_options_change_protocol_precision_and_mirror_images(
 
 
 def test_several_models_are_laid_side_by_side_and_compared(
-    model_folder, image_folder, tmp_path, no_pages, capsys, monkeypatch
+    model_folder, image_folder, tmp_path, without_pages, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     other = Path("other")
@@ -522,7 +515,7 @@ def test_classes_are_matched_by_name_where_names_agree(model_folder, image_folde
 
 
 def test_what_training_held_out_judges_where_its_share_and_seed_are_given(
-    image_folder, model_folder, no_pages, capsys
+    image_folder, model_folder, without_pages, capsys
 ):
     source = str(image_folder / "train")
     recipe = Recipe(dataset_name=source, train_val_split=0.4, seed=7, total_train_batch_size=1)

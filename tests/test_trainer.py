@@ -1,32 +1,23 @@
 """transformers' Trainer trains a published model as a plain loop does."""
 
-import json
 import os
 
 import pytest
 import torch
-from conftest import TINY, free_port, run_python
+from conftest import run_python, run_ranks
 from torch.nn.functional import cross_entropy
 
-from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50 import ResNet50ForImageClassification
 
 
 BATCH, STEPS, LEARNING_RATE = 4, 2, 0.1
 ACCUMULATION = (1, 2, 4)
 
-# What a stranger has: the published folder and transformers. The first argument is the folder, the others are the
-# environments of processes, which are forked when all is imported.
+# What a stranger has: the published folder and transformers. The argument is the folder.
 PROGRAM = f"""
-import json, os, sys, torch
+import os, sys, torch
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments
-
-for environment in map(json.loads, sys.argv[2:]):
-    if os.fork() == 0:
-        os.environ.update(environment)
-        break
-else:
-    sys.exit(any([os.wait()[1] for _ in sys.argv[2:]]))
 
 class InOrder(Trainer):
     def _get_train_sampler(self, *arguments):
@@ -50,7 +41,7 @@ for accumulation in {ACCUMULATION}:
         "evaluated": trainer.evaluate()["eval_loss"],
     }}
 assert "modeling_resnet50" not in sys.modules
-torch.save(results, f"{{sys.argv[1]}}/results{{os.environ.get('WORLD_SIZE', 1)}}{{os.environ.get('RANK', 0)}}.pt")
+torch.save(results, f"{{sys.argv[1]}}/results{{os.environ.get('RANK', 0)}}.pt")
 """
 
 
@@ -75,33 +66,20 @@ def by_hand(model, images, steps, batches):
     return losses
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with the model, images, and what each process of a run of one and of a run of two found."""
-    folder = tmp_path_factory.mktemp("trainer")
-    torch.manual_seed(0)
-    ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3)).save_pretrained(folder / "model")
-    count = BATCH * STEPS * max(ACCUMULATION) * 2
-    images = [{"pixel_values": torch.randn(3, 32, 32), "labels": number % 3} for number in range(count)]
-    torch.save(images, folder / "images.pt")
-    two = {
-        "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
-        "ACCELERATE_USE_CPU": "true",
-    }  # fmt: skip
-    environments = [{}, *(two | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01")]
-    arguments = ["-P", "-c", PROGRAM, str(folder), *map(json.dumps, environments)]
-    result = run_python(arguments, HF_HOME=str(folder / "hf"), PYTHONPATH=os.devnull)
-    assert result.returncode == 0, result.stderr
-    return folder
-
-
 @pytest.mark.parametrize("processes", [1, 2])
-def test_trainer_equals_a_plain_loop_with_remote_code_accumulation_and_processes(processes, trained):
-    images = torch.load(trained / "images.pt", weights_only=True)
-    results = [torch.load(trained / f"results{processes}{rank}.pt", weights_only=True) for rank in range(processes)]
+def test_trainer_equals_a_plain_loop_with_remote_code_accumulation_and_processes(processes, tiny_config, tmp_path):
+    ResNet50ForImageClassification(tiny_config).save_pretrained(tmp_path / "model")
+    count = BATCH * STEPS * max(ACCUMULATION) * processes
+    images = [{"pixel_values": torch.randn(3, 32, 32), "labels": number % 3} for number in range(count)]
+    torch.save(images, tmp_path / "images.pt")
+    environment = {"HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": os.devnull}
+    arguments = ["-P", "-c", PROGRAM, str(tmp_path)]
+    result = run_ranks(arguments, processes, **environment) if processes > 1 else run_python(arguments, **environment)
+    assert result.returncode == 0, result.stderr
+    results = [torch.load(tmp_path / f"results{rank}.pt", weights_only=True) for rank in range(processes)]
     for accumulation, found in results[0].items():
         assert found["processes"] == processes
-        plain = ResNet50ForImageClassification.from_pretrained(trained / "model").train()
+        plain = ResNet50ForImageClassification.from_pretrained(tmp_path / "model").train()
         losses = by_hand(plain, images, STEPS, accumulation * processes)
         assert found["losses"] == pytest.approx(losses, abs=1e-4), accumulation
         for name, parameter in plain.named_parameters():
