@@ -9,6 +9,7 @@ environment, folder, input and output of its own, can be sent signals, and ends 
 """
 
 import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -47,16 +48,19 @@ PACKAGE = (
     "modeling_resnet50.training.supervision", "modeling_resnet50.training.tracking",
 )  # fmt: skip
 TESTS = (
-    "executorch.exir", "executorch.runtime", "gradio", "onnx", "pytest", "torch._inductor.compile_fx",
+    "executorch.exir", "executorch.runtime", "gradio", "onnx", "onnxscript.function_libs.torch_lib.ops", "pytest",
+    "torch._inductor.compile_fx",
 )  # fmt: skip
 KINDS = {"libraries": LIBRARIES, "ecosystem": ECOSYSTEM, "package": PACKAGE, "tests": TESTS}
-# What is read when it is needed, and not by an import.
+# What is read when it is needed, and not by an import; the last line is what libraries and tests set themselves.
 READ_LATE = (
-    "ACCELERATE_", "GLOO_", "GRADIO_", "KMP_", "LOCAL_", "MASTER_", "NO_PROXY", "OMP_NUM_THREADS", "PYTEST_",
-    "PYTHONPATH", "RANK", "TORCHINDUCTOR_", "WORLD_SIZE", "no_proxy",
+    "ACCELERATE_", "GLOO_", "GRADIO_", "LOCAL_", "MASTER_", "NO_PROXY", "OMP_NUM_THREADS", "PYTEST_", "PYTHONPATH",
+    "RANK", "WORLD_SIZE", "no_proxy",
+    "CUBLAS_WORKSPACE_CONFIG", "KMP_", "TORCHINDUCTOR_", "TRACKIO_DIR",
 )  # fmt: skip
 READ_AGAIN = ("HF_",)  # `read_again` sees to it
 _MOST = 1 << 20  # bytes of a request
+_ROOM = 1 << 14  # and of a command line
 
 
 def start_python(arguments: list[str], environment: dict[str, str], cwd: Path) -> "ForkedPython | subprocess.Popen":
@@ -79,7 +83,7 @@ class ForkedPython:
         self._output, self._errors = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115
         with open(os.devnull) as nothing:
             files = [nothing.fileno(), self._output.fileno(), self._errors.fileno()]
-            kind = _kind_of(arguments, environment)
+            kind = kind_of(arguments, environment)
             self._begin(kind, files, arguments=arguments, environment=environment, cwd=str(cwd))
 
     def _begin(self, kind: str, files: list[int], **request: Any) -> None:
@@ -135,12 +139,18 @@ def worker_command() -> str:
     return shlex.join([sys.executable, "-I", __file__, "worker"])
 
 
-def _kind_of(arguments: list[str], environment: dict[str, str]) -> str:
+def kind_of(arguments: list[str], environment: dict[str, str]) -> str:
     """Strangers have not met this package; who has what only imports read in its environment, none that reads it."""
-    changed = {name for name in environment | _environment if environment.get(name) != _environment.get(name)}
-    if not all(name.startswith(READ_LATE + READ_AGAIN) for name in changed):
+    if read_by_imports(environment):
         return "libraries"
-    return "ecosystem" if "-P" in arguments or "PYTHONPATH" in changed else "package"
+    strange = "-P" in arguments or environment.get("PYTHONPATH") != _environment.get("PYTHONPATH")
+    return "ecosystem" if strange else "package"
+
+
+def read_by_imports(environment: dict[str, str]) -> set[str]:
+    """What differs from the environment at the beginning, and may have been read by what the servers imported."""
+    changed = {name for name in environment | _environment if environment.get(name) != _environment.get(name)}
+    return {name for name in changed if not name.startswith(READ_LATE + READ_AGAIN)}
 
 
 def _folder() -> str:
@@ -158,7 +168,7 @@ def _start() -> None:
         each.bind(os.path.join(folder, kind))
         each.listen()
     _first = subprocess.Popen(
-        [sys.executable, "-I", __file__, "serve", *(str(each.fileno()) for each in sockets)],
+        [sys.executable, "-I", __file__, "serve", *(str(each.fileno()) for each in sockets), " " * _ROOM],
         # OpenBLAS and pyarrow would start threads when they are loaded.
         env={**_environment, "OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"},
         pass_fds=[each.fileno() for each in sockets],
@@ -220,15 +230,16 @@ def _keep(connection: socket.socket) -> dict:
     return json.loads(message)
 
 
-def _become(request: dict) -> None:
+def become(arguments: list[str], environment: dict[str, str], cwd: str) -> None:
     """Run what a fresh interpreter with these arguments would."""
-    os.chdir(request["cwd"])
     before = dict(os.environ)
+    os.chdir(cwd)
     os.environ.clear()
-    os.environ.update(request["environment"])
+    os.environ.update(environment)
+    _show([sys.executable, *arguments])
     if {name for name, _ in before.items() ^ os.environ.items() if name.startswith(READ_AGAIN)}:
         read_again()
-    words = list(request["arguments"])
+    words = list(arguments)
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     if safe := "-P" in words[:1]:
         words.pop(0)
@@ -249,6 +260,14 @@ def _become(request: dict) -> None:
         sys.path[:0] = [] if safe else [os.path.dirname(os.path.abspath(words[0]))]
         sys.argv[:] = words
         runpy.run_path(words[0], run_name="__main__")
+
+
+def _show(words: list[str]) -> None:
+    """In the list of processes, with this command line."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    begin, end = int(fields[45]), int(fields[46])
+    text = "".join(word + "\0" for word in words).encode()[: end - begin - 1]
+    ctypes.memmove(begin, text.ljust(end - begin, b"\0"), end - begin)
 
 
 def read_again() -> None:
@@ -276,8 +295,10 @@ _ending: dict[str, int | None] = {"code": 1}  # None: by an interrupt
 
 def _main() -> None:
     atexit.register(_end)  # the first is the last that is called
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup
-    controls = [socket.socket(fileno=int(number)) for number in sys.argv[2:]]
+    # Also under nohup, and in the background of a shell
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    controls = [socket.socket(fileno=int(number)) for number in sys.argv[2:-1]]
     sys.path.insert(0, str(Path(__file__).parents[1]))
     for control, modules in zip(controls, KINDS.values(), strict=True):
         _load(modules)
@@ -289,7 +310,7 @@ def _main() -> None:
             other.close()
     request = _serve(control)
     try:
-        _become(request)
+        become(**request)
         _ending["code"] = 0
     except SystemExit as exit:
         number = 0 if exit.code is None else exit.code

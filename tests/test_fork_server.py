@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from conftest import PROJECT, run_python
-from fork_server import start_python
+from fork_server import kind_of, read_by_imports, start_python
 
 
 BEGINNING = "import atexit, os, sys, threading, time; "
@@ -30,6 +30,13 @@ def test_it_is_called_and_ends_as_a_fresh_one(name, environment):
     assert forked.stdout == fresh.stdout
     assert forked.returncode == fresh.returncode
     assert forked.stderr.splitlines()[-1:] == fresh.stderr.splitlines()[-1:]
+
+
+def test_what_tests_and_libraries_leave_in_the_environment_costs_nobody_an_import():
+    """Whatever has been run and collected before."""
+    assert read_by_imports(dict(os.environ)) == set()
+    assert kind_of(["train.py"], dict(os.environ)) == "package"
+    assert kind_of(["train.py"], {**os.environ, "TORCH_HOME": "/nowhere"}) == "libraries"
 
 
 def test_scripts_and_modules_are_named_as_they_are(tmp_path):

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor
 
-from resnet50_recipe.errors import UserError, in_one_line
+from resnet50_recipe.errors import UserError, in_one_line, needs_packages
 
 from .. import __version__
 from ..data.preprocessing import Preprocessing
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from .exporting import needs_packages, save_descriptions
+from .exporting import save_descriptions
 from .fold import fold_batch_norm
 from .weights import LogitsOnly
 
