@@ -13,6 +13,7 @@ import argparse
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -169,18 +170,18 @@ def with_preprocessing(model, processor, folder: Path, options: argparse.Namespa
     def prepare(images: Tensor) -> Tensor:
         return torch.from_numpy(preparation.run(None, {"images": images.numpy()})[0])
 
+    def answer(images: Tensor, session) -> Tensor:
+        return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+    answers = {path.name: partial(answer, session=open_session(path, options.threads)) for path in files}
     print()
-    for path in files:
-        session = open_session(path, options.threads)
-
-        def answer(images: Tensor, session=session) -> Tensor:
-            return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-
-        print(f"{path.name}: {measure_agreement(photos(options), model, processor, prepare, answer)}")
+    for name, agreement in measure_agreement(photos(options), model, processor, prepare, answers).items():
+        print(f"{name}: {agreement}")
     export_image_program(model, processor, folder / "photos.pt2")
     program = torch.export.load(folder / "photos.pt2").module()
     in_torch = ImagePreparation.of(processor)
-    print(f"torch.export: {measure_agreement(photos(options), model, processor, in_torch, program)}")
+    (agreement,) = measure_agreement(photos(options), model, processor, in_torch, {"": program}).values()
+    print(f"torch.export: {agreement}")
     by_pillow = prepared_by_pillow(processor)
     speeds = {}
     for height, width in ((375, 500), (1200, 1600), (3000, 4000)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -32,9 +33,7 @@ class Picture:
 
 def draw_sheet(pictures: Sequence[Picture], columns: int) -> Image.Image:
     """All pictures, of equal size, in rows of `columns`, with their captions: green where right, red where wrong."""
-    import matplotlib  # for its font, by those who draw
-
-    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 11)
+    font = ImageFont.truetype(_fonts_of_matplotlib() / "DejaVuSans.ttf", 11)
     width, height = pictures[0].images[0].size
     scale = max(1, -(-_SMALLEST // width))
     width, height = width * scale, height * scale
@@ -52,6 +51,13 @@ def draw_sheet(pictures: Sequence[Picture], columns: int) -> Image.Image:
             sheet.paste(enlarged, (left + place * width, top))
         draw.multiline_text((left, top + height), "\n".join(lines), _COLOURS[picture.right], font, spacing=1)
     return sheet
+
+
+def _fonts_of_matplotlib() -> Path:
+    """Found without importing it, which would hold up the first training step."""
+    origin = getattr(find_spec("matplotlib"), "origin", None)
+    assert origin is not None, "it is installed with this package"
+    return Path(origin).with_name("mpl-data") / "fonts" / "ttf"
 
 
 def classes_in(target: Tensor, label_names: list[str], smoothing: float) -> str:

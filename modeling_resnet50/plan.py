@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 import timm
@@ -18,6 +19,7 @@ from resnet50_recipe.training_arguments import SMALLEST_FITTING, TrainingArgumen
 from resnet50_recipe.words import counted
 
 from .architecture import model_config
+from .configuration_resnet50 import ResNet50Config
 from .data.augmentation import image_size_at
 from .data.preprocessing import Preprocessing
 from .modeling_resnet50 import ResNet50ForImageClassification
@@ -333,6 +335,7 @@ def _machine_complaints(plan: Plan) -> list[str]:
     return found
 
 
+@lru_cache(maxsize=1024)  # `--budget` plans many recipes, which share a few networks, sizes and teachers
 def forward_flops(model: nn.Module, image_size: int, num_channels: int = 3) -> int:
     """Of one image through a model on the meta device; a multiplication and an addition are two."""
     with torch.no_grad(), shapes_alone(model), FlopCounterMode(display=False) as counter:
@@ -349,7 +352,7 @@ def training_passes(model: ResNet50ForImageClassification, image_size: int) -> f
         return 3
     channels = model.config.num_channels
     batch = torch.empty(2, channels, image_size, image_size, device="meta")
-    with FlopCounterMode(display=False) as counter:
+    with shapes_alone(model), FlopCounterMode(display=False) as counter:
         model.train()(batch).logits.sum().backward()
     return counter.get_total_flops() / (2 * forward_flops(model, image_size, channels))
 
@@ -370,9 +373,16 @@ def teacher_on_paper(name: str) -> nn.Module | None:
         if architecture == name or ":" in architecture:
             return None
         try:
-            return timm.create_model(architecture)
+            return _timm_on_paper(architecture)
         except RuntimeError as error:
             raise UserError(f"the teacher {name}: {error}") from error
+
+
+@lru_cache(maxsize=32)
+def _timm_on_paper(architecture: str) -> nn.Module:
+    with torch.device("meta"):
+        model: nn.Module = timm.create_model(architecture)
+    return model
 
 
 def _model_of_config(config: Path) -> nn.Module:
@@ -398,7 +408,15 @@ def _teacher_flops(recipe: Recipe, models: list[nn.Module], image_size: int) -> 
 
 def _model_on_paper(recipe: Recipe, labels: int) -> ResNet50ForImageClassification:
     """Shapes without numbers. What never learns is frozen."""
-    with torch.device("meta"):
-        model = ResNet50ForImageClassification(model_config(recipe, [str(label) for label in range(labels)]))
+    config = model_config(recipe, [str(label) for label in range(labels)]).to_json_string()
+    if recipe.freeze_stages is None:
+        return _on_paper(config)
+    model = _on_paper.__wrapped__(config)  # one of its own, for only parts of it learn
     freeze_for_good(model, recipe)
     return model
+
+
+@lru_cache(maxsize=32)
+def _on_paper(config: str) -> ResNet50ForImageClassification:
+    with torch.device("meta"):
+        return ResNet50ForImageClassification(ResNet50Config.from_dict(json.loads(config)))

@@ -57,7 +57,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--foreign", type=Path, metavar="DIR", help="images of no class of the model's: AUROC, FPR95")
     command.add_argument(
-        "--probe", choices=["knn", "linear"], metavar="NAME", help="fit knn or linear on its features, and judge that"
+        "--probe",
+        choices=["knn", "linear"],
+        metavar="NAME",
+        help="fit knn or linear on its features, and judge that",
     )
     command.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="further modules of `evaluate`")
     add_dtype_option(command)

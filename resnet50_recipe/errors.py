@@ -31,6 +31,21 @@ class UserError(ValueError):
 
 
 @contextmanager
+def needs_packages(what: str, extra: str) -> Iterator[None]:
+    """
+    Around the imports of an extra.
+
+    Raises:
+        UserError: one of its packages is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = f"pip install 'modeling-resnet50[{extra}]'"
+        raise UserError(f"{what} needs more packages ({error.name}): {package}") from error
+
+
+@contextmanager
 def user_errors_exit_cleanly() -> Iterator[None]:
     """
     Turn a `UserError`, or a disk that does not take what is written, into one line on stderr and exit code 2, and

@@ -6,6 +6,7 @@ Field names are those of transformers' `TrainingArguments` and example scripts w
 
 import math
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -624,14 +625,13 @@ class Recipe(Settings):
         Args:
             saved: its fields, and any options of its run; those it lacks had their defaults.
         """
-        before = asdict(Recipe()) | saved
+        before = _defaults() | saved
         changed = [field.name for field in fields(Recipe) if getattr(self, field.name) != before[field.name]]
         return [f"{name}: {before[name]} -> {getattr(self, name)}" for name in changed]
 
     def public_dict(self) -> dict[str, Any]:
         """The fields that are fit to be published, without a path of this machine's folders."""
-        private = [field.name for field in fields(self) if field.metadata["private"]]
-        settings = {name: value for name, value in asdict(self).items() if name not in private}
+        settings = {field.name: getattr(self, field.name) for field in fields(self) if not field.metadata["private"]}
         for name in ("dataset_name", "model_name_or_path", "teacher"):
             match settings[name]:
                 case str() as place:
@@ -643,6 +643,11 @@ class Recipe(Settings):
     def flat_dict(self) -> dict[str, int | float | str]:
         """The fields as trackers take them: numbers and strings."""
         return {name: v if isinstance(v, (int, float)) else str(v) for name, v in self.public_dict().items()}
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return asdict(Recipe())
 
 
 def _without_folders(place: str) -> str:

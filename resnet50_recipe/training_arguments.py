@@ -3,12 +3,12 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import yaml
 from huggingface_hub.dataclasses import strict
 
 from .errors import UserError
 from .recipe import Recipe
 from .run_options import RunOptions
+from .yaml_text import to_yaml
 
 
 _FITTING_STEPS = 4  # in an epoch, at least, with `fit_batch_to_data`
@@ -87,4 +87,4 @@ class TrainingArguments(RunOptions, Recipe):
     def save(self, path: Path) -> None:
         """Write every field but the token as YAML: training from that file is the same run again."""
         fields = {name: value for name, value in asdict(self).items() if name != "hub_token"}
-        path.write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=119))
+        path.write_text(to_yaml(fields), encoding="utf-8")

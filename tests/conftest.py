@@ -30,14 +30,17 @@ from PIL import Image
 from transformers import dynamic_module_utils
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.commands import evaluate
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.training import curves
+from resnet50_cli import main
 
 
 PROJECT = Path(__file__).parents[1]
 THREADS = torch.get_num_threads()
+UNDRAWN = "tests/undrawn.py"  # train.py
 TINY = {"depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8}
 
 
@@ -154,8 +157,8 @@ def train(monkeypatch):
     """
     Run train.py's `main` in this process with a command line. Its attribute `script` is the module.
 
-    The curves are written as what would be drawn: drawing takes a third of a run of seconds. With `draws` it is done,
-    and processes draw theirs.
+    The curves are written as what would be drawn: drawing takes a third of a run of seconds. With `draws` it is done;
+    processes draw theirs, unless they run `UNDRAWN`.
     """
     spec = importlib.util.spec_from_file_location("train_script", PROJECT / "train.py")
     script = importlib.util.module_from_spec(spec)
@@ -195,6 +198,30 @@ def trained(_trained, tmp_path_factory, train):
         return _trained[key]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """
+    Call it with a format and options of `resnet50 export`: what it wrote of a small model of basic blocks for the ten
+    digits at 64 pixels, to be read. The first who asks for it exports it. Its attribute `model` is the model.
+    """
+    folder = tmp_path_factory.mktemp("exported")
+    torch.manual_seed(0)
+    names = [str(digit) for digit in range(10)]
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, layer_type="basic", **labels)))
+    processor = image_processor(Preprocessing.by_ratio(64, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
+    save_model_and_processor(folder / "model", model, processor)
+
+    def export(kind: str, *options: str) -> Path:
+        out = folder / ("_".join([kind, *options]).replace("-", "") + (".pt2" if kind == "pt2" else ""))
+        if not out.exists():
+            main(["export", str(folder / "model"), str(out), "--format", kind, *options])
+        return out
+
+    export.model = model
+    return export
 
 
 def run_python(arguments: list[str], fresh: bool = False, **environment: str) -> subprocess.CompletedProcess:
@@ -249,6 +276,12 @@ def pytest_xdist_setupnodes(specs) -> None:
 
 def pytest_unconfigure() -> None:
     fork_server.stop()
+
+
+@pytest.fixture
+def without_pages(monkeypatch) -> None:
+    """`resnet50 evaluate --output` writes its numbers alone: most of an evaluation of seconds is drawing pages."""
+    monkeypatch.setattr(evaluate, "_write_pages", lambda *results: None)
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
 """
 Python processes for tests, forked from one that has imported what takes seconds.
 
-Three servers, each a process that has imported and done nothing else: it has no second thread and has computed
+Four servers, each a process that has imported and done nothing else: it has no second thread and has computed
 nothing, so that it may be forked. The first has the libraries which read nothing of the environment when they are
-imported; the second, forked from it, this package as well, with transformers, datasets, accelerate and timm; the third
-what tests import besides: the workers of pytest-xdist are forked from it. What is started gets arguments, environment,
-folder, input and output of its own, can be sent signals, and ends as any Python does.
+imported; the second, forked from it, transformers, datasets, accelerate and timm as well; the third this package; the
+fourth what tests import besides: the workers of pytest-xdist are forked from it. What is started gets arguments,
+environment, folder, input and output of its own, can be sent signals, and ends as any Python does.
 """
 
 import atexit
+import ctypes
 import gc
+import importlib
 import json
 import logging
 import os
@@ -34,8 +36,11 @@ LIBRARIES = (
     "scipy.optimize", "scipy.stats", "sklearn.datasets", "torch", "torch._dynamo", "torch.distributed.tensor",
     "torchvision",
 )  # fmt: skip
-PACKAGE = (
+ECOSYSTEM = (
     "accelerate", "datasets", "evaluate", "timm", "transformers", "transformers.models.auto.modeling_auto",
+    "transformers.pipelines",
+)  # fmt: skip
+PACKAGE = (
     "modeling_resnet50.data.pipeline", "modeling_resnet50.evaluation.evaluate", "modeling_resnet50.hub.model_folder",
     "modeling_resnet50.hub.pretrained", "modeling_resnet50.loop.building",
     "modeling_resnet50.loop.saving", "modeling_resnet50.hub.publishing", "modeling_resnet50.training.checkpoint",
@@ -43,12 +48,19 @@ PACKAGE = (
     "modeling_resnet50.training.supervision", "modeling_resnet50.training.tracking",
 )  # fmt: skip
 TESTS = (
-    "executorch.exir", "executorch.runtime", "gradio", "onnx", "pytest", "torch._inductor.compile_fx",
+    "executorch.exir", "executorch.runtime", "gradio", "onnx", "onnxscript.function_libs.torch_lib.ops", "pytest",
+    "torch._inductor.compile_fx",
 )  # fmt: skip
-KINDS = {"libraries": LIBRARIES, "package": PACKAGE, "tests": TESTS}
-# What is read when it is needed, and not by an import.
-READ_LATE = ("ACCELERATE_", "GLOO_", "LOCAL_", "MASTER_", "OMP_NUM_THREADS", "PYTEST_", "RANK", "WORLD_SIZE")
+KINDS = {"libraries": LIBRARIES, "ecosystem": ECOSYSTEM, "package": PACKAGE, "tests": TESTS}
+# What is read when it is needed, and not by an import; the last line is what libraries and tests set themselves.
+READ_LATE = (
+    "ACCELERATE_", "GLOO_", "GRADIO_", "LOCAL_", "MASTER_", "NO_PROXY", "OMP_NUM_THREADS", "PYTEST_", "PYTHONPATH",
+    "RANK", "WORLD_SIZE", "no_proxy",
+    "CUBLAS_WORKSPACE_CONFIG", "KMP_", "TORCHINDUCTOR_", "TRACKIO_DIR",
+)  # fmt: skip
+READ_AGAIN = ("HF_",)  # `read_again` sees to it
 _MOST = 1 << 20  # bytes of a request
+_ROOM = 1 << 14  # and of a command line
 
 
 def start_python(arguments: list[str], environment: dict[str, str], cwd: Path) -> "ForkedPython | subprocess.Popen":
@@ -71,7 +83,7 @@ class ForkedPython:
         self._output, self._errors = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115
         with open(os.devnull) as nothing:
             files = [nothing.fileno(), self._output.fileno(), self._errors.fileno()]
-            kind = _kind_of(arguments, environment)
+            kind = kind_of(arguments, environment)
             self._begin(kind, files, arguments=arguments, environment=environment, cwd=str(cwd))
 
     def _begin(self, kind: str, files: list[int], **request: Any) -> None:
@@ -127,11 +139,18 @@ def worker_command() -> str:
     return shlex.join([sys.executable, "-I", __file__, "worker"])
 
 
-def _kind_of(arguments: list[str], environment: dict[str, str]) -> str:
-    """Strangers to this package, and what has an environment of its own, import transformers themselves."""
+def kind_of(arguments: list[str], environment: dict[str, str]) -> str:
+    """Strangers have not met this package; who has what only imports read in its environment, none that reads it."""
+    if read_by_imports(environment):
+        return "libraries"
+    strange = "-P" in arguments or environment.get("PYTHONPATH") != _environment.get("PYTHONPATH")
+    return "ecosystem" if strange else "package"
+
+
+def read_by_imports(environment: dict[str, str]) -> set[str]:
+    """What differs from the environment at the beginning, and may have been read by what the servers imported."""
     changed = {name for name in environment | _environment if environment.get(name) != _environment.get(name)}
-    ours = "-P" not in arguments and all(name.startswith(READ_LATE) for name in changed)
-    return "package" if ours else "libraries"
+    return {name for name in changed if not name.startswith(READ_LATE + READ_AGAIN)}
 
 
 def _folder() -> str:
@@ -149,7 +168,7 @@ def _start() -> None:
         each.bind(os.path.join(folder, kind))
         each.listen()
     _first = subprocess.Popen(
-        [sys.executable, "-I", __file__, "serve", *(str(each.fileno()) for each in sockets)],
+        [sys.executable, "-I", __file__, "serve", *(str(each.fileno()) for each in sockets), " " * _ROOM],
         # OpenBLAS and pyarrow would start threads when they are loaded.
         env={**_environment, "OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"},
         pass_fds=[each.fileno() for each in sockets],
@@ -211,12 +230,16 @@ def _keep(connection: socket.socket) -> dict:
     return json.loads(message)
 
 
-def _become(request: dict) -> None:
+def become(arguments: list[str], environment: dict[str, str], cwd: str) -> None:
     """Run what a fresh interpreter with these arguments would."""
-    os.chdir(request["cwd"])
+    before = dict(os.environ)
+    os.chdir(cwd)
     os.environ.clear()
-    os.environ.update(request["environment"])
-    words = list(request["arguments"])
+    os.environ.update(environment)
+    _show([sys.executable, *arguments])
+    if {name for name, _ in before.items() ^ os.environ.items() if name.startswith(READ_AGAIN)}:
+        read_again()
+    words = list(arguments)
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     if safe := "-P" in words[:1]:
         words.pop(0)
@@ -239,13 +262,43 @@ def _become(request: dict) -> None:
         runpy.run_path(words[0], run_name="__main__")
 
 
+def _show(words: list[str]) -> None:
+    """In the list of processes, with this command line."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    begin, end = int(fields[45]), int(fields[46])
+    text = "".join(word + "\0" for word in words).encode()[: end - begin - 1]
+    ctypes.memmove(begin, text.ljust(end - begin, b"\0"), end - begin)
+
+
+def read_again() -> None:
+    """What the Hub's clients made of the environment when they were imported is made anew, copies of it too."""
+    if "huggingface_hub" not in sys.modules:
+        return
+    for module in map(import_module, ("huggingface_hub.constants", "datasets.config", "evaluate.config")):
+        before = dict(vars(module))
+        importlib.reload(module)
+        changed = {name for name in before if name.isupper() and before[name] != getattr(module, name)}
+        for other in [vars(each) for each in list(sys.modules.values()) if isinstance(each, types.ModuleType)]:
+            other |= {name: getattr(module, name) for name in changed & other.keys() if other[name] is before[name]}
+    from huggingface_hub import constants, hf_api, hf_file_system
+    from transformers import dynamic_module_utils, utils
+
+    for client in (hf_api.api, hf_file_system.hffs, hf_file_system.hffs._api):
+        client.endpoint = constants.ENDPOINT
+    hf_file_system.HfFileSystem.clear_instance_cache()
+    code = os.environ.get("HF_MODULES_CACHE", os.path.join(constants.HF_HOME, "modules"))
+    utils.hub.HF_MODULES_CACHE = dynamic_module_utils.HF_MODULES_CACHE = code
+
+
 _ending: dict[str, int | None] = {"code": 1}  # None: by an interrupt
 
 
 def _main() -> None:
     atexit.register(_end)  # the first is the last that is called
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup
-    controls = [socket.socket(fileno=int(number)) for number in sys.argv[2:]]
+    # Also under nohup, and in the background of a shell
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    controls = [socket.socket(fileno=int(number)) for number in sys.argv[2:-1]]
     sys.path.insert(0, str(Path(__file__).parents[1]))
     for control, modules in zip(controls, KINDS.values(), strict=True):
         _load(modules)
@@ -257,7 +310,7 @@ def _main() -> None:
             other.close()
     request = _serve(control)
     try:
-        _become(request)
+        become(**request)
         _ending["code"] = 0
     except SystemExit as exit:
         number = 0 if exit.code is None else exit.code

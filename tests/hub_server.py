@@ -111,13 +111,7 @@ class HubServer:
     """
 
     def __init__(self):
-        self.repos: dict[str, Repo] = {}
-        self.requests: list[tuple[str, str]] = []
-        self.lfs_objects: dict[str, bytes] = {}
-        self.xet = XetStorage()
-        self.faults: list[tuple[str, str, Failure]] = []
-        self.retry_after = "1"  # what 429 and 503 say
-        self.gone_until = 0.0
+        self.forget()
         self.over = Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("_Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -130,6 +124,16 @@ class HubServer:
         self.over.set()
         self._server.shutdown()
         self._server.server_close()
+
+    def forget(self) -> None:
+        """All that was said, sent or asked for: a test may then take the server as new."""
+        self.repos: dict[str, Repo] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.lfs_objects: dict[str, bytes] = {}
+        self.xet = XetStorage()
+        self.faults: list[tuple[str, str, Failure]] = []
+        self.retry_after = "1"  # what 429 and 503 say
+        self.gone_until = 0.0
 
     def add_repo(
         self, repo_id: str, files: Mapping[str, bytes] = {}, repo_type="model", gated=False, private=False
@@ -210,6 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: HubServer
     lock = Lock()  # clients send several files at a time
     protocol_version = "HTTP/1.1"  # and keep their connections
+    disable_nagle_algorithm = True  # which holds each body back until the headers before it are acknowledged: 40 ms
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)

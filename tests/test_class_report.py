@@ -186,8 +186,14 @@ def test_all_right_is_told_in_per_cent():
     assert all(label.endswith("%") for label in labels if label)
 
 
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as browser:
+        yield browser
+
+
 @pytest.mark.parametrize("classes", [7, 1000])
-def test_the_pages_matrix_tells_cells_and_classes(tmp_path, classes):
+def test_the_pages_matrix_tells_cells_and_classes(browser, tmp_path, classes):
     images = 400 if classes == 7 else 5000
     predictions = drawn(images=images, classes=classes, seed=1)
     results = {"models": {"model": {**class_report(predictions), "coverage": coverage_table(predictions)}}}
@@ -195,7 +201,7 @@ def test_the_pages_matrix_tells_cells_and_classes(tmp_path, classes):
     labels, predicted, _ = said_of(predictions)
     row, column = next((a, b) for a, b in zip(labels, predicted) if a != b)
     count = int(((labels == row) & (predicted == column)).sum())
-    with open_browser() as browser, watched(browser, viewport={"width": 1100, "height": 900}) as page:
+    with watched(browser, viewport={"width": 1100, "height": 900}) as page:
         page.goto((tmp_path / "report.html").as_uri())
         page.locator("#matrix").scroll_into_view_if_needed()
         box = page.locator("#matrix").bounding_box()

@@ -14,6 +14,7 @@ from conftest import run_python, write_image
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as PILImage
 from PIL import ImageFilter, ImageOps
+from sklearn.datasets import load_digits
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
@@ -24,7 +25,7 @@ from modeling_resnet50.data.loader import PREFETCH_FACTOR, DeviceLoader, ImageBa
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.data.preprocessing import Preprocessing, resized
 from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order, held_out, sample_seed
-from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
+from modeling_resnet50.data.sources import _digits, load_evaluation_split, load_splits, load_train_and_validation
 from modeling_resnet50.data.streaming import open_streamed_split
 from modeling_resnet50.data.transforms import EvaluationTransform
 from resnet50_recipe.errors import UserError
@@ -55,10 +56,26 @@ def test_digits_are_1437_and_360_real_images_and_always_the_same():
     train, validation = load_train_and_validation(recipe_for("digits"))
     assert (len(train), len(validation)) == (1437, 360)
     assert train.features["label"].names == [str(digit) for digit in range(10)]
+    load_splits("digits").clear()  # a dictionary of our own
     again, _ = load_train_and_validation(recipe_for("digits", seed=7))
-    assert train[:5] == again[:5]
+    _digits.cache_clear()
+    anew, _ = load_train_and_validation(recipe_for("digits", seed=8))
+    assert train[:5] == again[:5] == anew[:5]
     assert not {row["bytes"] for row in train["image"]} & {row["bytes"] for row in validation["image"]}
     assert np.bincount(validation["label"][:]).min() >= 34
+
+
+def test_digits_are_scikit_learns_in_the_order_of_a_stratified_split():
+    known = load_digits()
+    rows = {"place": list(range(1797)), "label": known.target.tolist()}
+    features = Features(place=Value("int64"), label=ClassLabel(10))
+    split = Dataset.from_dict(rows, features).train_test_split(0.2, stratify_by_column="label", seed=0)
+    for part, places in zip(load_train_and_validation(recipe_for("digits")), split.values(), strict=True):
+        assert part["label"][:] == places["label"][:]
+        for image, place in zip(part["image"], places["place"]):
+            pixels = PILImage.fromarray((known.images[place] * 255 / 16).round().astype(np.uint8))
+            expected = pixels.resize((32, 32), PILImage.Resampling.BICUBIC).convert("RGB")
+            assert np.array_equal(PILImage.open(io.BytesIO(image["bytes"])), expected)
 
 
 def test_class_folders_give_paths_labels_and_sorted_class_names(image_folder):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ import pytest
 import torch
 from browser import open_browser, watched
 from conftest import TINY, as_if_trained, free_port, write_image
+from fork_server import start_python
 from hub_server import HubServer
 from PIL import Image
 from transformers import pipeline
@@ -189,17 +191,24 @@ def test_a_space_runs_in_a_fresh_folder_without_this_package(models, pictures, b
     with HubServer() as hub:
         hub.add_folder("ann/first", models[0])
         environment = {**os.environ, **hub.environment(tmp_path / "home"), "PYTHONPATH": str(elsewhere),
-                       "GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"}  # fmt: skip
-        command = [sys.executable, "app.py"]
-        with subprocess.Popen(command, cwd=space, env=environment, stdout=subprocess.PIPE, text=True) as app:
-            try:
-                assert any("Running on local URL" in line for line in app.stdout)
-                with watched(browser) as page:
-                    page.goto(f"http://127.0.0.1:{port}")
-                    page.locator("input[type=file]").first.set_input_files(pictures / "0.jpg")
-                    assert_agree(shown(page, 0), expected(models[0], pictures / "0.jpg"))
-            finally:
-                app.kill()
+                       "GRADIO_SERVER_PORT": str(port)}  # fmt: skip
+        process = start_python(["app.py"], environment, space)
+        try:
+            while not listens(port):
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.1)
+                assert process.poll() is None, process.communicate()
+            with watched(browser) as page:
+                page.goto(f"http://127.0.0.1:{port}")
+                page.locator("input[type=file]").first.set_input_files(pictures / "0.jpg")
+                assert_agree(shown(page, 0), expected(models[0], pictures / "0.jpg"))
+        finally:
+            process.kill()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,24 @@ def saved(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder of a small one that timm has too, and what it gives for some pixels, in a file."""
+    torch.manual_seed(0)
+    names = ["ant", "bee", "cat", "dog", "eel"]
+    labels = {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+    config = ResNet50Config(layer_type="basic", depths=[2, 2, 2, 2], hidden_sizes=[8, 12, 16, 24], **labels)
+    model = as_if_trained(ResNet50ForImageClassification(config))
+    root = tmp_path_factory.mktemp("small")
+    save_model_and_processor(
+        root / "model", model, image_processor(Preprocessing.by_ratio(160, 0.9, "bicubic", MEAN, STD))
+    )
+    pixel_values = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.save((pixel_values, model(pixel_values).logits), root / "reference.pt")
+    return root / "model", root / "reference.pt"
+
+
+@pytest.fixture(scope="module")
 def photographs():
     """scikit-learn's two real ones, 640 × 427 pixels."""
     return [Image.fromarray(pixels) for pixels in load_sample_images().images]
@@ -180,15 +198,14 @@ def test_timms_keys_follow_a_change_of_classes(saved, tmp_path):
         assert not {"num_classes", "architecture", "model_args"} & vars(opened).keys()
 
 
-def test_every_door_of_transformers_in_a_process_that_never_imported_the_package(saved, reference, tmp_path):
-    folder, _ = saved
-    torch.save(reference, tmp_path / "reference.pt")
+def test_every_door_of_transformers_in_a_process_that_never_imported_the_package(small, tmp_path):
+    folder, reference = small
     program = f"""
 import sys, torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification, pipeline
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 folder, trust = {str(folder)!r}, dict(trust_remote_code=True)
-pixel_values, logits = torch.load({str(tmp_path / "reference.pt")!r})
+pixel_values, logits = torch.load({str(reference)!r})
 with torch.no_grad():
     model = AutoModelForImageClassification.from_pretrained(folder, **trust).eval()
     assert torch.equal(model(pixel_values).logits, logits)
@@ -197,7 +214,7 @@ with torch.no_grad():
     # `AutoBackbone.from_pretrained` takes ids of the Hub only, of whatever model
     backbone = get_class_from_dynamic_module("modeling_resnet50.ResNet50Backbone", folder)
     backbone = backbone.from_pretrained(folder, out_indices=[1, 2, 3, 4]).eval()
-    assert [m.shape[1] for m in backbone(pixel_values).feature_maps] == [256, 512, 1024, 2048]
+    assert [m.shape[1] for m in backbone(pixel_values).feature_maps] == [8, 12, 16, 24]
 assert AutoConfig.from_pretrained(folder, **trust).id2label[4] == "eel"
 assert AutoImageProcessor.from_pretrained(folder).crop_size["height"] == 160
 assert pipeline("image-classification", model=folder, **trust).model.config.num_labels == 5
@@ -208,15 +225,14 @@ print("opened")
     assert result.stdout.strip() == "opened", result.stderr
 
 
-def test_every_door_by_the_hubs_id_online_and_then_offline_from_the_cache(saved, reference, tmp_path):
-    folder, _ = saved
-    torch.save(reference, tmp_path / "reference.pt")
+def test_every_door_by_the_hubs_id_online_and_then_offline_from_the_cache(small, tmp_path):
+    folder, reference = small
     program = f"""
 import os, sys, timm, torch
 from transformers import (AutoBackbone, AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification,
                           pipeline)
 repo, trust = "someone/resnet50", dict(trust_remote_code=True)
-pixel_values, logits = torch.load({str(tmp_path / "reference.pt")!r})
+pixel_values, logits = torch.load({str(reference)!r})
 with torch.no_grad():
     model = AutoModelForImageClassification.from_pretrained(repo, **trust).eval()
     assert torch.equal(model(pixel_values).logits, logits)
@@ -225,7 +241,7 @@ with torch.no_grad():
     if os.environ["HF_HUB_OFFLINE"] == "0":  # AutoBackbone asks the Hub whether the repository exists
         backbone = AutoBackbone.from_pretrained(repo, out_indices=[1, 2, 3, 4], **trust).eval()
         assert type(backbone).__name__ == "ResNet50Backbone"
-        assert [m.shape[1] for m in backbone(pixel_values).feature_maps] == [256, 512, 1024, 2048]
+        assert [m.shape[1] for m in backbone(pixel_values).feature_maps] == [8, 12, 16, 24]
     assert torch.equal(timm.create_model("hf-hub:" + repo, pretrained=True).eval()(pixel_values), logits)
 assert AutoConfig.from_pretrained(repo, **trust).id2label[4] == "eel"
 assert AutoImageProcessor.from_pretrained(repo).crop_size["height"] == 160

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from conftest import PROJECT, run_python
-from fork_server import start_python
+from fork_server import kind_of, read_by_imports, start_python
 
 
 BEGINNING = "import atexit, os, sys, threading, time; "
@@ -21,7 +21,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("environment", [{}, {"HF_HOME": "/nowhere"}], ids=["package", "libraries"])
+@pytest.mark.parametrize("environment", [{}, {"MPLBACKEND": "agg"}], ids=["package", "libraries"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_is_called_and_ends_as_a_fresh_one(name, environment):
     environment = {**environment, "RANK": "7"}
@@ -32,6 +32,13 @@ def test_it_is_called_and_ends_as_a_fresh_one(name, environment):
     assert forked.stderr.splitlines()[-1:] == fresh.stderr.splitlines()[-1:]
 
 
+def test_what_tests_and_libraries_leave_in_the_environment_costs_nobody_an_import():
+    """Whatever has been run and collected before."""
+    assert read_by_imports(dict(os.environ)) == set()
+    assert kind_of(["train.py"], dict(os.environ)) == "package"
+    assert kind_of(["train.py"], {**os.environ, "TORCH_HOME": "/nowhere"}) == "libraries"
+
+
 def test_scripts_and_modules_are_named_as_they_are(tmp_path):
     (tmp_path / "script.py").write_text("import sys; print(sys.argv, __name__, __file__, sys.path[0])")
     for arguments in ([str(tmp_path / "script.py"), "a"], ["-P", "-m", "json.tool", "--help"]):
@@ -39,11 +46,36 @@ def test_scripts_and_modules_are_named_as_they_are(tmp_path):
         assert forked == fresh
 
 
-def test_strangers_have_not_met_the_package_and_what_is_read_at_an_import_is_theirs():
-    program = "import sys; print({'modeling_resnet50', 'transformers', 'huggingface_hub'} & set(sys.modules)); "
-    program += "import huggingface_hub.constants as found; print(found.HF_HOME)"
-    assert run_python(["-P", "-c", program]).stdout.startswith("set()\n")
-    assert run_python(["-c", program], HF_HOME="/nowhere").stdout == "set()\n/nowhere\n"
+def test_strangers_have_not_met_the_package():
+    program = "import sys; print({'modeling_resnet50', 'transformers'} & set(sys.modules))"
+    assert run_python(["-P", "-c", program]).stdout == "{'transformers'}\n"
+    assert run_python(["-c", program], MPLBACKEND="agg").stdout == "set()\n"
+
+
+def test_what_is_read_at_an_import_is_read_again(tmp_path):
+    """Wherever a library keeps what it has read, as by a process that imports the library then."""
+    program = """
+import sys
+import datasets, evaluate, huggingface_hub
+from datasets.utils import file_utils
+from huggingface_hub import HfFileSystem, constants, hf_api, hf_file_system
+from transformers import dynamic_module_utils
+from transformers.utils import hub
+for module in (constants, datasets.config, evaluate.config):
+    print({name: value for name, value in vars(module).items() if name.isupper()})
+print(hf_api.api.endpoint, HfFileSystem().endpoint, hf_file_system.hffs._api.endpoint, hub.HF_MODULES_CACHE)
+print(dynamic_module_utils.HF_MODULES_CACHE, huggingface_hub.utils.are_progress_bars_disabled())
+for name in sorted(name for name in sys.modules if name.partition(".")[0] in ("datasets", "huggingface_hub")):
+    texts = {key: value for key, value in vars(sys.modules[name]).items() if isinstance(value, str)}
+    print(name, sorted(key for key, value in texts.items() if value in TOLD))
+"""
+    told = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0",
+            "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0"}  # fmt: skip
+    program = f"TOLD = {list(told.values())}{program}"
+    again, late = (run_python(["-P", "-c", program], **told, **other) for other in ({}, {"MPLBACKEND": "agg"}))
+    assert again.returncode == late.returncode == 0, again.stderr + late.stderr
+    assert again.stdout == late.stdout
 
 
 def test_it_computes_with_the_threads_it_is_given():

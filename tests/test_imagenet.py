@@ -160,7 +160,7 @@ def test_missing_validation_images_and_classes_are_counted_and_nothing_gets_its_
     assert not [path for path in tmp_path.iterdir() if path.is_dir() and path.name[0] != "."]
 
 
-@pytest.mark.parametrize("times", [6, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.long)])
 def test_killed_anywhere_and_started_again_the_result_is_that_of_an_undisturbed_run(times, synthetic, tmp_path, steps):
     prepare(synthetic, tmp_path / "undisturbed", steps)
     expected = snapshot(tmp_path / "undisturbed" / "train") | snapshot(tmp_path / "undisturbed" / "val")

@@ -30,17 +30,18 @@ from resnet50_recipe.errors import UserError
 
 
 SMALL = {"layers": (1, 1, 1, 1), "num_classes": 6}
+NARROW = {**SMALL, "channels": (16, 24, 32, 40)}
 
 
 def timm_folder(folder, name="resnet50", pretrained_cfg=None, **model_args):
-    model = as_if_trained(timm.create_model(name, **{**SMALL, **model_args}, pretrained_cfg_overlay=pretrained_cfg))
-    arguments = {key: value for key, value in {**SMALL, **model_args}.items() if key != "num_classes"}
+    model = as_if_trained(timm.create_model(name, **{**NARROW, **model_args}, pretrained_cfg_overlay=pretrained_cfg))
+    arguments = {key: value for key, value in {**NARROW, **model_args}.items() if key != "num_classes"}
     timm.models.save_for_hf(model, folder, model_args=arguments)
     return model
 
 
 def same_logits(ours, reference, exact=True):
-    pixel_values = torch.randn(2, ours.config.num_channels, 64, 64)
+    pixel_values = torch.randn(2, ours.config.num_channels, 48, 40)
     with torch.no_grad():
         theirs = reference(pixel_values)
         theirs = theirs if isinstance(theirs, torch.Tensor) else theirs.logits
@@ -172,9 +173,14 @@ def checkpoint_shapes(state):
     }
 
 
+@pytest.fixture(scope="module")
+def torchvisions():
+    return as_if_trained(torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], 6))
+
+
 @pytest.mark.parametrize("shape", checkpoint_shapes({}))
-def test_training_checkpoints_of_every_shape_give_torchvisions_logits(tmp_path, shape):
-    reference = as_if_trained(torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1, 1, 1, 1], 6))
+def test_training_checkpoints_of_every_shape_give_torchvisions_logits(tmp_path, torchvisions, shape):
+    reference = torchvisions
     torch.save(checkpoint_shapes(reference.state_dict())[shape], tmp_path / "model.pth")
     imported = import_model(str(tmp_path / "model.pth"))
     assert same_logits(imported.model, reference)
@@ -190,8 +196,8 @@ def test_wrapped_weights_under_transformers_names_give_the_same_logits(tmp_path)
 
 
 def test_checkpoints_of_timms_train_py_are_read_with_the_arguments_in_them(tmp_path):
-    model = as_if_trained(timm.create_model("resnet50", **SMALL))
-    average = timm.utils.ModelEmaV3(as_if_trained(timm.create_model("resnet50", **SMALL)))
+    model = as_if_trained(timm.create_model("resnet50", **NARROW))
+    average = timm.utils.ModelEmaV3(as_if_trained(timm.create_model("resnet50", **NARROW)))
     arguments = argparse.Namespace(model="resnet50", mean=(0.5, 0.5, 0.5), model_kwargs={}, device="cuda:0", lr=None)
     optimizer = timm.optim.create_optimizer_v2(model, "sgd", lr=0.1)
     optimizer.step()

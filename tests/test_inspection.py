@@ -76,12 +76,12 @@ def test_flops_and_parameters_of_each_stage_are_those_of_a_calculation_by_hand()
 
 @pytest.mark.parametrize("library", ["timm", "transformers"])
 def test_other_libraries_resnet_has_the_same_stages_and_is_explained_as_well(library):
-    depths = [2, 2, 2, 2]
+    fields = {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 96, 128, 160], "num_labels": 1000}
     if library == "timm":
-        other = TimmClassifier(timm.create_model("resnet26")).eval()
+        other = TimmClassifier(timm.create_model("resnet26", channels=(16, 24, 32, 40))).eval()
     else:
-        other = ResNetForImageClassification(ResNetConfig(num_labels=1000, depths=depths)).eval()
-    model = ResNet50ForImageClassification(ResNet50Config(num_labels=1000, depths=depths))
+        other = ResNetForImageClassification(ResNetConfig(**fields)).eval()
+    model = ResNet50ForImageClassification(ResNet50Config(**fields))
     ours = measure_stages(model, torch.zeros(1, 3, 32, 32), runs=1)
     theirs = measure_stages(other, torch.zeros(2, 3, 32, 32), runs=1)  # FLOPs are those of one image
     assert len(theirs) == 6

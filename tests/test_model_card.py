@@ -30,7 +30,7 @@ from modeling_resnet50.data.class_names import imagenet_words
 from modeling_resnet50.evaluation.statistics import accuracy_interval
 from modeling_resnet50.hub.footprint import estimate_footprint
 from modeling_resnet50.hub.markdown import one_line
-from modeling_resnet50.hub.model_card import eval_results, model_card
+from modeling_resnet50.hub.model_card import card_text, eval_results
 from modeling_resnet50.hub.model_folder import renew_card, save_model
 from modeling_resnet50.training import metrics
 from modeling_resnet50.training.curves import draw_training_curves
@@ -86,6 +86,14 @@ RECIPE = TrainingArguments(
 )
 
 
+def model_card(*arguments) -> ModelCard:
+    """As huggingface_hub reads it, which would write it alike."""
+    text = card_text(*arguments)
+    card = ModelCard(text)
+    assert str(card) == text
+    return card
+
+
 def code_of(card: ModelCard) -> dict[str, list[str]]:
     """The blocks of code under each heading."""
     sections = re.split(r"^###? (.+)$", card.text, flags=re.MULTILINE)
@@ -107,26 +115,37 @@ def test_a_model_has_the_name_of_its_data_in_plain_letters(tiny_config):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """The full ResNet-50 as a run saves it, once with a repository's name and once without; and a picture."""
+    """
+    The full ResNet-50 as a run saves it, `here` without a repository's name and `hub` with one; a small one, `small`;
+    and a picture.
+    """
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("card")
     labels = {"id2label": dict(enumerate(DIGITS)), "label2id": {name: int(name) for name in DIGITS}}
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**labels)))
     rows, sessions = history(0.5, 0.9, 0.8), [session()]
-    for name, hub_model_id in (("here", None), ("hub", "someone/resnet50")):
-        recipe = TrainingArguments(**{**vars(RECIPE), "hub_model_id": hub_model_id})
+    models = {"here": model, "hub": model, "small": as_if_trained(tiny_model(DIGITS))}
+    for name, one in models.items():
+        recipe = TrainingArguments(**{**vars(RECIPE), "hub_model_id": "someone/resnet50" if name == "hub" else None})
         (root / name).mkdir()
-        save_model(root / name, model, of_epoch(2, recipe, rows, sessions))
+        save_model(root / name, one, of_epoch(2, recipe, rows, sessions))
     noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     Image.fromarray(noise.numpy()).save(root / "image.jpg", quality=95)  # of the model's size: nobody has to resize
     return root, model
 
 
-def test_every_snippet_runs_on_the_folder_and_gives_the_same_logits(saved, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("folder", "uses"),
+    [
+        ("here", ["transformers", "A pipeline", "timm", "torchvision"]),
+        ("small", ["transformers", "ONNX Runtime"]),  # of the full one, that export takes long
+    ],
+)
+def test_every_snippet_runs_on_the_folder_and_gives_the_same_logits(folder, uses, saved, tmp_path, monkeypatch):
     root, _ = saved
-    snippets = code_of(ModelCard.load(root / "here" / "README.md"))
-    uses = ["transformers", "A pipeline", "timm", "torchvision", "ONNX Runtime"]
-    assert list(snippets)[:5] == uses
+    snippets = code_of(ModelCard.load(root / folder / "README.md"))
+    every = ["transformers", "A pipeline", "timm", "torchvision", "ONNX Runtime"]
+    assert list(snippets)[:5] == every or folder == "small"
     (tmp_path / "image.jpg").write_bytes((root / "image.jpg").read_bytes())
     monkeypatch.chdir(tmp_path)
     expected = None
@@ -134,9 +153,9 @@ def test_every_snippet_runs_on_the_folder_and_gives_the_same_logits(saved, tmp_p
         *commands, program = snippets[use]
         for command in "".join(commands).splitlines():
             if command.startswith("resnet50 "):
-                main(shlex.split(command.replace("path/to/this/folder", str(root / "here")))[1:])
+                main(shlex.split(command.replace("path/to/this/folder", str(root / folder)))[1:])
         names = {}
-        exec(program.replace("path/to/this/folder", str(root / "here")), names)
+        exec(program.replace("path/to/this/folder", str(root / folder)), names)
         if use == "A pipeline":
             assert names["answers"][0]["label"] == str(expected.argmax().item())
             continue

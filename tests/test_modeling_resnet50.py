@@ -11,6 +11,7 @@ from conftest import TINY, run_python
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
+from transformers.initialization import no_init_weights
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, ResNet50Model
 
@@ -35,35 +36,48 @@ def to_transformers_resnet(state: dict[str, torch.Tensor]) -> dict[str, torch.Te
     return renamed
 
 
-def reference_models(state):
-    torchvision_model = torchvision.models.resnet50()
-    torchvision_model.load_state_dict(state)
-    timm_model = timm.create_model("resnet50")
-    timm_model.load_state_dict(state)
-    native = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=1000))
-    native.load_state_dict(to_transformers_resnet(state))
-    return {"torchvision": torchvision_model, "timm": timm_model, "transformers": native}
+@pytest.fixture(scope="module")
+def whole():
+    """The network as it is by default."""
+    torch.manual_seed(0)
+    return ResNet50ForImageClassification(ResNet50Config())
 
 
-def test_default_has_25557032_parameters():
-    assert ResNet50ForImageClassification(ResNet50Config()).num_parameters() == 25_557_032
+@pytest.fixture(scope="module")
+def initial(whole):
+    return {name: value.clone() for name, value in whole.state_dict().items()}
 
 
-def test_state_dict_keys_are_torchvisions():
-    ours = ResNet50ForImageClassification(ResNet50Config()).state_dict()
-    theirs = torchvision.models.resnet50().state_dict()
+@pytest.fixture(scope="module")
+def references():
+    with no_init_weights():  # they get ours
+        return {
+            "torchvision": torchvision.models.resnet50(),
+            "timm": timm.create_model("resnet50"),
+            "transformers": transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=1000)),
+        }
+
+
+def test_default_has_25557032_parameters(whole):
+    assert whole.num_parameters() == 25_557_032
+
+
+def test_state_dict_keys_are_torchvisions(whole, references):
+    ours, theirs = whole.state_dict(), references["torchvision"].state_dict()
     assert {name: value.shape for name, value in ours.items()} == {name: v.shape for name, v in theirs.items()}
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_logits_loss_and_gradients_equal_torchvision_timm_and_transformers(training):
-    ours = ResNet50ForImageClassification(ResNet50Config()).train(training)
-    state = {name: value.clone() for name, value in ours.state_dict().items()}
-    pixel_values, labels = torch.randn(4, 3, 96, 96), torch.tensor([1, 999, 0, 7])
+def test_logits_loss_and_gradients_equal_torchvision_timm_and_transformers(training, whole, initial, references):
+    ours = whole.train(training)
+    ours.load_state_dict(initial)
+    ours.zero_grad()
+    pixel_values, labels = torch.randn(4, 3, 64, 64), torch.tensor([1, 999, 0, 7])
     output = ours(pixel_values, labels=labels)
     output.loss.backward()
-    for name, reference in reference_models(state).items():
-        reference.train(training)
+    for name, reference in references.items():
+        reference.load_state_dict(to_transformers_resnet(initial) if name == "transformers" else initial)
+        reference.train(training).zero_grad()
         logits = reference(pixel_values)
         logits = logits.logits if name == "transformers" else logits
         loss = cross_entropy(logits, labels)
@@ -82,8 +96,9 @@ def test_logits_loss_and_gradients_equal_torchvision_timm_and_transformers(train
 
 
 def test_hidden_states_and_pooling_equal_transformers_resnet():
-    ours = ResNet50Model(ResNet50Config()).eval()
-    native = transformers.ResNetModel(transformers.ResNetConfig()).eval()
+    widths = {"hidden_sizes": [32, 64, 96, 128], "embedding_size": 16}
+    ours = ResNet50Model(ResNet50Config(**widths)).eval()
+    native = transformers.ResNetModel(transformers.ResNetConfig(**widths)).eval()
     renamed = to_transformers_resnet(ours.state_dict())
     native.load_state_dict({name.removeprefix("resnet."): value for name, value in renamed.items()})
     pixel_values = torch.randn(1, 3, 64, 64)
@@ -95,12 +110,12 @@ def test_hidden_states_and_pooling_equal_transformers_resnet():
         torch.testing.assert_close(x, y)
 
 
-def test_initial_weights_are_kaiming_fan_out():
-    model = ResNet50ForImageClassification(ResNet50Config())
-    weight = model.layer3[0].conv2.weight  # 256 × 256 × 3 × 3
+def test_initial_weights_are_kaiming_fan_out(whole, initial):
+    weight = initial["layer3.0.conv2.weight"]  # 256 × 256 × 3 × 3
     assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
-    assert model.fc.weight.abs().max().item() == pytest.approx(2048**-0.5, rel=0.01)
-    assert all((m.weight == 1).all() for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert initial["fc.weight"].abs().max().item() == pytest.approx(2048**-0.5, rel=0.01)
+    norms = [name for name, module in whole.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert all((initial[f"{name}.weight"] == 1).all() for name in norms)
 
 
 def test_zero_init_residual_makes_each_block_start_as_its_shortcut():

@@ -6,7 +6,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -15,7 +14,8 @@ import yaml
 from accelerate import Accelerator
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
 from accelerate.commands.launch import launch_command_parser
-from conftest import PROJECT, tiny_arguments
+from conftest import PROJECT, UNDRAWN, tiny_arguments
+from fork_server import start_python
 from test_training import assert_same_weights, parameters_of
 
 from modeling_resnet50.training import supervision
@@ -33,8 +33,8 @@ def missing() -> str | None:
     """What two hosts need and this machine lacks."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return "network namespaces need root"
-    if not (shutil.which("ip") and shutil.which("unshare")):
-        return "no `ip` (iproute2) or `unshare` (util-linux)"
+    if not shutil.which("ip"):
+        return "no `ip` (iproute2)"
     return None
 
 
@@ -65,19 +65,12 @@ def hosts():
             run_ip("netns", "delete", name)
 
 
-def launch(host: str, machine: list[str], arguments: list[str]) -> subprocess.Popen:
+def launch(host: str, machine: list[str], arguments: list[str]):
     """`accelerate launch` on one host, which has a name of its own too."""
-    rename = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", CONFIG, *machine]
-    return subprocess.Popen(
-        ["ip", "netns", "exec", host, *rename, *launcher, "train.py", *arguments],
-        cwd=PROJECT,
-        # Gloo would look up its address by the host's name, which nobody knows here.
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "eth0"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    launcher = ["-m", "accelerate.commands.launch", "--config_file", CONFIG, *machine, UNDRAWN, *arguments]
+    # Gloo would look up its address by the host's name, which nobody knows here.
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "eth0"}
+    return start_python(["tests/on_host.py", host, *launcher], environment, PROJECT)
 
 
 def test_two_hosts_end_with_the_weights_of_one_process_that_accumulates_the_same_halves(
@@ -87,7 +80,7 @@ def test_two_hosts_end_with_the_weights_of_one_process_that_accumulates_the_same
     machine = ["--num_machines", "2", "--num_processes", "2", "--main_process_ip", next(iter(hosts.values()))]
     processes = [launch(host, [*machine, "--machine_rank", str(rank)], arguments) for rank, host in enumerate(hosts)]
     train(tiny_arguments(image_folder, tmp_path / "one", gradient_accumulation_steps=2))  # meanwhile
-    outputs = [process.communicate(timeout=280)[0] for process in processes]
+    outputs = ["".join(process.communicate(timeout=280)) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert "2 processes on cpu" in outputs[0]
     assert "run folder" not in outputs[1]  # only the first host's process speaks

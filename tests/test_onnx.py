@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
@@ -9,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import TINY, as_if_trained
+from conftest import as_if_trained
 from transformers import AutoConfig, AutoImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, ResNet50Model
@@ -23,13 +25,16 @@ from modeling_resnet50.hub.quantization import Int8Quantizer, predict_onnx
 from resnet50_cli import main
 
 
+SMALL = {"depths": [1], "hidden_sizes": [16], "embedding_size": 8}  # each block is traced again, for each file
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """A small model of ten classes, and its export in all three precisions."""
+def written(tmp_path_factory):
+    """The export of a small model of ten classes in all three precisions, and the model."""
     torch.manual_seed(0)
     names = [str(digit) for digit in range(10)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
-    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **labels)))
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**SMALL, **labels)))
     root = tmp_path_factory.mktemp("onnx")
     processor = image_processor(
         Preprocessing.by_ratio(32, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -45,7 +50,7 @@ def exported(tmp_path_factory):
 def digits(tmp_path_factory):
     """A model that tells digits apart, its float32 and int8 files, and images it has not seen with their labels."""
     torch.manual_seed(0)
-    config = ResNet50Config(depths=[1, 1], hidden_sizes=[128, 256], embedding_size=32, num_labels=10)
+    config = ResNet50Config(depths=[1], hidden_sizes=[256], embedding_size=32, num_labels=10)
     model = as_if_trained(ResNet50ForImageClassification(config))
     processor = image_processor(Preprocessing.by_ratio(32, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
     (train,), (unseen,) = prepared_digits("train", 512), prepared_digits("validation", 360)
@@ -66,12 +71,13 @@ def digits(tmp_path_factory):
     return folder / "onnx", unseen
 
 
+@cache
 def prepared_digits(split, count):
     """The first `count` images of a split as one batch, by the package's own data path."""
     batches = ImageBatches(
         load_evaluation_split("digits", split), EvaluationTransform(Preprocessing(32, 32, "bilinear"))
     )
-    return DeviceLoader(batches, [[(0, i) for i in range(count)]], torch.device("cpu"), [0.5] * 3, [0.5] * 3)
+    return list(DeviceLoader(batches, [[(0, i) for i in range(count)]], torch.device("cpu"), [0.5] * 3, [0.5] * 3))
 
 
 def run(path, pixel_values):
@@ -80,16 +86,16 @@ def run(path, pixel_values):
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 32, 32), (5, 3, 32, 32), (2, 3, 96, 64)])
-def test_float32_file_gives_the_same_logits_at_any_batch_and_size(exported, shape):
-    folder, model = exported
+def test_float32_file_gives_the_same_logits_at_any_batch_and_size(written, shape):
+    folder, model = written
     pixel_values = torch.randn(shape)
     with torch.no_grad():
         expected = model(pixel_values).logits
     torch.testing.assert_close(run(folder / "onnx/model.onnx", pixel_values), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_float16_file_takes_and_gives_float32_and_is_near(exported):
-    folder, model = exported
+def test_float16_file_takes_and_gives_float32_and_is_near(written):
+    folder, model = written
     pixel_values = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
         expected = model(pixel_values).logits
@@ -101,8 +107,8 @@ def test_float16_file_takes_and_gives_float32_and_is_near(exported):
     assert onnx.TensorProto.FLOAT not in stored
 
 
-def test_int8_file_holds_int8_weights_and_orders_classes_much_as_float32(exported):
-    folder, model = exported
+def test_int8_file_holds_int8_weights_and_orders_classes_much_as_float32(written):
+    folder, model = written
     pixel_values = torch.randn(64, 3, 32, 32)
     with torch.no_grad():
         expected = model(pixel_values).logits
@@ -134,16 +140,16 @@ def top1(path, unseen):
     return (logits.argmax(1) == labels).mean()
 
 
-def test_int8_says_what_it_cost_on_real_images(exported):
-    folder, _ = exported
+def test_int8_says_what_it_cost_on_real_images(written):
+    folder, _ = written
     said = {e.key: e.value for e in onnx.load(folder / "onnx/model_quantized.onnx").metadata_props}["quantization"]
     assert said.startswith("int8: top-1 ")
     assert re.search(r"points \(.* to .*, p = .*\) on 360 images of digits, calibrated on 512 of 10 classes$", said)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model_fp16.onnx", "model_quantized.onnx"])
-def test_each_file_is_checked_complete_and_describes_itself(exported, name):
-    folder, _ = exported
+def test_each_file_is_checked_complete_and_describes_itself(written, name):
+    folder, _ = written
     onnx.checker.check_model(folder / "onnx" / name, full_check=True)
     proto = onnx.load(folder / "onnx" / name, load_external_data=False)
     assert not any(t.data_location == onnx.TensorProto.EXTERNAL for t in proto.graph.initializer)
@@ -163,8 +169,8 @@ def test_each_file_is_checked_complete_and_describes_itself(exported, name):
     }
 
 
-def test_folder_is_laid_out_for_transformers_js_and_optimum(exported):
-    folder, _ = exported
+def test_folder_is_laid_out_for_transformers_js_and_optimum(written):
+    folder, _ = written
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
         "config.json",
         "onnx/model.onnx",
@@ -178,8 +184,8 @@ def test_folder_is_laid_out_for_transformers_js_and_optimum(exported):
     assert AutoImageProcessor.from_pretrained(folder).crop_size["height"] == 32
 
 
-def test_int8_without_images_to_measure_on_is_refused_and_leaves_nothing(exported, tmp_path, capsys):
-    folder, _ = exported
+def test_int8_without_images_to_measure_on_is_refused_and_leaves_nothing(written, tmp_path, capsys):
+    folder, _ = written
     with pytest.raises(SystemExit) as exit_:
         main(["export", str(folder.parent / "model"), str(tmp_path / "out"), "--format", "onnx", "--int8"])
     assert exit_.value.code == 2
@@ -187,9 +193,9 @@ def test_int8_without_images_to_measure_on_is_refused_and_leaves_nothing(exporte
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_packages_are_named_with_the_extra_that_brings_them(exported, tmp_path, capsys, monkeypatch):
-    folder, _ = exported
-    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+def test_missing_packages_are_named_with_the_extra_that_brings_them(written, tmp_path, capsys, monkeypatch):
+    folder, _ = written
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(SystemExit):
         main(["export", str(folder.parent / "model"), str(tmp_path / "out"), "--format", "onnx"])
     assert "(onnxscript): pip install 'modeling-resnet50[onnx]'" in capsys.readouterr().err

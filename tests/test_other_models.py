@@ -18,6 +18,7 @@ from resnet50_recipe.recipe import Recipe
 
 
 MEAN, STD = Recipe().image_mean, Recipe().image_std
+NARROW = (16, 24, 32, 40)  # channels of timm's stages
 
 
 def this_librarys(folder):
@@ -27,8 +28,9 @@ def this_librarys(folder):
 
 
 def timms(folder):
-    model = as_if_trained(timm.create_model("resnet50", layers=(1, 1, 1, 1), num_classes=7))
-    timm.models.save_for_hf(model, folder, model_args={"layers": [1, 1, 1, 1]})
+    small = {"layers": (1, 1, 1, 1), "channels": NARROW}
+    model = as_if_trained(timm.create_model("resnet50", **small, num_classes=7))
+    timm.models.save_for_hf(model, folder, model_args=small)
     return lambda pixel_values: model.forward_head(model.forward_features(pixel_values), pre_logits=True)
 
 
@@ -55,6 +57,7 @@ def test_fine_tuning_starts_from_the_weights_of_any_library(make_source, image_f
         learning_rate=0,
         freeze_batch_norm=True,
         config_overrides="{}",
+        num_train_epochs=1,
     )
     arguments[1] = str(PROJECT / "recipes" / "finetune.yaml")
     train(arguments)
@@ -68,11 +71,10 @@ def test_fine_tuning_starts_from_the_weights_of_any_library(make_source, image_f
         )
 
 
-def test_a_classifier_of_the_same_classes_is_kept(image_folder, tmp_path, train):
-    train(tiny_arguments(image_folder, tmp_path / "first"))
-    again = {"model_name_or_path": tmp_path / "first" / "final", "learning_rate": 0, "freeze_batch_norm": True}
-    train(tiny_arguments(image_folder, tmp_path / "second", **again))
-    first, second = (load_model(str(tmp_path / name / "final"))[0].state_dict() for name in ("first", "second"))
+def test_a_classifier_of_the_same_classes_is_kept(image_folder, tmp_path, train, trained):
+    again = {"model_name_or_path": trained() / "final", "learning_rate": 0, "freeze_batch_norm": True}
+    train(tiny_arguments(image_folder, tmp_path / "second", **again, num_train_epochs=1))
+    first, second = (load_model(str(run / "final"))[0].state_dict() for run in (trained(), tmp_path / "second"))
     assert all(torch.equal(first[name], second[name]) for name in first if "tracked" not in name)
 
 
@@ -86,15 +88,14 @@ def kullback_leibler(student, teacher, processor, folder) -> float:
 
 
 @pytest.mark.parametrize("library", ["this one", "timm"])
-def test_a_student_comes_nearer_to_its_teacher(library, image_folder, tmp_path, train):
+def test_a_student_comes_nearer_to_its_teacher(library, image_folder, tmp_path, train, trained):
     teacher_folder = tmp_path / "teacher"
     if library == "timm":
-        model = as_if_trained(timm.create_model("resnet10t", num_classes=3))
+        model = as_if_trained(timm.create_model("resnet10t", channels=NARROW, num_classes=3))
         model.fc.bias.data = torch.tensor([2.0, 0.0, -2.0])  # it has an opinion
-        timm.models.save_for_hf(model, teacher_folder)
+        timm.models.save_for_hf(model, teacher_folder, model_args={"channels": NARROW})
     else:
-        train(tiny_arguments(image_folder, tmp_path / "run", num_train_epochs=8, warmup_epochs=1))
-        shutil.copytree(tmp_path / "run" / "final", teacher_folder)
+        shutil.copytree(trained() / "final", teacher_folder)
     train(
         tiny_arguments(
             image_folder,
@@ -102,7 +103,8 @@ def test_a_student_comes_nearer_to_its_teacher(library, image_folder, tmp_path, 
             teacher=teacher_folder,
             distillation_alpha=1.0,
             seed=7,
-            num_train_epochs=20,
+            learning_rate=0.1,
+            num_train_epochs=4,
         )
     )
     student, processor = load_model(str(tmp_path / "student" / "final"))
@@ -114,7 +116,7 @@ def test_a_student_comes_nearer_to_its_teacher(library, image_folder, tmp_path, 
 
 
 def test_a_teacher_of_other_classes_is_refused(image_folder, tmp_path, train):
-    model = timm.create_model("resnet10t", num_classes=4)
-    timm.models.save_for_hf(model, tmp_path / "teacher")
+    model = timm.create_model("resnet10t", channels=NARROW, num_classes=4)
+    timm.models.save_for_hf(model, tmp_path / "teacher", model_args={"channels": NARROW})
     with pytest.raises(UserError, match="tells 4 classes apart, but the data has 3"):
         train(tiny_arguments(image_folder, tmp_path / "run", teacher=tmp_path / "teacher"))

@@ -168,12 +168,13 @@ def test_any_number_of_processes_gives_the_same_bytes(source, tmp_path):
     assert len(one) == 6 + 3 + 2
 
 
-def test_killed_thirty_times_it_ends_byte_for_byte_as_if_undisturbed(source, tmp_path):
+@pytest.mark.parametrize("times", [10, pytest.param(30, marks=pytest.mark.long)])
+def test_killed_anywhere_it_ends_byte_for_byte_as_if_undisturbed(times, source, tmp_path):
     settings = {"short_side": 24, "rows_per_shard": 7}
     expected = digests(packed(source, tmp_path / "undisturbed", **settings))
     generator = random.Random(0)
     to, killed, grew = tmp_path / "packed", 0, set()
-    while killed < 30:
+    while killed < times:
         if to.exists():
             assert digests(to) == expected
             to.rename(tmp_path / f"finished-{killed}")

@@ -1,10 +1,14 @@
 """Pictures with captions: the words for a training image, and where all of it stands on the sheet."""
 
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from modeling_resnet50 import picture_sheet
 from modeling_resnet50.picture_sheet import Picture, classes_in, draw_sheet
 
 
@@ -25,6 +29,10 @@ GREEN, RED = (0x1B, 0x78, 0x37), (0xC0, 0, 0)
 def test_captions_have_the_shares_without_the_smoothing(target, caption):
     smoothing = 0.1 if target.ndim and target.min() == pytest.approx(0.1 / 3) else 0.0
     assert classes_in(target, NAMES, smoothing) == caption
+
+
+def test_the_font_is_found_where_matplotlib_has_it():
+    assert picture_sheet._fonts_of_matplotlib() == Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
 def below(sheet: Image.Image, picture: int, width: int = 112) -> np.ndarray:

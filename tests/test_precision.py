@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_model_card import DIGITS, RECIPE, code_of, history, of_epoch, session, tiny_model
+from test_model_card import DIGITS, RECIPE, code_of, history, model_card, of_epoch, session, tiny_model
 
-from modeling_resnet50.hub.model_card import model_card
 from modeling_resnet50.training.distributed import create_accelerator
 from modeling_resnet50.training.precision import cpu_has_bf16, precision_here
 from resnet50_cli import main

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -41,13 +42,15 @@ def imagenet(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def prepare(capsys):
-    """Run the command; gives what it printed."""
+def prepare(capsys, monkeypatch):
+    """Run the command, in this process unless it is told to use more; gives what it printed."""
 
     def run(*arguments, exit_code: int = 0) -> str:
         ended_with = 0
         try:
-            main(["prepare", *map(str, arguments)])
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "cpu_count", lambda: 1)
+                main(["prepare", *map(str, arguments)])
         except SystemExit as exit:
             ended_with = exit.code
         captured = capsys.readouterr()

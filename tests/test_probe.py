@@ -1,6 +1,7 @@
 """Probes: features are what the last layer gets, and the classifiers on them are scikit-learn's."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_features_are_what_the_classifier_gets():
         FeatureModel(headless, "x")
 
 
-def test_a_model_of_other_classes_is_probed(image_folder, tmp_path, capsys):
+def test_a_model_of_other_classes_is_probed(image_folder, tmp_path, capsys, monkeypatch):
     torch.manual_seed(0)
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=7)))
     save_model_and_processor(tmp_path / "m", model, image_processor(Preprocessing(32, 16)))
@@ -100,8 +101,15 @@ def test_a_model_of_other_classes_is_probed(image_folder, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", str(tmp_path / "m"), *arguments, "--streaming"])
     assert "--probe judges a model's features by one data set" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(tmp_path / "m"), *arguments])
+    assert "a probe needs more packages (sklearn.linear_model): pip install 'modeling-resnet50[probe]'" in (
+        capsys.readouterr().err
+    )
 
 
+@pytest.mark.usefixtures("without_pages")
 def test_a_linear_probe_is_a_model_to_evaluate_and_publish(image_folder, tmp_path, capsys):
     """Which says of the validation images what the probe said, and knows nothing of the classes before."""
     torch.manual_seed(0)
@@ -130,6 +138,7 @@ def test_a_linear_probe_is_a_model_to_evaluate_and_publish(image_folder, tmp_pat
     assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= set(model_files(probe))
 
 
+@pytest.mark.usefixtures("without_pages")
 def test_a_network_of_others_has_a_probe_and_no_model(image_folder, tmp_path, capsys):
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=7)
     ResNetForImageClassification(config).save_pretrained(tmp_path / "theirs")

@@ -5,13 +5,12 @@ import re
 import datasets
 import pytest
 import torch
-from conftest import PROJECT, TINY, as_if_trained
+from conftest import PROJECT, as_if_trained
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
-from resnet50_cli import main
 
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -31,18 +30,10 @@ EXPORTS = rows("### Export")
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("readme") / "best")
-
-
-@pytest.fixture(scope="module")
-def tiny_folder(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("readme") / "tiny", **TINY)
-
-
-def save(folder, **fields):
+    folder = tmp_path_factory.mktemp("readme") / "best"
     names = [str(digit) for digit in range(10)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
-    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**labels, **fields)))
+    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**labels)))
     processor = image_processor(
         Preprocessing.by_ratio(64, 1.0, "bilinear", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     )
@@ -74,11 +65,9 @@ def test_three_lines_open_the_folder(library, model_folder, names):
 
 
 @pytest.mark.parametrize("kind", EXPORTS)
-def test_three_lines_open_the_export(kind, tiny_folder, names, tmp_path):
+def test_three_lines_open_the_export(kind, exported, names):
     name = re.match(r"`(\w+)`", kind)[1]
-    out = tmp_path / "out.pt2" if name == "pt2" else tmp_path / "out"
-    main(["export", str(tiny_folder), str(out), "--format", name])
-    exec(EXPORTS[kind].replace('"OUT', f'"{out}'), names)
+    exec(EXPORTS[kind].replace('"OUT', f'"{exported(name)}'), names)
 
 
 def test_every_file_the_readme_links_to_is_there():

@@ -10,7 +10,7 @@ import zlib
 import onnx
 import pytest
 import torch
-from conftest import PROJECT, TINY, as_if_trained, with_spread_logits, write_image
+from conftest import PROJECT, as_if_trained, with_spread_logits, write_image
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -33,7 +33,8 @@ def served(tmp_path_factory):
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("served")
     labels = {"id2label": dict(enumerate(NAMES)), "label2id": {name: i for i, name in enumerate(NAMES)}}
-    model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, **labels)))
+    config = ResNet50Config(depths=[1], hidden_sizes=[16], embedding_size=8, **labels)
+    model = as_if_trained(ResNet50ForImageClassification(config))
     for number, size in enumerate([(300, 200), (250, 400), (224, 224)]):
         write_image(root / f"{number}.jpg", seed=number, size=size)
     prepared = torch.stack([prepared_photo(root / f"{number}.jpg") for number in range(3)])

@@ -35,7 +35,7 @@ NEEDED = {
     "export": set(),
     "inspect": set(),
     "plan": {"timm"},  # its optimizers
-    "evaluate": DATA | {"scipy.stats", "sklearn"},  # digits, and what scikit-learn imports
+    "evaluate": DATA,
     "train.py": DATA | {"timm"},
 }
 # Each command in a process of its own, from where the package has been imported once, until it says something.

@@ -455,10 +455,12 @@ def test_a_data_set_on_the_hub_is_held_at_its_revision_and_asked_again_after_fai
 import os, sys
 from pathlib import Path
 sys.path.insert(0, "tests")
+from fork_server import read_again
 from hub_server import HubServer
 
 with HubServer() as hub:
     os.environ.update(hub.environment(Path({str(tmp_path)!r})))
+    read_again()
     import datasets
     from modeling_resnet50.data import streaming
     from modeling_resnet50.data.preprocessing import Preprocessing

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from accelerate import Accelerator
-from conftest import PROJECT, tiny_arguments
+from conftest import PROJECT, UNDRAWN, tiny_arguments
 from fork_server import start_python
 from test_resuming import outcome
 from test_training import run_two_ranks
@@ -32,11 +32,13 @@ from resnet50_recipe.training_arguments import TrainingArguments
 
 
 @pytest.fixture(autouse=True)
-def _hang_ups_are_heard():
-    """Also where the tests were started by nohup, which a run obeys."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def _signals_are_heard():
+    """Also where the tests were started by nohup, which a run obeys, or in the background of a shell's script."""
+    handlers = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 SETTINGS = {"total_train_batch_size": 4, "num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5}
@@ -47,23 +49,27 @@ def status_of(run: Path) -> dict:
     return json.loads((run / "status.json").read_text())
 
 
-def start(arguments: list[str], launcher: tuple[str, ...]) -> subprocess.Popen:
-    """train.py under a launcher, in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, *launcher, "train.py", *arguments],
-        cwd=PROJECT,
-        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+ACCELERATE = ("-m", "accelerate.commands.launch")
+LAUNCHERS = {
+    "accelerate, two ranks": (*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"),
+    "accelerate": (*ACCELERATE, "--num_processes", "1"),
+    "torchrun, two ranks": ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+}
 
 
-def start_torchrun(arguments: list[str], restarts: int = 0):
-    """train.py under torchrun's agent, which forks its two processes."""
+def start(command: list[str], launcher: str, afresh: bool = False):
+    """
+    train.py under a launcher, in a process group of its own.
+
+    Args:
+        afresh: by Pythons that have imported nothing. Otherwise the launcher is forked, and forks.
+    """
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    return start_python(["tests/forking_torchrun.py", str(restarts), "train.py", *arguments], environment, PROJECT)
+    command = [*LAUNCHERS[launcher], *command]
+    if not afresh:
+        return start_python(["tests/forking_launcher.py", *command], environment, PROJECT)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, *command], cwd=PROJECT, env=environment, start_new_session=True, **pipes)
 
 
 def wait_until(condition, seconds: float = 120) -> None:
@@ -184,21 +190,22 @@ def test_the_first_signal_says_why_and_the_end_of_a_launcher_least(
     assert status_of(tmp_path / "run")["reason"] == "SIGINT"
 
 
-def test_ctrl_c_under_accelerate_launch_is_said_to_be_that(image_folder, tmp_path):
+@pytest.mark.parametrize("afresh", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_ctrl_c_under_accelerate_launch_is_said_to_be_that(afresh, image_folder, tmp_path):
     """A terminal tells all processes of its group, and the launcher ends at once."""
     run = tmp_path / "run"
-    process = start(tiny_arguments(image_folder, run, **LONG), LAUNCHERS["accelerate"])
+    process = start([UNDRAWN, *tiny_arguments(image_folder, run, **LONG)], "accelerate", afresh)
     wait_until(lambda: is_training(run))
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=120)
     wait_until(lambda: not left_over(run), 60)
-    assert output.splitlines()[-1].startswith("stopped (SIGINT)")
+    output = "".join(filter(None, process.communicate(timeout=120)))
+    assert "\nstopped (SIGINT)" in output
     assert (status_of(run)["status"], status_of(run)["reason"]) == ("stopped", "SIGINT")
 
 
 def test_status_of_the_living_and_the_dead(image_folder, tmp_path, capsys, train):
     run = tmp_path / "run"
-    process = start_python(["train.py", *tiny_arguments(image_folder, run, **LONG)], {**os.environ}, PROJECT)
+    process = start_python([UNDRAWN, *tiny_arguments(image_folder, run, **LONG)], {**os.environ}, PROJECT)
     wait_until(lambda: is_training(run))
     main(["status", str(run)])
     assert f"{run}: running, epoch " in capsys.readouterr().out
@@ -254,53 +261,65 @@ def test_status_tells_how_a_run_ended(image_folder, tmp_path, train):
     assert "unreadable image" in status["reason"]
 
 
-ACCELERATE = ("-m", "accelerate.commands.launch")
-LAUNCHERS = {
-    "accelerate, two ranks": (*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"),
-    "accelerate": (*ACCELERATE, "--num_processes", "1"),
-    "torchrun, two ranks": ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-}
-
-
 @pytest.mark.parametrize(
-    ("launcher", "number"),
+    ("launcher", "number", "afresh"),
     [
-        pytest.param("accelerate, two ranks", signal.SIGTERM),
-        pytest.param("accelerate, two ranks", signal.SIGUSR1, marks=pytest.mark.long),
-        pytest.param("accelerate", signal.SIGTERM, marks=pytest.mark.long),
-        pytest.param("accelerate", signal.SIGUSR1, marks=pytest.mark.long),
-        pytest.param("torchrun, two ranks", signal.SIGTERM, marks=pytest.mark.long),
-        pytest.param("torchrun, two ranks", signal.SIGUSR1, marks=pytest.mark.long),
+        ("accelerate, two ranks", signal.SIGTERM, False),
+        ("accelerate", signal.SIGUSR1, False),
+        ("torchrun, two ranks", signal.SIGUSR1, False),
+        *(
+            pytest.param(launcher, number, True, marks=pytest.mark.long)
+            for launcher in LAUNCHERS
+            for number in (signal.SIGTERM, signal.SIGUSR1)
+        ),
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_when_a_launcher_is_stopped_its_processes_checkpoint_and_end(launcher, number, image_folder, tmp_path):
+def test_when_a_launcher_is_stopped_its_processes_checkpoint_and_end(launcher, number, afresh, image_folder, tmp_path):
     run = tmp_path / "run"
-    process = start(tiny_arguments(image_folder, run, **{**LONG, "total_train_batch_size": 8}), LAUNCHERS[launcher])
+    arguments = tiny_arguments(image_folder, run, **{**LONG, "total_train_batch_size": 8})
+    process = start([UNDRAWN, *arguments], launcher, afresh)
     wait_until(lambda: is_training(run))
     process.send_signal(number)
     wait_until(lambda: not left_over(run), 60)
-    output, _ = process.communicate()
+    output = process.communicate()
     assert status_of(run)["status"] == "stopped", output
     folder, remarks = RunFolder(TrainingArguments(output_dir=str(run))).newest_whole_checkpoint()
     assert remarks == []
     assert json.loads((folder / "manifest.json").read_text())["step"] == status_of(run)["step"]
 
 
+KILLED = """
+import os, runpy, signal
+from modeling_resnet50.training.supervision import Supervisor
+
+batch_done = Supervisor.batch_done
+
+def and_memory_runs_out(self):
+    batch_done(self)
+    if (self.progress.step, os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) == (5, "1", "0"):
+        os.write(2, b"memory runs out")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Supervisor.batch_done = and_memory_runs_out
+runpy.run_path("tests/undrawn.py", run_name="__main__")
+"""
+
+
 def test_a_rank_that_is_killed_ends_the_run_and_torchrun_resumes_it(image_folder, tmp_path):
-    settings = {**SETTINGS, "total_train_batch_size": 8, "num_train_epochs": 8, "checkpoint_every_steps": 4}
+    settings = {**SETTINGS, "total_train_batch_size": 8, "checkpoint_every_steps": 4}
     run = tmp_path / "run"
-    process = start_torchrun(tiny_arguments(image_folder, run, **settings), restarts=1)
-    wait_until(lambda: list(run.glob("checkpoints/epoch-000[1-9]*")))
-    ranks = sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)
-    ranks[1].kill()
+    (tmp_path / "killed.py").write_text(KILLED)
+    arguments = ["--max_restarts", "1", str(tmp_path / "killed.py"), *tiny_arguments(image_folder, run, **settings)]
+    process = start(arguments, "torchrun, two ranks")
     output = "".join(process.communicate(timeout=240))
     assert process.returncode == 0, output
     assert "resumed from" in output
+    assert "memory runs out" in output
     assert not left_over(run)
     run_two_ranks(tiny_arguments(image_folder, tmp_path / "whole", **settings))
     one, other = (json.loads((path / "status.json").read_text()) for path in (tmp_path / "whole", run))
-    assert one["step"] == other["step"] == 24
+    assert one["step"] == other["step"] == 9
     for model in ("best", "final", "final_average"):
         files = [(path / model / "model.safetensors").read_bytes() for path in (tmp_path / "whole", run)]
         assert files[0] == files[1]
@@ -309,7 +328,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_torchrun_resumes_it(image_folder
 def test_a_rank_that_hangs_is_named_and_the_run_ends(image_folder, tmp_path):
     run = tmp_path / "run"
     settings = {**LONG, "total_train_batch_size": 8, "watchdog_minutes": 0.1}
-    process = start_torchrun(tiny_arguments(image_folder, run, **settings))
+    process = start([UNDRAWN, *tiny_arguments(image_folder, run, **settings)], "torchrun, two ranks")
     wait_until(lambda: is_training(run))
     frozen = sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)[1]
     frozen.suspend()

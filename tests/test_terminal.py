@@ -10,6 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 
 import pytest
 from conftest import PROJECT, TINY, tiny_arguments, write_image
+from transformers import ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing
@@ -64,13 +65,13 @@ def strangers(tmp_path_factory):
             for number in range(count):
                 write_image(root / CANARY / split / name / f"{number}{CANARY}.jpg", seed=10 * label + number)
     (root / CANARY / "val" / CANARY / f"damaged{CANARY}.jpg").write_bytes(b"no image")
-    config = ResNet50Config(**TINY, id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
-    save_model_and_processor(
-        root / "model",
-        ResNet50ForImageClassification(config),
-        image_processor(Preprocessing.by_ratio(16, 1.0, "bilinear", [0.5] * 3, [0.5] * 3)),
-    )
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    processor = image_processor(Preprocessing.by_ratio(16, 1.0, "bilinear", [0.5] * 3, [0.5] * 3))
+    model = ResNet50ForImageClassification(ResNet50Config(**TINY, **labels))
+    save_model_and_processor(root / "model", model, processor)
     shutil.copytree(root / "model", root / f"model{CANARY}")
+    ResNetForImageClassification(ResNetConfig(**TINY, **labels)).save_pretrained(root / f"native{CANARY}")
+    processor.save_pretrained(root / f"native{CANARY}")
     return root
 
 
@@ -95,7 +96,8 @@ def commands(root) -> dict[str, list[list[str]]]:
         "export": [["export", model, str(root / f"out{CANARY}")], ["export", nowhere, "x"]],
         "average": [["average", other, other, "--output", str(root / f"averaged{CANARY}")],
                     ["average", nowhere, nowhere, "--output", "x"]],
-        "benchmark": [["benchmark", model, "--rounds", "1", "--batch_sizes", "1"], ["benchmark", nowhere]],
+        "benchmark": [["benchmark", str(root / f"native{CANARY}"), "--rounds", "1", "--batch_sizes", "1"],
+                      ["benchmark", nowhere]],
         "import": [["import", other, str(root / f"imported{CANARY}")], ["import", nowhere, "x"]],
     }  # fmt: skip
 

@@ -20,7 +20,7 @@ from resnet50_recipe.errors import UserError
 
 CODES = ["zebra", "ant", "cow"]  # not in the order of the alphabet, in which folders are read
 WORDS = {"zebra": "a striped horse", "ant": "a small worker", "cow": "a grazing one"}
-LAYERS = (1, 1, 1, 1)
+SMALL = {"layers": (1, 1, 1, 1), "channels": (16, 24, 32, 40)}
 
 
 def timm_folder(folder, **about_classes):
@@ -28,10 +28,10 @@ def timm_folder(folder, **about_classes):
     torch.manual_seed(0)
     size = {"input_size": (3, 32, 32), "test_input_size": (3, 32, 32)}
     cfg = {**size, "crop_pct": 1.0, "test_crop_pct": 1.0, "interpolation": "bilinear"}
-    model = as_if_trained(timm.create_model("resnet18", layers=LAYERS, num_classes=3, pretrained_cfg_overlay=cfg))
+    model = as_if_trained(timm.create_model("resnet18", **SMALL, num_classes=3, pretrained_cfg_overlay=cfg))
     with torch.no_grad():  # so that each class is somebody's
         model.fc.bias -= model(torch.stack([pixels(model, path) for path in photos(folder.parent)])).mean(0)
-    timm.models.save_for_hf(model, folder, model_config=about_classes, model_args={"layers": LAYERS})
+    timm.models.save_for_hf(model, folder, model_config=about_classes, model_args=SMALL)
     return model
 
 
@@ -97,6 +97,7 @@ def test_predict_and_the_demo_say_their_names(perfect, capsys):
     assert open_classifier(str(folder)).label_names == names  # which the demo shows
 
 
+@pytest.mark.parametrize("perfect", ["names", "codes", "codes in words"], indirect=True, scope="module")
 def test_fine_tuning_keeps_the_classifier_and_the_card_names_the_classes(perfect, tmp_path, train, capsys):
     folder, images, folders, _ = perfect
     arguments = tiny_arguments(
@@ -126,9 +127,9 @@ def test_a_class_without_a_name_is_numbered_and_wordnet_ids_come_in_words(tmp_pa
 
 
 def test_a_thousand_classes_of_ones_own_are_not_imagenets(tmp_path):
-    model = timm.create_model("resnet18", layers=LAYERS, num_classes=1000)
+    model = timm.create_model("resnet18", **SMALL, num_classes=1000)
     names = [f"product {number}" for number in range(1000)]
-    timm.models.save_for_hf(model, tmp_path, model_config={"label_names": names}, model_args={"layers": LAYERS})
+    timm.models.save_for_hf(model, tmp_path, model_config={"label_names": names}, model_args=SMALL)
     assert list(import_model(str(tmp_path)).model.config.id2label.values()) == names
 
 

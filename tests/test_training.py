@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from conftest import PROJECT, TINY, run_python, run_ranks, tiny_arguments, write_image, write_shards
+from conftest import PROJECT, TINY, UNDRAWN, run_python, run_ranks, tiny_arguments, write_image, write_shards
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -218,8 +218,9 @@ def test_resume_latest_takes_the_newest_and_a_finished_run_stays_as_it_is(finish
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_loss_falls(image_folder, tmp_path, train, precision):
     whole_image = {"random_crop_scale": [1, 1], "random_crop_ratio": [1, 1]}
-    arguments = tiny_arguments(image_folder, tmp_path / "run", num_train_epochs=40, random_flip=0, **whole_image)
-    train([*arguments, "--mixed_precision", precision, "--learning_rate", "0.05"])
+    settings = {"num_train_epochs": 10, "warmup_epochs": 0, "total_train_batch_size": 24, "random_flip": 0}
+    arguments = tiny_arguments(image_folder, tmp_path / "run", **settings, **whole_image)
+    train([*arguments, "--mixed_precision", precision, "--learning_rate", "0.4"])
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["train_loss"] < 0.7 * rows[0]["train_loss"]
 
@@ -256,7 +257,7 @@ def tensorboard_of(run: Path):
 
 
 def run_two_ranks(arguments: list[str]):
-    result = run_ranks(["train.py", *arguments])
+    result = run_ranks([UNDRAWN, *arguments])
     assert result.returncode == 0, result.stderr[-3000:]
     assert "2 processes on cpu" in result.stdout
     assert result.stdout.count("run folder") == 1  # only rank 0 prints

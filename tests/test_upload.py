@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from conftest import run_python
+from hub_client import HubClient
 from hub_server import HubServer
 from processes import run_in_a_fork
 
@@ -19,6 +20,7 @@ from modeling_resnet50.hub.upload import (
     EXIT_REFUSED,
     FAREWELL,
     Item,
+    Uploader,
     compare,
     enqueue,
     files_of,
@@ -33,10 +35,22 @@ from modeling_resnet50.hub.upload import (
 ITEM = Item("ann/net", "main", "The model", tag="v1.0")
 
 
-@pytest.fixture
-def hub():
+@pytest.fixture(scope="module")
+def server():
     with HubServer() as server:
         yield server
+
+
+@pytest.fixture
+def hub(server):
+    server.forget()
+    return server
+
+
+@pytest.fixture(scope="module")
+def client(server, tmp_path_factory):
+    with HubClient(server, tmp_path_factory.mktemp("home"), xet=False) as client:
+        yield client
 
 
 @pytest.fixture
@@ -55,7 +69,21 @@ def contents(folder) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in files_of(folder).items()}
 
 
+@pytest.fixture
+def upload_all(client, tmp_path, monkeypatch):
+    """Returns a function: the exit code of an uploader to whose queue nothing will be added, with that client."""
+
+    def run(wait: float = 100, time_limit: float | None = None) -> int:
+        monkeypatch.setattr(upload, "in_a_process", lambda arguments, *_: client.send(arguments[-1], time_limit))
+        uploader = Uploader(tmp_path / "hub", wait, first_delay=0.05)
+        uploader.nothing_more_comes()
+        return uploader.run()
+
+    return run
+
+
 def start(hub, tmp_path, wait: float = 100, time_limit: float = 100, **environment: str) -> subprocess.Popen:
+    """The uploader as training starts it."""
     command = [sys.executable, "-P", upload.__file__, tmp_path / "hub", "--wait", str(wait)]
     return subprocess.Popen(
         [*command, "--first_delay", "0.05", "--time_limit", str(time_limit)],
@@ -64,8 +92,8 @@ def start(hub, tmp_path, wait: float = 100, time_limit: float = 100, **environme
     )
 
 
-def upload_all(hub, tmp_path, farewell: bytes = FAREWELL, **settings) -> int:
-    """The exit code of an uploader that is told that nothing more will come."""
+def started(hub, tmp_path, farewell: bytes = FAREWELL, **settings) -> int:
+    """Its exit code, when it is told that nothing more will come."""
     process = start(hub, tmp_path, **settings)
     process.communicate(farewell)
     return process.returncode
@@ -150,13 +178,13 @@ def test_what_differs_is_told_by_the_hubs_own_checksums(tmp_path, model):
     }
 
 
-def test_what_it_asks_the_hub_for(hub, tmp_path, model):
+def test_what_it_asks_the_hub_for(hub, upload_all, tmp_path, model):
     """The same by huggingface_hub 1.33 and 2.4, the first and the last that this was tried with."""
     asked = []
     for _ in range(2):
         enqueue(tmp_path / "hub", Item("ann/net", "epoch-0001", "Epoch 1", tag="v1"), files_of(model))
         before = len(hub.requests)
-        assert upload_all(hub, tmp_path) == 0
+        assert upload_all() == 0
         asked.append([f"{method} {re.sub('[0-9a-f]{40,64}', 'ID', path)}" for method, path in hub.requests[before:]])
     look = ["POST /api/repos/create", "GET /api/models/ann/net/refs"]
     assert asked[0] == [
@@ -198,80 +226,90 @@ def assert_published_once(hub, tmp_path, model) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("fault", PASSING)
-def test_what_passes_is_waited_for_and_nothing_is_lost_or_sent_twice(fault, stage, hub, tmp_path, model):
+def test_what_passes_is_waited_for_and_nothing_is_lost_or_sent_twice(fault, stage, hub, upload_all, tmp_path, model):
+    hub.retry_after = "0"
     hub.fail_next(*STAGES[stage], fault)
     enqueue(tmp_path / "hub", ITEM, files_of(model))
-    assert upload_all(hub, tmp_path, time_limit=6 if fault in ("hang", "drip") else 100) == 0
+    assert upload_all(time_limit=1 if fault in ("hang", "drip") else None) == 0
+    assert hub.faults == []
+    assert_published_once(hub, tmp_path, model)
+
+
+@pytest.mark.parametrize(("fault", "stage"), [("hang", "PUT"), ("drip", "commit"), (500, "create")])
+def test_the_uploader_that_training_starts_ends_a_try_and_makes_another(fault, stage, hub, tmp_path, model):
+    hub.fail_next(*STAGES[stage], fault)
+    enqueue(tmp_path / "hub", ITEM, files_of(model))
+    assert started(hub, tmp_path, time_limit=6 if fault in ("hang", "drip") else 100) == 0
     assert hub.faults == []
     assert_published_once(hub, tmp_path, model)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-def test_refusals_of_the_storage_pass_as_it_has_new_addresses_each_time(status, hub, tmp_path, model):
-    test_what_passes_is_waited_for_and_nothing_is_lost_or_sent_twice(status, "PUT", hub, tmp_path, model)
+def test_refusals_of_the_storage_pass_as_it_has_new_addresses_each_time(status, hub, upload_all, tmp_path, model):
+    test_what_passes_is_waited_for_and_nothing_is_lost_or_sent_twice(status, "PUT", hub, upload_all, tmp_path, model)
 
 
 REFUSALS = [(status, stage) for status in MESSAGES for stage in STAGES if stage != "PUT" or status == 413]
 
 
 @pytest.mark.parametrize(("status", "stage"), REFUSALS)
-def test_what_will_not_pass_is_said_and_sent_when_it_is_mended(status, stage, hub, tmp_path, model):
+def test_what_will_not_pass_is_said_and_sent_when_it_is_mended(status, stage, hub, upload_all, tmp_path, model):
     if (status, stage) == (403, "create"):  # the client then asks whether it is there already
         hub.fail_next("GET", "/api/models/ann/net", 404)
     hub.fail_next(*STAGES[stage], status)
     enqueue(tmp_path / "hub", ITEM, files_of(model))
-    assert upload_all(hub, tmp_path) == EXIT_REFUSED
+    assert upload_all() == EXIT_REFUSED
     assert MESSAGES[status] in state_of(tmp_path / "hub")["trouble"] or (status, stage) == (403, "create")
     assert state_of(tmp_path / "hub")["waiting"] == ["The model → ann/net@main"]
     hub.faults.clear()
-    assert upload_all(hub, tmp_path) == 0
+    assert upload_all() == 0
     assert_published_once(hub, tmp_path, model)
 
 
-def test_a_spoilt_upload_is_sent_again(hub, tmp_path, model):
+def test_a_spoilt_upload_is_sent_again(hub, upload_all, tmp_path, model):
     hub.fail_next(*STAGES["PUT"], "spoil")
     enqueue(tmp_path / "hub", ITEM, files_of(model))
-    assert upload_all(hub, tmp_path) == 0
+    assert upload_all() == 0
     assert hub.faults == []
     assert_published_once(hub, tmp_path, model)
 
 
-def test_it_waits_as_long_as_the_hub_asks_for(hub, tmp_path, model):
+def test_it_waits_as_long_as_the_hub_asks_for(hub, upload_all, tmp_path, model):
     hub.retry_after = "50"
     hub.fail_next(*STAGES["commit"], 429)
     enqueue(tmp_path / "hub", ITEM, files_of(model))
-    assert upload_all(hub, tmp_path, wait=20) == EXIT_LEFT
+    assert upload_all(wait=20) == EXIT_LEFT
     assert "tried 1 times, again in 50 s" in state_of(tmp_path / "hub")["trouble"]
 
 
 def test_when_training_was_killed_it_tries_once_and_ends(hub, tmp_path, model):
     hub.fail_next(*STAGES["commit"], 500)
     enqueue(tmp_path / "hub", ITEM, files_of(model))
-    assert upload_all(hub, tmp_path, farewell=b"") == EXIT_LEFT
+    assert started(hub, tmp_path, farewell=b"") == EXIT_LEFT
     assert len(waiting(tmp_path / "hub")) == 1
-    assert upload_all(hub, tmp_path, farewell=b"") == 0
+    assert started(hub, tmp_path, farewell=b"") == 0
     assert_published_once(hub, tmp_path, model)
 
 
-def test_somebody_elses_commit_in_between_is_kept(hub, tmp_path, model):
+def test_somebody_elses_commit_in_between_is_kept(hub, upload_all, tmp_path, model):
     enqueue(tmp_path / "hub", ITEM, files_of(model))
-    assert upload_all(hub, tmp_path) == 0
+    assert upload_all() == 0
     hub.repos["ann/net"].commit("notes", {"notes.md": b"by hand"})
     (model / "config.json").write_bytes(b'{"new": 1}')
     (model / "runs" / "events.out.tfevents.1").unlink()
     enqueue(tmp_path / "hub", Item("ann/net", "main", "Again"), files_of(model))
-    assert upload_all(hub, tmp_path) == 0
+    assert upload_all() == 0
     repo = hub.repos["ann/net"]
     assert repo.files["notes.md"] == b"by hand"
     assert "runs/events.out.tfevents.1" not in repo.files  # ours, and no longer there
     assert repo.commits[-1].paths == ["config.json", "runs/events.out.tfevents.1"]  # only what differs
 
 
-def test_a_tag_on_another_commit_is_not_moved(hub, tmp_path, model):
+def test_a_tag_on_another_commit_is_not_moved(hub, upload_all, tmp_path, model):
     repo = hub.add_repo("ann/net", {"a": b""})
     repo.tags["v1.0"] = repo.branches["main"]
     enqueue(tmp_path / "hub", ITEM, files_of(model))
-    assert upload_all(hub, tmp_path) == EXIT_REFUSED
+    assert upload_all() == EXIT_REFUSED
     assert "has a tag v1.0 already, on another commit" in state_of(tmp_path / "hub")["trouble"]
 
 
@@ -280,7 +318,7 @@ def test_no_token_is_written_even_when_everything_is_logged(hub, tmp_path, model
     hub.fail_next(*STAGES["tag"], 403)
     enqueue(tmp_path / "hub", ITEM, files_of(model))
     environment = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
-    assert upload_all(hub, tmp_path, **environment) == EXIT_REFUSED
+    assert started(hub, tmp_path, **environment) == EXIT_REFUSED
     log = (tmp_path / "hub" / "log.txt").read_text()
     assert "commit" in log  # it is at that level
     for path in (tmp_path / "hub").rglob("*"):

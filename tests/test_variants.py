@@ -4,12 +4,13 @@ import pytest
 import timm
 import torch
 from transformers import ResNetConfig, ResNetForImageClassification
+from transformers.initialization import no_init_weights
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.hub.weights import to_transformers_resnet
 
 
-SMALL = {"depths": [2, 1, 1, 2], "num_labels": 7}
+SMALL = {"depths": [2, 1, 1, 2], "hidden_sizes": [32, 64, 96, 128], "num_labels": 7}
 VARIANTS = {
     "resnet18": {"layer_type": "basic", "depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512]},
     "resnet34": {"layer_type": "basic", "depths": [3, 4, 6, 3], "hidden_sizes": [64, 128, 256, 512]},
@@ -40,9 +41,10 @@ VARIANTS = {
 def timm_twin(model: ResNet50ForImageClassification, **kwargs) -> torch.nn.Module:
     """What timm builds from our config.json, with our weights."""
     written = model.config.to_dict()
-    twin = timm.create_model(
-        written["architecture"], num_classes=written["num_classes"], **written["model_args"], **kwargs
-    )
+    with no_init_weights():
+        twin = timm.create_model(
+            written["architecture"], num_classes=written["num_classes"], **written["model_args"], **kwargs
+        )
     twin.load_state_dict(model.state_dict())
     return twin
 

@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import json
 import resource
+import signal
 import sys
 import types
 from pathlib import Path
@@ -44,6 +45,7 @@ def seed(arguments: argparse.Namespace) -> None:
 
 def download(arguments: argparse.Namespace) -> None:
     """Print each progress as a line of JSON, and at last the path or the error."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in its background without
     if arguments.largest_file:
         resource.setrlimit(resource.RLIMIT_FSIZE, (arguments.largest_file,) * 2)
     package = types.ModuleType("modeling_resnet50")

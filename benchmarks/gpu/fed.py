@@ -70,7 +70,7 @@ class Watched:
         return {
             "images_per_second": round(batch_size * (len(waits) - 1) / seconds, 1),
             "busy": round(1 - waited / seconds, 4),
-            "batches": len(waits) - 1,
+            "intervals": len(waits) - 1,  # between batches
         }
 
 

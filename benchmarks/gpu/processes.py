@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parents[2]
 # What takes long to import, once for all of them.
 _PRELOADED = [
     "train", "resnet50_cli", "modeling_resnet50.commands.evaluate", "modeling_resnet50.commands.inspect",
-    "sklearn.datasets", "timm", "PIL.PngImagePlugin",
+    "timm", "PIL.PngImagePlugin",
 ]  # fmt: skip
 _SHOWN_LINES = 12
 _starting = threading.Lock()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import ResNetForImageClassification
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, needs_packages
 from resnet50_recipe.terminal import say
 
 from ..evaluation.grad_cam import grad_cam, overlay
@@ -19,10 +19,8 @@ from .spaces import model_of
 
 def run(options: argparse.Namespace) -> None:
     """Serve the page until Ctrl-C."""
-    try:
+    with needs_packages("a demo", "demo"):
         from ..hub.spaces.gradio_space import app
-    except ImportError as error:
-        raise UserError(f"a demo needs more packages ({error.name}): pip install 'modeling-resnet50[demo]'") from error
     names = [options.model] + ([options.second] if options.second else [])
     classifiers = []
     for name in map(model_of, names):

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, needs_packages
 from resnet50_recipe.terminal import in_table, say
 from resnet50_recipe.words import counted
 
@@ -237,6 +237,8 @@ def _judge_by_dataset(
 
     named, train = {}, None
     if evaluation.probe is not None:
+        with needs_packages("a probe", "probe"):
+            import sklearn.linear_model  # noqa: F401  before minutes are spent on features
         train = training_images(evaluation.source, evaluation.train_val_split, evaluation.seed)
     for name, classifier in classifiers.items():
         started_at = time.perf_counter()

@@ -18,7 +18,8 @@ from ..data.decoding import EncodedImage
 from ..data.preprocessing import Preprocessing
 from ..evaluation.results import to_json
 from ..files import replaced_file, replaced_folder, require_free
-from ..hub.agreement import Agreement, made_up_photos, measure_agreement
+from ..hub.agreement import made_up_photos, measure_agreement
+from ..hub.classifiers import require_one_class_per_image
 from ..hub.exported_program import export_image_program, export_program
 from ..hub.exporting import export_transformers, training_checkpoint
 from ..hub.fold import fold_batch_norm
@@ -75,6 +76,8 @@ def _export(wanted: Export) -> None:
     num_labels = len(model.config.id2label or ())
     if wanted.topk is not None and not 1 <= wanted.topk <= num_labels:
         raise UserError(f"--topk must be between 1 and {num_labels}, the model's classes")
+    if wanted.int8:
+        require_one_class_per_image(wanted.model, model)
     model.eval()
     if wanted.fold_bn:
         model = fold_batch_norm(model)
@@ -148,8 +151,8 @@ def _export_program(
     def answer(images: Tensor) -> Tensor:
         return program(images) if wanted.topk is None else program(images)[0]
 
-    images = _photos(processor, wanted)
-    agreement = measure_agreement(images, model, processor, ImagePreparation.of(processor), answer)
+    prepare = ImagePreparation.of(processor)
+    (agreement,) = measure_agreement(_photos(processor, wanted), model, processor, prepare, {"": answer}).values()
     _remark(wanted, f"beside Pillow's preparation: {agreement}")
     return {"agreement": asdict(agreement)}
 
@@ -171,19 +174,14 @@ def _export_onnx(
         about["int8"] = report
     if wanted.with_preprocessing:
         files = add_preprocessing(folder, processor, model.config, wanted.topk)
-        agreements = {path.name: _agreement_of(path, model, processor, wanted) for path in files}
+        prepare = _first_output_of(folder / "onnx" / PREPROCESSING_FILE)
+        answers = {path.name: _first_output_of(path) for path in files}
+        agreements = measure_agreement(_photos(processor, wanted), model, processor, prepare, answers)
         for name, agreement in agreements.items():
             _remark(wanted, f"{name} beside Pillow's preparation: {agreement}")
         write_readme(folder, agreements, processor, wanted.topk, wanted.source.dataset)
         about["agreement"] = {name: asdict(agreement) for name, agreement in agreements.items()}
     return about
-
-
-def _agreement_of(
-    path: Path, model: ResNet50ForImageClassification, processor: BitImageProcessor, wanted: Export
-) -> Agreement:
-    prepare, answer = (_first_output_of(file) for file in (path.with_name(PREPROCESSING_FILE), path))
-    return measure_agreement(_photos(processor, wanted), model, processor, prepare, answer)
 
 
 def _first_output_of(path: Path) -> Callable[[Tensor], Tensor]:

@@ -18,7 +18,6 @@ from ..data.preprocessing import Preprocessing
 from ..data.sampling import EvaluationSampler, class_balanced
 from ..evaluation.predictions import Predictions
 from ..evaluation.statistics import accuracy_interval, allowed_digits, compare
-from ..hub.classifiers import require_one_class_per_image
 from ..hub.onnx import add_metadata
 from ..hub.quantization import Int8Quantizer, predict_onnx
 from ..modeling_resnet50 import ResNet50ForImageClassification
@@ -36,7 +35,7 @@ MAX_DROP = 1.0  # points of top-1, unless --max_drop says otherwise
 class Quantization:
     """
     Attributes:
-        model: what it is called, for errors.
+        model: what it is called, for errors. It chooses one class for an image.
         source: images to calibrate on, and to measure what it costs.
         max_drop: points of top-1 that it may cost.
     """
@@ -60,9 +59,8 @@ def quantize(
         many there are); and all that in `words`, which the file's metadata has too.
 
     Raises:
-        UserError: it costs more with half of the layers in float, or an image shows more than one class.
+        UserError: it costs more with half of the layers in float.
     """
-    require_one_class_per_image(wanted.model, model)
     train, validation = load_split(wanted.source, "train"), load_split(wanted.source, wanted.source.split)
     preparation = Preparation(Preprocessing.from_processor(processor, wanted.model))
     chosen = class_balanced(np.asarray(train["label"][:]), CALIBRATION_IMAGES, seed=0)

@@ -24,6 +24,12 @@ def imagenet_wnids() -> list[str]:
     return list(_imagenet().label_names())
 
 
+@cache
+def imagenet_names() -> frozenset[str]:
+    """ImageNet-1K's classes in words."""
+    return frozenset(imagenet_words(imagenet_wnids()))
+
+
 def is_wnid(name: str) -> bool:
     """Whether a name is a WordNet id as ImageNet uses them: `n01440764`."""
     return re.fullmatch(r"n\d{8}", name) is not None

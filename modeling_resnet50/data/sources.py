@@ -5,7 +5,6 @@ Where images come from. Every source ends as a `datasets.Dataset` with two colum
 - `label`: a `ClassLabel`, whose names become the model's `id2label`.
 """
 
-import io
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset, load_dataset_builder
-from PIL import Image as PILImage
+from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset, load_dataset_builder
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
 
 from .class_names import names_in_words
+from .digits import digits
 from .file_names import as_utf8
 from .folders import VALIDATION_NAMES, image_folders
 from .labels import ClassValues, class_values, refuse_missing, require_one_order
@@ -133,15 +132,16 @@ def load_splits(
         )
     path = Path(dataset_name).expanduser()
     if dataset_name == "digits":
-        return _digits()
+        return DatasetDict(digits())  # a dictionary of the caller's own
     if path.is_dir():
         if any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
             with errors_named(dataset_name):
-                files = load_dataset_builder(str(path), config_name, cache_dir=cache_for(path)).config.data_files
-                for shards in files.values():
+                builder = load_dataset_builder(str(path), config_name, cache_dir=cache_for(path))
+                for shards in builder.config.data_files.values():
                     if all(shard.endswith(".parquet") for shard in shards):
                         require_one_order((shard, pq.read_schema(shard)) for shard in shards)
-                return load_dataset(str(path), config_name, cache_dir=cache_for(path))
+                builder.download_and_prepare()
+                return builder.as_dataset()
         tables = tables_in(path, columns.label, note)
         return read_tables(tables, columns, note) if tables else image_folders(path, note)
     if path.is_file():
@@ -158,23 +158,6 @@ def load_splits(
         raise UserError(f"dataset_name {dataset_name}: no such folder or file")
     with errors_named(dataset_name):
         return load_dataset(dataset_name, config_name)
-
-
-def _digits() -> DatasetDict:
-    """scikit-learn's 1,797 handwritten digits, enlarged from 8×8 to 32×32 RGB PNGs; every class split 80/20."""
-    from sklearn.datasets import load_digits  # half a second, which other data need not wait for
-
-    digits = load_digits()
-    images = []
-    for pixels in digits.images:
-        image = PILImage.fromarray((pixels * 255 / 16).round().astype(np.uint8))
-        buffer = io.BytesIO()
-        image.resize((32, 32), PILImage.Resampling.BICUBIC).convert("RGB").save(buffer, "PNG")
-        images.append({"bytes": buffer.getvalue(), "path": None})
-    features = Features({"image": Image(decode=False), "label": ClassLabel(names=[str(d) for d in range(10)])})
-    dataset = Dataset.from_dict({"image": images, "label": digits.target.tolist()}, features=features)
-    parts = dataset.train_test_split(0.2, stratify_by_column="label", seed=0)
-    return DatasetDict(train=parts["train"], validation=parts["test"])
 
 
 def _split(splits: DatasetDict, name: str, recipe: Recipe) -> Dataset:

@@ -45,27 +45,32 @@ def measure_agreement(
     model: ResNet50ForImageClassification,
     processor: BitImageProcessor,
     prepare: Callable[[Tensor], Tensor],
-    answer: Callable[[Tensor], Tensor],
-) -> Agreement:
+    answers: dict[str, Callable[[Tensor], Tensor]],
+) -> dict[str, Agreement]:
     """
     Args:
         images: uint8 `(height, width, channels)`, at least one.
-        model, processor: which the file was made of.
-        prepare, answer: of the file: from one image as a batch to `pixel_values`, and to probabilities.
+        model, processor: which the files were made of.
+        prepare: of all files: from one image as a batch to `pixel_values`.
+        answers: of each file, by its name: from one image as a batch to probabilities.
+
+    Returns:
+        That of each file, by its name.
     """
     by_pillow = prepared_by_pillow(processor)
-    levels, same, probabilities = [], [], []
+    std = torch.tensor(processor.image_std).view(-1, 1, 1)
+    levels: list[float] = []
+    same: dict[str, list[bool]] = {name: [] for name in answers}
+    apart: dict[str, list[float]] = {name: [] for name in answers}
     for image in images:
         expected_pixels, pixels = by_pillow(image), prepare(image[None])
-        std = torch.tensor(processor.image_std).view(-1, 1, 1)
         levels.append((255 * std * (pixels - expected_pixels)).abs().max().item())
-        expected, found = (
-            class_scores(model(expected_pixels.to(model.dtype)).logits, model.config),
-            answer(image[None]),
-        )
-        same.append(bool(expected.argmax() == found.argmax()))
-        probabilities.append((found - expected).abs().max().item())
-    return Agreement(len(same), max(levels), sum(same), max(probabilities))
+        expected = class_scores(model(expected_pixels.to(model.dtype)).logits, model.config)
+        for name, answer in answers.items():
+            found = answer(image[None])
+            same[name].append(bool(expected.argmax() == found.argmax()))
+            apart[name].append((found - expected).abs().max().item())
+    return {name: Agreement(len(levels), max(levels), sum(same[name]), max(apart[name])) for name in answers}
 
 
 def made_up_photos(num_channels: int) -> Iterator[Tensor]:

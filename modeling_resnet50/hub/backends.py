@@ -13,16 +13,15 @@ import torch
 from torch import Tensor
 from transformers import BitImageProcessor
 
-from resnet50_recipe.errors import UserError, in_one_line
+from resnet50_recipe.errors import UserError, in_one_line, needs_packages
 
 from ..data.preprocessing import Preprocessing
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .classifiers import open_classifier
 from .exported_program import export_program
-from .exporting import needs_packages
 from .model_folder import image_processor
 from .onnx import export_onnx, open_onnx, open_session
-from .runtimes import export_executorch, export_openvino
+from .runtimes import export_executorch, export_openvino, import_openvino
 
 
 @dataclass(frozen=True)
@@ -160,8 +159,7 @@ def _program(path: Path, threads: int) -> Backend:
 
 
 def _openvino(path: Path, threads: int) -> Backend:
-    with needs_packages("OpenVINO", "openvino"):
-        import openvino
+    openvino = import_openvino()
     about = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     try:
         compiled = openvino.Core().compile_model(path, "CPU", about)

@@ -5,12 +5,12 @@ Results of an evaluation as the Hub reads them: `model-index` in a card's front 
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from resnet50_recipe.words import says_something
+from resnet50_recipe.yaml_text import to_yaml
 
 from ..files import replaced_file
 from .markdown import one_line
@@ -94,7 +94,7 @@ def leaderboard_yaml(dataset_id: str, config: str | None, top1: float, notes: st
     """
     value, notes = round(100 * top1, 4), f"top-1 accuracy in per cent; {notes}"
     entry = EvalResultEntry(dataset_id=dataset_id, task_id=config or "default", value=value, notes=notes)
-    return yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
+    return to_yaml(eval_result_entries_to_yaml([entry]), width=80)
 
 
 def protocol_in_words(result: dict[str, Any]) -> str:

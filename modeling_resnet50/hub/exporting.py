@@ -1,7 +1,5 @@
 """Models of this library into the formats of others."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,21 +54,6 @@ def save_descriptions(model: ResNet50ForImageClassification, processor: BitImage
     config.architectures = ["ResNetForImageClassification"]
     config.save_pretrained(folder)
     processor.save_pretrained(folder)
-
-
-@contextmanager
-def needs_packages(what: str, extra: str) -> Iterator[None]:
-    """
-    Around the imports of an extra.
-
-    Raises:
-        UserError: one of its packages is not installed.
-    """
-    try:
-        yield
-    except ImportError as error:
-        package = f"pip install 'modeling-resnet50[{extra}]'"
-        raise UserError(f"{what} needs more packages ({error.name}): {package}") from error
 
 
 def as_resnet_config(config: ResNet50Config) -> ResNetConfig:

@@ -1,6 +1,7 @@
 """Models from elsewhere into a folder of this library: timm, torchvision, transformers' own ResNet, checkpoints."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoImageProcessor, PreTrainedConfig, ResNetForImageClassification
+from transformers.initialization import no_init_weights
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from resnet50_recipe.errors import UserError, in_one_line
@@ -149,7 +151,8 @@ def _build(
         config = ResNet50Config(**fields)
     except (StrictDataclassError, TypeError) as error:
         raise UserError(f"{source}: {str(error.__cause__ or error).strip()}") from error
-    model = (ResNet50Model if classifier == "drop" else ResNet50ForImageClassification)(config)
+    with nullcontext() if classifier == "new" else no_init_weights():  # half a second for random weights, to be gone
+        model = (ResNet50Model if classifier == "drop" else ResNet50ForImageClassification)(config)
     is_new = "fc." if classifier == "new" else ()
     expected = {name: value for name, value in model.state_dict().items() if not name.startswith(is_new)}
     check_fit(state, expected, source)

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Template
 from transformers import PreTrainedModel
 
@@ -22,7 +22,7 @@ from resnet50_recipe.training_arguments import TrainingArguments
 from resnet50_recipe.words import says_something
 
 from ..configuration_resnet50 import ResNet50Config
-from ..data.class_names import imagenet_wnids, imagenet_words, names_of
+from ..data.class_names import imagenet_names, names_of
 from ..data.decoding import IMAGE_MODES
 from ..data.preprocessing import Preprocessing
 from ..training.trained_model import TrainedModel
@@ -67,14 +67,14 @@ _PATHS = {
 }
 
 
-def model_card(
+def card_text(
     model: PreTrainedModel,
     trained: TrainedModel,
     both_protocols: dict[str, Any] | None = None,
     threshold: dict[str, Any] | None = None,
-) -> ModelCard:
+) -> str:
     """
-    The card of a model.
+    The card of a model, a README.md with its front matter.
 
     Args:
         model: unwrapped.
@@ -86,7 +86,7 @@ def model_card(
     accuracies = _accuracies(trained, config.num_labels)
     footprint = estimate_footprint(trained.history, trained.sessions)
     metadata = _metadata(trained, config, accuracies, footprint)
-    content = _template().render(
+    return _template().render(
         card_data=metadata.to_yaml(),
         recipe=trained.recipe,
         session=_session_of(trained),
@@ -104,7 +104,6 @@ def model_card(
         **_how_it_came_about(trained),
         **_what_it_cost(footprint, trained.sessions),
     )
-    return ModelCard(content)
 
 
 @cache
@@ -123,13 +122,14 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
     settings, repository = recipe.public_dict(), recipe.hub_model_id
     teachers = settings["teacher"] or []
     class_names = names_of(model)
+    others = differences(config, ResNet50Config())
     image_mode = IMAGE_MODES[recipe.num_channels]
     return {
         "name": _name(recipe),
         "location": repository or _SOMEWHERE,
         "repository": repository,
         "architecture": _architecture(config),
-        "differences": differences(config, ResNet50Config()),
+        "differences": others,
         "parameters": model.num_parameters(),
         "dataset": code(settings["dataset_name"]),
         "first_weights": None if recipe.model_name_or_path is None else code(settings["model_name_or_path"]),
@@ -137,8 +137,8 @@ def _what_it_is(model: PreTrainedModel, recipe: TrainingArguments) -> dict[str, 
         "num_labels": config.num_labels,
         "class_names": [code(class_name) for class_name in class_names[:_MOST_CLASSES]],
         "is_timms": "architecture" in config.to_dict(),
-        "is_resnet50": not differences(config, ResNet50Config()),
-        "is_imagenet": set(class_names) <= set(imagenet_words(imagenet_wnids())),
+        "is_resnet50": not others,
+        "is_imagenet": set(class_names) <= imagenet_names(),
         "base_model": _hub_model(recipe.model_name_or_path),
         "image_mode": image_mode,
         "opened": 'Image.open("image.jpg")' + ("" if image_mode == "RGB" else f'.convert("{image_mode}")'),

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
@@ -18,13 +17,14 @@ from transformers import (
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from resnet50_recipe.errors import UserError, in_one_line
+from resnet50_recipe.yaml_text import to_yaml
 
 from ..configuration_resnet50 import ResNet50Config
 from ..data.preprocessing import Preprocessing
 from ..files import replaced_folder
 from ..training.curves import draw_training_curves
 from ..training.trained_model import TrainedModel
-from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, eval_results, model_card
+from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, card_text, eval_results
 from .shapes import check_sizes
 
 
@@ -93,12 +93,12 @@ def _save_card(folder: Path, model: PreTrainedModel, trained: TrainedModel) -> N
     both = folder / _BOTH_PROTOCOLS_FILE
     both_protocols = json.loads(both.read_text(encoding="utf-8")) if both.is_file() else None
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    model_card(model, trained, both_protocols, config.get("confidence_threshold")).save(folder / "README.md")
+    text = card_text(model, trained, both_protocols, config.get("confidence_threshold"))
+    (folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
     _, best = trained.recipe.best_of(trained.history)
     draw_training_curves(trained.history, best.epoch, folder / CURVES_FILE)
     (folder / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in trained.history))
-    settings = yaml.safe_dump(trained.recipe.public_dict(), sort_keys=False, allow_unicode=True, width=119)
-    (folder / RECIPE_FILE).write_text(settings, encoding="utf-8")
+    (folder / RECIPE_FILE).write_text(to_yaml(trained.recipe.public_dict()), encoding="utf-8")
     for name, content in eval_results(trained).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor
 
-from resnet50_recipe.errors import UserError, in_one_line
+from resnet50_recipe.errors import UserError, in_one_line, needs_packages
 
 from .. import __version__
 from ..data.preprocessing import Preprocessing
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from .exporting import needs_packages, save_descriptions
+from .exporting import save_descriptions
 from .fold import fold_batch_norm
 from .weights import LogitsOnly
 
@@ -35,10 +35,15 @@ OPSET = 23
 
 
 def export_onnx(
-    model: ResNet50ForImageClassification, processor: BitImageProcessor, folder: Path, *, fp16: bool = False
+    model: ResNet50ForImageClassification,
+    processor: BitImageProcessor,
+    folder: Path,
+    *,
+    fp32: bool = True,
+    fp16: bool = False,
 ) -> None:
     """
-    Write `onnx/model.onnx` and, if wanted, `onnx/model_fp16.onnx`, with what is needed to use them.
+    Write `onnx/model.onnx` or `onnx/model_fp16.onnx`, or both, with what is needed to use them.
 
     Input `pixel_values` float32 `(batch, channels, height, width)`, output `logits` float32 `(batch, num_labels)`, in
     both files; batch, height and width are free. Each file is complete in itself: weights inside, preprocessing and
@@ -48,7 +53,8 @@ def export_onnx(
         model: in evaluation mode, float32.
         processor: how images are prepared.
         folder: exists.
-        fp16: also a file whose weights and arithmetic are float16.
+        fp32: whether to write the first.
+        fp16: whether to write the second, whose weights and arithmetic are float16.
 
     Raises:
         UserError: the packages for it are not installed.
@@ -58,7 +64,7 @@ def export_onnx(
         import onnxruntime  # noqa: F401  (whoever exports wants to run it)
         import onnxscript  # noqa: F401  (the exporter asks for it, with a traceback)
     (folder / "onnx").mkdir(exist_ok=True)
-    variants = {"model.onnx": LogitsOnly(model)}
+    variants: dict[str, nn.Module] = {"model.onnx": LogitsOnly(model)} if fp32 else {}
     if fp16:
         # BatchNorm is folded before rounding: its small variances would lose more than the products do.
         variants["model_fp16.onnx"] = _HalfLogits(fold_batch_norm(model).half())

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .exporting import needs_packages
+from resnet50_recipe.errors import needs_packages
+
 from .onnx import open_session
 
 

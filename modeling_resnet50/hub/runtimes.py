@@ -8,19 +8,23 @@ Models in the formats of other runtimes. Each folder also has config.json and pr
 
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from transformers import BitImageProcessor
 
+from resnet50_recipe.errors import needs_packages
+
 from ..data.class_names import names_of
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .exported_program import trace
-from .exporting import needs_packages, save_descriptions
+from .exporting import save_descriptions
 from .weights import LogitsOnly
 
 
@@ -41,8 +45,7 @@ def export_openvino(
     Raises:
         UserError: OpenVINO is not installed.
     """
-    with needs_packages("OpenVINO", "openvino"):
-        import openvino
+    openvino = import_openvino()
     converted = openvino.convert_model(trace(model, processor.crop_size["height"]))
     converted.outputs[0].get_tensor().set_names({"logits"})
     # Where its own model API looks for them.
@@ -110,6 +113,27 @@ def export_coreml(
     converted.user_defined_metadata["preprocessing"] = processor.to_json_string()
     converted.save(str(folder / "model.mlpackage"))
     save_descriptions(model, processor, folder)
+
+
+def import_openvino() -> ModuleType:
+    """
+    OpenVINO without its telemetry, which tells Google Analytics of each import and each conversion, unasked: a dozen
+    messages, each by a process that is forked from this one.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    telemetry = "openvino_telemetry"
+    there = telemetry in sys.modules  # by who wants it
+    if not there:
+        sys.modules[telemetry] = None  # type: ignore[assignment]  # as if it was not installed, which OpenVINO allows for
+    try:
+        with needs_packages("OpenVINO", "openvino"):
+            import openvino
+    finally:
+        if not there:
+            del sys.modules[telemetry]
+    return openvino
 
 
 class _OneImage(nn.Module):

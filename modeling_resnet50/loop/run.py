@@ -80,8 +80,9 @@ class Run:
         self.look_ahead(learner)
         self.supervisor.run_begins()
         self.tracker.begin(data.label_names, resumed=resumed)
-        classes = "" if data.class_counts is None else counts_in_words(data.class_counts, data.label_names)
-        self.console.start(self.recipe, self.folder, environment, learner.module, data.steps_per_epoch, classes)
+        if self.accelerator.is_main_process:  # works out what nobody else shows
+            classes = "" if data.class_counts is None else counts_in_words(data.class_counts, data.label_names)
+            self.console.start(self.recipe, self.folder, environment, learner.module, data.steps_per_epoch, classes)
         self.profiler.begin()
 
     def look_ahead(self, learner: Learner) -> None:

@@ -18,8 +18,6 @@ from typing import IO
 
 from resnet50_recipe.errors import UserError
 
-from ..files import replaced_file
-
 
 # Images hardly shrink in an archive. Both bounds are far above ImageNet's and far below a bomb's.
 MAX_RATIO = 20
@@ -155,10 +153,11 @@ def raise_if_disk_full(error: OSError, path: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
+    """What a kill or a power failure leaves of it is found out when it is compared; `finish` brings it to the disk."""
     if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return
-    with replaced_file(path) as unfinished:
-        unfinished.write_bytes(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
 
 
 @contextmanager

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict
 from PIL import Image
-from timm.data import ImageNetInfo, RealLabelsImagenet
+from timm.data import RealLabelsImagenet
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from resnet50_recipe.words import counted
 
 from ..data.class_counts import counts_in_words
-from ..data.class_names import imagenet_words
+from ..data.class_names import imagenet_wnids, imagenet_words
 from ..data.decoding import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
 from ..data.folders import VALIDATION_NAMES, standard_split_name
 from ..data.notes import Note, say_note
@@ -352,7 +352,7 @@ def _split_problems(table: SplitTable, expected: Expected) -> list[str]:
 
 
 def _imagenet_problems(table: SplitTable) -> list[str]:
-    wnids = ImageNetInfo().label_names()
+    wnids = imagenet_wnids()
     words = [name.split(",")[0].lower() for name in imagenet_words(wnids)]
     problems = []
     for label, name in enumerate(table.class_names[: len(wnids)]):
@@ -425,6 +425,6 @@ def _split_notes(table: SplitTable) -> list[str]:
 
 
 def _guess(tables: list[SplitTable]) -> Expected:
-    known = set(ImageNetInfo().label_names())
+    known = set(imagenet_wnids())
     known |= set(imagenet_words(sorted(known)))
     return _IMAGENET_1K if len(known & set(tables[0].class_names)) > 500 else _ANYTHING

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .. import __version__
 from .distributed import available_cores
 
 
+version = cache(metadata.version)  # which reads all that a library says of itself
 LIBRARIES = (
     "torch", "torchvision", "transformers", "accelerate", "datasets", "timm", "huggingface_hub",
 )  # fmt: skip

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from resnet50_recipe.training_arguments import TrainingArguments
 
 from .optimization import create_optimizer
+from .shapes import shapes_alone
 from .stages import freeze_for_good, learning_parameters
 
 
@@ -56,7 +57,7 @@ def activation_bytes(model: PreTrainedModel, image_size: int, precision: str | N
         return tensor
 
     batch = 2  # BatchNorm wants more than one value
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with shapes_alone(model), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         logits = model.train()(
             torch.empty(batch, model.config.num_channels, image_size, image_size, device="meta")
         ).logits

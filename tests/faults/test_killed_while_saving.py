@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, tiny_arguments
+from conftest import PROJECT, UNDRAWN, tiny_arguments
 from fork_server import start_python
 from test_resuming import outcome
 
@@ -21,7 +21,7 @@ SETTINGS = {"total_train_batch_size": 4, "checkpoint_every_steps": 1, "checkpoin
 
 
 def start(arguments: list[str]):
-    return start_python(["train.py", *arguments], {**os.environ}, PROJECT)
+    return start_python([UNDRAWN, *arguments], {**os.environ}, PROJECT)
 
 
 def newest_step(run: Path) -> int:
@@ -47,7 +47,7 @@ def kill_while_saving(process, run: Path, rng: random.Random) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("kills", "epochs"), [(3, 8), pytest.param(200, 200, marks=pytest.mark.long)], ids=["short", "long"]
+    ("kills", "epochs"), [(2, 5), pytest.param(200, 200, marks=pytest.mark.long)], ids=["short", "long"]
 )
 def test_no_checkpoint_is_lost_and_the_run_ends_as_if_undisturbed(kills, epochs, image_folder, tmp_path, train):
     run, rng, landed = tmp_path / "run", random.Random(0), 0

@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 from conftest import tiny_arguments
-from test_supervision import LAUNCHERS, LONG, is_training, left_over, start, status_of, wait_until
+from test_supervision import LONG, is_training, left_over, start, status_of, wait_until
 
 
 @pytest.mark.long
@@ -15,13 +15,13 @@ def test_a_rank_that_is_stuck_in_a_read_is_named_and_the_run_ends(workers, image
     """A pipe that nobody writes to in the place of an image: opening it waits, as for a network disk that is gone."""
     settings = {**LONG, "total_train_batch_size": 8, "watchdog_minutes": 0.1, "dataloader_num_workers": workers}
     run = tmp_path / "run"
-    process = start(tiny_arguments(image_folder, run, **settings), LAUNCHERS["torchrun, two ranks"])
+    process = start(["train.py", *tiny_arguments(image_folder, run, **settings)], "torchrun, two ranks")
     try:
         wait_until(lambda: is_training(run), 400)
         path = image_folder / "train" / "ant" / "0.jpg"
         path.unlink()
         os.mkfifo(path)
-        output, _ = process.communicate(timeout=300)
+        output = "".join(process.communicate(timeout=300))
     finally:
         for left in left_over(run):
             left.send_signal(signal.SIGKILL)

@@ -42,7 +42,7 @@ def own_examples(model: str, public: bool) -> list[Image.Image]:
 
     Args:
         model: a folder, or an id on the Hub.
-        public: only what may be shown to everybody: of data sets, scikit-learn's digits. Otherwise, also a data set
+        public: only what may be shown to everybody: of data sets, the embedded digits. Otherwise, also a data set
             that lies on this disk.
     """
     folder = Path(model).expanduser()

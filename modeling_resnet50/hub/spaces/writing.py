@@ -103,11 +103,8 @@ def write_static_space(
     if node_modules is not None:
         _vendor(node_modules, folder / "vendor")
     (folder / "model").mkdir()
-    export_onnx(model, processor, folder / "model", fp16=fp16)
+    export_onnx(model, processor, folder / "model", fp32=not fp16, fp16=fp16)
     name = "model_fp16.onnx" if fp16 else "model.onnx"
-    for path in (folder / "model" / "onnx").iterdir():
-        if path.name != name:
-            path.unlink()
     _copy("static_space", folder, ["index.html", "app.js", "pixels.js", "style.css"])
     paths = save_examples(examples, folder / "examples") if examples else []
     settings = {
