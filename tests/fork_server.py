@@ -57,7 +57,8 @@ KINDS = {"libraries": LIBRARIES, "ecosystem": ECOSYSTEM, "package": PACKAGE, "te
 READ_LATE = (
     "ACCELERATE_", "GLOO_", "GRADIO_", "LOCAL_", "MASTER_", "NO_PROXY", "OMP_NUM_THREADS", "PYTEST_", "PYTHONPATH",
     "RANK", "WORLD_SIZE", "no_proxy",
-    "CUBLAS_WORKSPACE_CONFIG", "KMP_", "TORCHINDUCTOR_", "TRACKIO_DIR",
+    "CUBLAS_WORKSPACE_CONFIG", "KMP_", "TF_CPP_", "TOKENIZERS_PARALLELISM", "TORCHINDUCTOR_", "TRACKIO_DIR",
+    "_TORCHINDUCTOR_",
 )  # fmt: skip
 READ_AGAIN = ("HF_",)  # `read_again` sees to it
 _MOST = 1 << 20  # bytes of a request
