@@ -53,7 +53,7 @@ TESTS = (
     "torch._inductor.compile_fx",
 )  # fmt: skip
 KINDS = {"libraries": LIBRARIES, "ecosystem": ECOSYSTEM, "package": PACKAGE, "tests": TESTS}
-# What is read when it is needed, and not by an import; the last line is what libraries and tests set themselves.
+# What is read when it is needed, and not by an import; the last lines are what libraries and tests set themselves.
 READ_LATE = (
     "ACCELERATE_", "GLOO_", "GRADIO_", "LOCAL_", "MASTER_", "NO_PROXY", "OMP_NUM_THREADS", "PYTEST_", "PYTHONPATH",
     "RANK", "WORLD_SIZE", "no_proxy",

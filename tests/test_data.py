@@ -10,8 +10,8 @@ import threading
 import numpy as np
 import pytest
 import torch
-from conftest import run_python, write_image
 from datasets import ClassLabel, Dataset, Features, Image, Value
+from fixtures import run_python, write_image
 from PIL import Image as PILImage
 from PIL import ImageFilter, ImageOps
 from sklearn.datasets import load_digits

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import TINY, as_if_trained, with_spread_logits
+from fixtures import TINY, as_if_trained, with_spread_logits
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
