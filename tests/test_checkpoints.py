@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from conftest import tiny_arguments
+from fixtures import tiny_arguments
 from processes import run_in_a_fork
 from safetensors.torch import load_file
 

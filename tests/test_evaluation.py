@@ -15,7 +15,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from conftest import TINY, as_if_trained, run_ranks, write_shards
+from fixtures import TINY, as_if_trained, run_ranks, write_shards
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.utils import validate_repo_id
 

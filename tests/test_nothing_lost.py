@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import tiny_arguments
+from fixtures import tiny_arguments
 from safetensors.torch import load_file
 
 from modeling_resnet50.files import replaced_file, replaced_folder

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import timm
 import torch
-from conftest import PROJECT, TINY, as_if_trained, tiny_arguments
+from fixtures import PROJECT, TINY, as_if_trained, tiny_arguments
 from PIL import Image
 from transformers import AutoModel, BitImageProcessor, ResNetConfig, ResNetForImageClassification
 

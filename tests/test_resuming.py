@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_arguments, write_shards
+from fixtures import tiny_arguments, write_shards
 from safetensors.torch import load_file
 from test_training import CLOCKED, run_two_ranks
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from accelerate import Accelerator
-from conftest import PROJECT, UNDRAWN, tiny_arguments
+from fixtures import PROJECT, UNDRAWN, tiny_arguments
 from fork_server import start_python
 from test_resuming import outcome
 from test_training import run_two_ranks

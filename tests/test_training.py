@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from conftest import PROJECT, TINY, UNDRAWN, run_python, run_ranks, tiny_arguments, write_image, write_shards
+from fixtures import PROJECT, TINY, UNDRAWN, run_python, run_ranks, tiny_arguments, write_image, write_shards
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file

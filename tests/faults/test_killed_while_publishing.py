@@ -6,7 +6,7 @@ import time
 
 import psutil
 import pytest
-from conftest import tiny_arguments
+from fixtures import tiny_arguments
 from hub_server import HubServer
 from test_killed_while_saving import start
 
