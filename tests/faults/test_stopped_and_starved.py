@@ -50,16 +50,16 @@ def test_stopped_at_random_moments_it_ends_as_if_undisturbed(signals, epochs, im
 
 
 def test_a_worker_that_is_killed_fails_the_run_by_name_and_it_resumes_exactly(
-    trained, image_folder, tmp_path, train, monkeypatch
+    trained, image_folder, tmp_path, train, monkeypatch, capsys
 ):
     undisturbed = trained(**SHORT)
     settings = {**SHORT, "dataloader_num_workers": 1}
     batch_done, load_batch = Supervisor.batch_done, ImageBatches.__getitems__
     memory_runs_out = tmp_path / "memory_runs_out"
 
-    def batch_12_is_done(self):
+    def batch_16_is_done(self):
         batch_done(self)
-        if self._batches == 12:
+        if self._batches == 16:
             memory_runs_out.touch()
 
     def kill_the_worker(self, samples):
@@ -68,7 +68,7 @@ def test_a_worker_that_is_killed_fails_the_run_by_name_and_it_resumes_exactly(
         return load_batch(self, samples)
 
     run = tmp_path / "run"
-    monkeypatch.setattr(Supervisor, "batch_done", batch_12_is_done)
+    monkeypatch.setattr(Supervisor, "batch_done", batch_16_is_done)
     monkeypatch.setattr(ImageBatches, "__getitems__", kill_the_worker)
     with pytest.raises(RuntimeError, match="DataLoader worker"):
         train(tiny_arguments(image_folder, run, **settings))
@@ -77,6 +77,7 @@ def test_a_worker_that_is_killed_fails_the_run_by_name_and_it_resumes_exactly(
     assert "DataLoader worker" in status["reason"]
     monkeypatch.undo()
     train(tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto"))
+    assert "1 epochs, 6 steps done" in capsys.readouterr().out
     assert outcome(run) == outcome(undisturbed)
 
 
