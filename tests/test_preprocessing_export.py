@@ -65,13 +65,16 @@ def test_the_square_is_pillows_to_a_level_whatever_the_shape(crop_mode, interpol
     assert np.mean(unlike) < 0.01  # where a half is rounded the other way
 
 
+def mean_and_std(num_channels):
+    return (MEAN, STD) if num_channels == 3 else ([0.5] * num_channels, [0.25] * num_channels)
+
+
 def save(folder, processor=None, num_channels=3, **fields):
     names = [f"class {label}" for label in range(5)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     config = ResNet50Config(**{**TINY, **labels, "num_channels": num_channels, **fields})
     model = as_if_trained(ResNet50ForImageClassification(config))
-    mean, std = (MEAN, STD) if num_channels == 3 else ([0.5] * num_channels, [0.25] * num_channels)
-    processor = image_processor(Preprocessing.by_ratio(64, 0.875, "bicubic", mean, std))
+    processor = image_processor(Preprocessing.by_ratio(64, 0.875, "bicubic", *mean_and_std(num_channels)))
     prepared = torch.cat([prepared_by_pillow(processor)(photo) for photo in made_up_photos(num_channels)])
     save_model_and_processor(folder, with_spread_logits(model, prepared), processor)
     return model
@@ -169,10 +172,10 @@ def test_the_readme_states_what_was_measured_and_its_lines_run(written, monkeypa
 
 
 def probabilities_by_hand(model, pixels):
-    """By Pillow and torchvision, of a model of grey images or RGBA."""
+    """By Pillow and torchvision, of a model that `save` wrote."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels)
     image = v2.functional.center_crop(v2.functional.resize(image, [73], InterpolationMode.BICUBIC), [64, 64])
-    values = (v2.functional.pil_to_tensor(image) / 255 - 0.5) / 0.25
+    values = v2.functional.normalize(v2.functional.pil_to_tensor(image) / 255, *mean_and_std(pixels.shape[-1]))
     with torch.no_grad():
         logits = model(values[None]).logits[0]
     return (logits.softmax(-1) if model.config.problem_type is None else logits.sigmoid()).numpy()
@@ -189,6 +192,28 @@ def test_the_program_of_torch_export_answers_alike_about_grey_photos(tmp_path):
         pixels = noise(*shape, 1)
         found = program(torch.from_numpy(pixels)[None])[0].numpy()
         np.testing.assert_allclose(found, probabilities_by_hand(model, pixels), atol=2e-3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("num_channels", "fields"),
+    [
+        (1, {"layer_type": "basic"}),
+        (4, {"stem_type": "deep", "avg_down": True}),
+        (3, {"blur_pool": True, "problem_type": "multi_label_classification"}),
+        (3, {"stem_type": "cifar", "global_pool": "catavgmax"}),
+    ],
+)
+def test_any_channels_and_architecture_go_into_either_format(num_channels, fields, tmp_path):
+    model = save(tmp_path / "model", num_channels=num_channels, **fields)
+    pixels = noise(80, 100, num_channels)
+    expected = probabilities_by_hand(model, pixels)
+    for kind, out in (("onnx", tmp_path / "out"), ("pt2", tmp_path / "model.pt2")):
+        main(["export", str(tmp_path / "model"), str(out), "--format", kind, "--with_preprocessing"])
+    session = session_of(tmp_path / "out/onnx/model_with_preprocessing.onnx")
+    np.testing.assert_allclose(session.run(None, {"images": pixels[None]})[0][0], expected, atol=2e-3)
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    np.testing.assert_allclose(program(torch.from_numpy(pixels)[None])[0].numpy(), expected, atol=2e-3)
 
 
 def test_rgba_and_other_architectures_go_too_and_are_measured_on_data(tmp_path, image_folder, capsys):

@@ -40,7 +40,7 @@ def forms(device: str, batch_size: int, image_size: int) -> dict[str, Form]:
     """The peers as their users run them, ours in all its settings, the peers with ours; the most telling first."""
     known = forms_on(device, batch_size, image_size, compiled=False)
     ours = known[BASE]
-    lamb = {"optim": "lamb", "learning_rate": 5e-3, "ema_decay": 0.9999}
+    lamb = {"optim": "lamb", "ema_decay": 0.9999}
     found = {name: form for name, form in known.items() if form.script != "ours" and "with ours" not in name}
     found |= {BASE: ours, "timm, with ours": known["timm, with ours"], "ours, compiled": replace(ours, compiled=True)}
     if device != "cpu":
