@@ -18,7 +18,7 @@ import pytest
 
 def pytest_configure(config) -> None:
     """Whoever only hands tests out to workers waits for no imports."""
-    hands_out = config.getoption("dist", "no") != "no" and not config.option.collectonly
+    hands_out = config.getoption("tx", None) and not config.option.collectonly  # pytest-xdist's word for workers
     if hasattr(config, "workerinput") or not hands_out:
         config.pluginmanager.import_plugin("fixtures")
 
