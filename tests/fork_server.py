@@ -27,6 +27,7 @@ import tempfile
 import types
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,12 @@ TESTS = (
     "torch._inductor.compile_fx",
 )  # fmt: skip
 KINDS = {"libraries": LIBRARIES, "ecosystem": ECOSYSTEM, "package": PACKAGE, "tests": TESTS}
-# What is read when it is needed, and not by an import; the last line is what libraries and tests set themselves.
+# What is read when it is needed, and not by an import; the last lines are what libraries and tests set themselves.
 READ_LATE = (
     "ACCELERATE_", "GLOO_", "GRADIO_", "LOCAL_", "MASTER_", "NO_PROXY", "OMP_NUM_THREADS", "PYTEST_", "PYTHONPATH",
     "RANK", "WORLD_SIZE", "no_proxy",
-    "CUBLAS_WORKSPACE_CONFIG", "KMP_", "TORCHINDUCTOR_", "TRACKIO_DIR",
+    "CUBLAS_WORKSPACE_CONFIG", "KMP_", "TF_CPP_", "TOKENIZERS_PARALLELISM", "TORCHINDUCTOR_", "TRACKIO_DIR",
+    "_TORCHINDUCTOR_",
 )  # fmt: skip
 READ_AGAIN = ("HF_",)  # `read_again` sees to it
 _MOST = 1 << 20  # bytes of a request
@@ -334,7 +336,8 @@ def _end() -> None:
 def _load(modules: tuple[str, ...]) -> None:
     logging.disable(logging.WARNING)  # torchao's remarks on PyTorch are for nobody here
     for name in modules:
-        import_module(name)
+        if find_spec(name.partition(".")[0]):  # some are of extras
+            import_module(name)
     logging.disable(logging.NOTSET)
     gc.collect()
     gc.freeze()  # the collector would write to, and so copy, what is shared

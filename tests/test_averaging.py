@@ -7,7 +7,7 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from conftest import TINY, as_if_trained
+from fixtures import TINY, as_if_trained
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import update_bn
 from transformers import AutoImageProcessor, AutoModelForImageClassification

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import TINY, as_if_trained, tiny_arguments, write_image
+from fixtures import TINY, as_if_trained, tiny_arguments, write_image
 from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 

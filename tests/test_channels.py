@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from conftest import PROJECT, TINY, as_if_trained, tiny_arguments
+from fixtures import PROJECT, TINY, as_if_trained, tiny_arguments
 from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from conftest import tiny_arguments
+from fixtures import tiny_arguments
 from processes import run_in_a_fork
 from safetensors.torch import load_file
 
@@ -31,23 +31,22 @@ FILES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, request):
-    """A run of three epochs with a checkpoint after each."""
-    return {}
+FIELDS = {"num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5}
 
 
 @pytest.fixture
-def run(finished, image_folder, tmp_path, train):
+def finished(trained):
+    """A run of three epochs with a checkpoint after each."""
+    return trained(**FIELDS)
+
+
+@pytest.fixture
+def run(finished, tmp_path):
     """A copy of that run, to be damaged, and its command line."""
-    fields = {"num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5}
-    if not finished:
-        shutil.copytree(image_folder, finished.setdefault("images", tmp_path / "kept" / "images"))
-        train(tiny_arguments(finished["images"], tmp_path / "kept" / "run", **fields))
-        finished["run"] = tmp_path / "kept" / "run"
-    shutil.copytree(finished["run"], tmp_path / "run")
-    return RunFolder(TrainingArguments(output_dir=str(tmp_path / "run"))), tiny_arguments(
-        finished["images"], tmp_path / "run", **fields
+    path = tmp_path / "run"
+    shutil.copytree(finished, path)
+    return RunFolder(TrainingArguments(output_dir=str(path))), tiny_arguments(
+        finished.parent / "images", path, **FIELDS
     )
 
 
@@ -127,7 +126,7 @@ def test_a_run_resumed_past_a_damaged_checkpoint_ends_as_it_would_have(run, fini
         capsys.readouterr().out
     )
     for model in ("final", "final_average"):
-        one, other = (path / model / "model.safetensors" for path in (folder.path, finished["run"]))
+        one, other = (path / model / "model.safetensors" for path in (folder.path, finished))
         assert one.read_bytes() == other.read_bytes()
     assert resumed_from(folder) == ("epoch-0003", [])
 
@@ -142,7 +141,7 @@ def test_a_run_resumed_past_a_damaged_checkpoint_ends_as_it_would_have(run, fini
     ],
 )
 def test_old_checkpoints_go_and_best_and_final_stay(fields, kept, image_folder, tmp_path, train):
-    settings = {"num_train_epochs": 5, "checkpoint_every_epochs": 1, **fields}
+    settings = {"num_train_epochs": 5, "checkpoint_every_epochs": 1, "total_train_batch_size": 24, **fields}
     train(tiny_arguments(image_folder, tmp_path / "run", **settings))
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == [f"epoch-{epoch:04d}" for epoch in kept]
@@ -334,7 +333,7 @@ def test_best_is_best_by_the_metric_that_is_asked_for(metric, image_folder, tmp_
 
     monkeypatch.setattr(train.script, "evaluate_model", evaluated)
     settings = {"num_train_epochs": 4, "metric_for_best_model": metric, "checkpoint_every_epochs": 1}
-    train(tiny_arguments(image_folder, tmp_path / "run", **settings))
+    train(tiny_arguments(image_folder, tmp_path / "run", **settings, total_train_batch_size=24))
     best, epochs = load_file(tmp_path / "run" / "best" / "model.safetensors"), (1, 2, 3, 4)
     same = [
         epoch

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from accelerate import init_empty_weights
-from conftest import TINY, as_if_trained
+from fixtures import TINY, as_if_trained
 from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoConfig

@@ -10,8 +10,8 @@ import threading
 import numpy as np
 import pytest
 import torch
-from conftest import run_python, write_image
 from datasets import ClassLabel, Dataset, Features, Image, Value
+from fixtures import run_python, write_image
 from PIL import Image as PILImage
 from PIL import ImageFilter, ImageOps
 from sklearn.datasets import load_digits
@@ -21,11 +21,12 @@ from torchvision.transforms.functional import pil_to_tensor
 from modeling_resnet50.data import pipeline
 from modeling_resnet50.data.augmentation import TrainingTransform, three_augment
 from modeling_resnet50.data.decoding import EncodedImage, decode_image
+from modeling_resnet50.data.digits import digits
 from modeling_resnet50.data.loader import PREFETCH_FACTOR, DeviceLoader, ImageBatches
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.data.preprocessing import Preprocessing, resized
 from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epoch_order, held_out, sample_seed
-from modeling_resnet50.data.sources import _digits, load_evaluation_split, load_splits, load_train_and_validation
+from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
 from modeling_resnet50.data.streaming import open_streamed_split
 from modeling_resnet50.data.transforms import EvaluationTransform
 from resnet50_recipe.errors import UserError
@@ -58,7 +59,7 @@ def test_digits_are_1437_and_360_real_images_and_always_the_same():
     assert train.features["label"].names == [str(digit) for digit in range(10)]
     load_splits("digits").clear()  # a dictionary of our own
     again, _ = load_train_and_validation(recipe_for("digits", seed=7))
-    _digits.cache_clear()
+    digits.cache_clear()
     anew, _ = load_train_and_validation(recipe_for("digits", seed=8))
     assert train[:5] == again[:5] == anew[:5]
     assert not {row["bytes"] for row in train["image"]} & {row["bytes"] for row in validation["image"]}

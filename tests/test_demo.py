@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from browser import open_browser, watched
-from conftest import TINY, as_if_trained, free_port, write_image
+from fixtures import TINY, as_if_trained, free_port, write_image
 from fork_server import start_python
 from hub_server import HubServer
 from PIL import Image

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2.functional as TF
-from conftest import as_if_trained, save_teacher, tiny_arguments
+from fixtures import as_if_trained, save_teacher, tiny_arguments
 from safetensors.torch import load_file
 from timm.models.resnet import Bottleneck, ResNet
 from timm.task import LogitDistillationTask

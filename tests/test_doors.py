@@ -10,7 +10,7 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
-from conftest import as_if_trained, run_python
+from fixtures import as_if_trained, run_python
 from hub_server import HubServer
 from PIL import Image
 from sklearn.datasets import load_sample_images

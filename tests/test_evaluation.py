@@ -15,7 +15,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from conftest import TINY, as_if_trained, run_ranks, write_shards
+from fixtures import TINY, as_if_trained, run_ranks, write_shards
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.utils import validate_repo_id
 
@@ -181,14 +181,16 @@ def test_bf16_gives_nearly_the_same_logits_in_float32(image_folder, tiny_config)
 TWO_RANKS = """
 import sys, json
 from accelerate import Accelerator
+from modeling_resnet50.commands import evaluate
 from resnet50_cli import main
+evaluate._write_pages = lambda *_: None
 Accelerator.end_training = lambda self: None  # goes on with the same processes
 for arguments in json.loads(sys.argv[1]):
     main(arguments)
 """
 
 
-def test_two_ranks_count_every_image_once(model_folder, image_folder, shards, tmp_path, capsys):
+def test_two_ranks_count_every_image_once(model_folder, image_folder, shards, tmp_path, without_pages, capsys):
     """15 in batches of 4, ragged on both ranks; a single one, which leaves a rank without; streamed ones."""
     one_image = load_evaluation_split(str(image_folder)).select([7])
     (tmp_path / "one").mkdir()
@@ -261,7 +263,9 @@ def test_command_prints_the_numbers_and_the_protocol(model_folder, image_folder,
         assert words in shown
 
 
-def test_options_change_protocol_precision_and_mirror_images(model_folder, image_folder, tmp_path, monkeypatch):
+def test_options_change_protocol_precision_and_mirror_images(
+    model_folder, image_folder, tmp_path, without_pages, monkeypatch
+):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))  # takes a minute
     given = ["--image_size", "24", "--crop_ratio", "1.0", "--interpolation", "bicubic", "--flip", "--torch_compile"]
@@ -278,7 +282,9 @@ def test_options_change_protocol_precision_and_mirror_images(model_folder, image
     assert len(compiled) == 1
 
 
-def test_several_models_are_laid_side_by_side_and_compared(model_folder, image_folder, tmp_path, capsys, monkeypatch):
+def test_several_models_are_laid_side_by_side_and_compared(
+    model_folder, image_folder, tmp_path, without_pages, capsys, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     other = Path("other")
     torch.manual_seed(5)
@@ -508,7 +514,9 @@ def test_classes_are_matched_by_name_where_names_agree(model_folder, image_folde
     assert results[0]["top1"] == results[1]["top1"]
 
 
-def test_what_training_held_out_judges_where_its_share_and_seed_are_given(image_folder, model_folder, capsys):
+def test_what_training_held_out_judges_where_its_share_and_seed_are_given(
+    image_folder, model_folder, without_pages, capsys
+):
     source = str(image_folder / "train")
     recipe = Recipe(dataset_name=source, train_val_split=0.4, seed=7, total_train_batch_size=1)
     _, validation = load_train_and_validation(recipe)

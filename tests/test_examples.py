@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import PROJECT
+from fixtures import PROJECT
 
 from resnet50_recipe.recipe_file import parse_recipe
 

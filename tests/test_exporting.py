@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import TINY, as_if_trained, run_python
+from fixtures import TINY, as_if_trained, run_python
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,

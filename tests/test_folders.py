@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import write_image
+from fixtures import write_image
 from PIL import Image
 from synthetic_imagenet import TRAIN_PER_CLASS, WNIDS, make_kaggle
 from timm.data import ImageNetInfo

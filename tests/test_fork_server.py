@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest import PROJECT, run_python
+from fixtures import PROJECT, run_python
 from fork_server import kind_of, read_by_imports, start_python
 
 

@@ -7,7 +7,7 @@ import datasets
 import pytest
 import timm
 import torch
-from conftest import run_python
+from fixtures import run_python
 from hub_server import HubServer
 from timm.models import save_for_hf
 

@@ -8,7 +8,7 @@ import timm
 import timm.optim
 import torch
 import torchvision
-from conftest import TINY, as_if_trained, run_python
+from fixtures import TINY, as_if_trained, run_python
 from hub_server import HubServer
 from safetensors.torch import save_file
 from transformers import (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import PROJECT, TINY, as_if_trained, write_image, write_shards
+from fixtures import PROJECT, TINY, as_if_trained, write_image, write_shards
 from PIL import Image
 from test_report import Page
 from torch import nn

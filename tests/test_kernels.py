@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import run_ranks, tiny_arguments
+from fixtures import run_ranks, tiny_arguments
 from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 

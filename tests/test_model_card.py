@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from conftest import PROJECT, TINY, as_if_trained, run_python, tiny_arguments
+from fixtures import PROJECT, TINY, as_if_trained, run_python, tiny_arguments
 from hub_server import HubServer
 from huggingface_hub import ModelCard, ModelCardData, parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results

@@ -7,7 +7,7 @@ import timm
 import torch
 import torchvision
 import transformers
-from conftest import TINY, run_python
+from fixtures import TINY, run_python
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification

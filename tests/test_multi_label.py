@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import TINY, as_if_trained, write_image
+from fixtures import TINY, as_if_trained, write_image
 from PIL import Image
 from transformers import (
     AutoConfig,

@@ -5,7 +5,7 @@ import shutil
 
 import nbformat
 import pytest
-from conftest import PROJECT
+from fixtures import PROJECT
 from nbclient import NotebookClient
 
 

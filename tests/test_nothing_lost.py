@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import tiny_arguments
+from fixtures import tiny_arguments
 from safetensors.torch import load_file
 
 from modeling_resnet50.files import replaced_file, replaced_folder
@@ -31,21 +31,18 @@ from resnet50_recipe.weights import Weights
 FIELDS = {"num_train_epochs": 3, "checkpoint_every_epochs": 1, "ema_decay": 0.5, "report_to": "tensorboard"}
 
 
-@pytest.fixture(scope="module")
-def kept():
-    return {}
+@pytest.fixture
+def kept(trained):
+    """A finished run of three epochs, to be read."""
+    return trained(**FIELDS)
 
 
 @pytest.fixture
-def run(kept, image_folder, tmp_path, train):
-    """A copy of a finished run of three epochs, to be spoilt, and its command line."""
-    if not kept:
-        shutil.copytree(image_folder, kept.setdefault("images", tmp_path / "kept" / "images"))
-        train(tiny_arguments(kept["images"], tmp_path / "kept" / "run", **FIELDS))
-        kept["run"] = tmp_path / "kept" / "run"
+def run(kept, tmp_path):
+    """A copy of it, to be spoilt, and its command line."""
     path = tmp_path / "run"
-    shutil.copytree(kept["run"], path)
-    return RunFolder(TrainingArguments(output_dir=str(path))), tiny_arguments(kept["images"], path, **FIELDS)
+    shutil.copytree(kept, path)
+    return RunFolder(TrainingArguments(output_dir=str(path))), tiny_arguments(kept.parent / "images", path, **FIELDS)
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -219,7 +216,7 @@ def test_best_from_before_the_point_of_return_stays(run):
 
 def test_from_the_checkpoint_of_another_run_all_of_this_ones_are_set_aside(run, kept, train):
     folder, arguments = run
-    train([*arguments, "--resume_from_checkpoint", str(kept["run"] / "checkpoints" / "epoch-0002")])
+    train([*arguments, "--resume_from_checkpoint", str(kept / "checkpoints" / "epoch-0002")])
     aside = folder.checkpoints / "set_aside-1"
     assert sorted(path.name for path in aside.iterdir()) == ["epoch-0001", "epoch-0002", "epoch-0003"]
     assert [path.name for path in folder.checkpoints.glob("epoch-*")] == ["epoch-0003"]
@@ -260,7 +257,7 @@ def test_links_to_a_larger_disk_are_honoured(linked, image_folder, tmp_path, tra
     else:
         (disk / linked).mkdir()
     place.symlink_to(Path("..", "disk", linked) if linked != "run" else disk / linked)
-    fields = {"num_train_epochs": 2, "checkpoint_every_epochs": 1}
+    fields = {"num_train_epochs": 2, "checkpoint_every_epochs": 1, "total_train_batch_size": 24}
     train(tiny_arguments(image_folder, run, **fields, resume_from_checkpoint="auto"))
     older = run / "checkpoints" / "epoch-0001"
     train(tiny_arguments(image_folder, run, **fields, resume_from_checkpoint=older))

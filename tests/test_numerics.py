@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import TINY, tiny_arguments
+from fixtures import TINY, tiny_arguments
 from safetensors.torch import load_file
 from torch import nn
 from torch._subclasses import FakeTensorMode

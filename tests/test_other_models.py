@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from conftest import PROJECT, TINY, as_if_trained, tiny_arguments
+from fixtures import PROJECT, TINY, as_if_trained, tiny_arguments
 from PIL import Image
 from transformers import AutoModel, BitImageProcessor, ResNetConfig, ResNetForImageClassification
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT, tiny_arguments
+from fixtures import PROJECT, tiny_arguments
 from rich.console import Console
 from test_resuming import outcome, stopped_at
 from test_training import run_two_ranks

@@ -14,7 +14,7 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import run_python, tiny_arguments, write_image
+from fixtures import run_python, tiny_arguments, write_image
 from hub_server import HubServer
 from PIL import Image
 from processes import run_in_a_fork

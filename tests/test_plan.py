@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from conftest import PROJECT, TINY, save_teacher, tiny_arguments, write_shards
+from fixtures import PROJECT, TINY, save_teacher, tiny_arguments, write_shards
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

@@ -14,8 +14,8 @@ from pathlib import Path
 import datasets
 import libtorrent as lt
 import pytest
-from conftest import PROJECT, tiny_arguments
 from faulty_server import FaultyServer
+from fixtures import PROJECT, tiny_arguments
 from synthetic_imagenet import WNIDS, make_imagenet, make_kaggle, make_tiny_imagenet
 
 from modeling_resnet50.commands import places

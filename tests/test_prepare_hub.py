@@ -5,7 +5,7 @@ from pathlib import Path
 
 import datasets
 import pytest
-from conftest import run_python
+from fixtures import run_python
 from hub_server import HubServer
 from synthetic_imagenet import WNIDS, jpeg
 

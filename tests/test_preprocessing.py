@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import TINY, as_if_trained, tiny_arguments
+from fixtures import TINY, as_if_trained, tiny_arguments
 from PIL import Image
 from timm.data import create_transform
 from torchvision.transforms.v2.functional import pil_to_tensor

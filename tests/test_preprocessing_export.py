@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import TINY, as_if_trained, with_spread_logits
+from fixtures import TINY, as_if_trained, with_spread_logits
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
@@ -168,52 +168,40 @@ def test_the_readme_states_what_was_measured_and_its_lines_run(written, monkeypa
     assert names["probabilities"].shape == (1, 5)
 
 
-def test_the_program_of_torch_export_answers_alike(written, tmp_path):
-    root, model = written
-    arguments = ["--format", "pt2", "--with_preprocessing"]
-    main(["export", str(root / "model"), str(tmp_path / "model.pt2"), *arguments])
-    names = {"id2label": ""}
-    program = torch.export.load(tmp_path / "model.pt2", extra_files=names).module()
-    assert json.loads(names["id2label"])["4"] == "class 4"
-    for shape in ((75, 100), (200, 133), (64, 64), (20, 30)):
-        pixels = noise(*shape)
-        found = program(torch.from_numpy(pixels)[None])[0].numpy()
-        np.testing.assert_allclose(found, expected(model, pixels), atol=2e-3)
-
-
 def probabilities_by_hand(model, pixels):
     """By Pillow and torchvision, of a model of grey images or RGBA."""
-    num_channels = pixels.shape[-1]
-    image = Image.fromarray(pixels[:, :, 0] if num_channels == 1 else pixels)
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels)
     image = v2.functional.center_crop(v2.functional.resize(image, [73], InterpolationMode.BICUBIC), [64, 64])
-    values = v2.functional.normalize(
-        v2.functional.pil_to_tensor(image) / 255, [0.5] * num_channels, [0.25] * num_channels
-    )
+    values = (v2.functional.pil_to_tensor(image) / 255 - 0.5) / 0.25
     with torch.no_grad():
         logits = model(values[None]).logits[0]
     return (logits.softmax(-1) if model.config.problem_type is None else logits.sigmoid()).numpy()
 
 
-def test_rgba_and_other_architectures_go_too(tmp_path):
-    fields = {"stem_type": "deep", "avg_down": True, "blur_pool": True, "global_pool": "catavgmax"}
-    model = save(tmp_path / "model", num_channels=4, layer_type="basic", **fields)
-    main(["export", str(tmp_path / "model"), str(tmp_path / "out"), "--format", "onnx", "--with_preprocessing"])
-    pixels = noise(80, 100, 4)
-    found = session_of(tmp_path / "out/onnx/model_with_preprocessing.onnx").run(None, {"images": pixels[None]})[0][0]
-    np.testing.assert_allclose(found, probabilities_by_hand(model, pixels), atol=2e-3)
+def test_the_program_of_torch_export_answers_alike_about_grey_photos(tmp_path):
+    model = save(tmp_path / "model", num_channels=1, **SMALL, stem_type="cifar")
+    arguments = ["--format", "pt2", "--with_preprocessing"]
+    main(["export", str(tmp_path / "model"), str(tmp_path / "model.pt2"), *arguments])
+    names = {"id2label": ""}
+    program = torch.export.load(tmp_path / "model.pt2", extra_files=names).module()
+    assert json.loads(names["id2label"])["4"] == "class 4"
+    for shape in ((75, 100), (200, 133), (64, 64), (20, 30)):
+        pixels = noise(*shape, 1)
+        found = program(torch.from_numpy(pixels)[None])[0].numpy()
+        np.testing.assert_allclose(found, probabilities_by_hand(model, pixels), atol=2e-3)
 
 
-def test_on_grey_data_the_difference_is_measured_on_its_images(tmp_path, image_folder, capsys):
-    """Of several classes an image, and another architecture."""
-    fields = {"stem_type": "cifar", "problem_type": "multi_label_classification"}
-    model = save(tmp_path / "model", num_channels=1, **SMALL, **fields)
+def test_rgba_and_other_architectures_go_too_and_are_measured_on_data(tmp_path, image_folder, capsys):
+    fields = {"layer_type": "basic", "stem_type": "deep", "avg_down": True, "blur_pool": True}
+    fields |= {"global_pool": "catavgmax", "problem_type": "multi_label_classification"}
+    model = save(tmp_path / "model", num_channels=4, **fields)
     arguments = ["--format", "onnx", "--with_preprocessing", "--dataset", str(image_folder), "--json"]
     main(["export", str(tmp_path / "model"), str(tmp_path / "out"), *arguments])
     agreement = json.loads(capsys.readouterr().out)["agreement"]["model_with_preprocessing.onnx"]
     assert (agreement["images"], agreement["same_top1"]) == (15, 15)
     assert agreement["levels"] <= 1.01  # normalised and back
     assert f"15 images of {image_folder}" in (tmp_path / "out/README.md").read_text()
-    pixels = noise(80, 100, 1)
+    pixels = noise(80, 100, 4)
     found = session_of(tmp_path / "out/onnx/model_with_preprocessing.onnx").run(None, {"images": pixels[None]})[0][0]
     np.testing.assert_allclose(found, probabilities_by_hand(model, pixels), atol=2e-3)
 

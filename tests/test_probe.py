@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, as_if_trained
+from fixtures import TINY, as_if_trained
 from huggingface_hub import ModelCard
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import cosine_similarity

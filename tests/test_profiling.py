@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import tiny_arguments, write_image
+from fixtures import tiny_arguments, write_image
 from safetensors.torch import load_file
 
 from modeling_resnet50.training.checkpoint import Progress

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
-from conftest import PROJECT, TINY, as_if_trained, tiny_arguments
+from fixtures import PROJECT, TINY, as_if_trained, tiny_arguments
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_images
 from timm.data import create_transform

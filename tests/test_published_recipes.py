@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import timm.optim
 import torch
-from conftest import PROJECT, TINY, save_teacher, tiny_arguments
+from fixtures import PROJECT, TINY, save_teacher, tiny_arguments
 from safetensors.torch import load_file
 from timm.data.auto_augment import rand_augment_transform
 from timm.loss import BinaryCrossEntropy

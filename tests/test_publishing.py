@@ -9,7 +9,7 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from conftest import run_python, tiny_arguments, write_shards
+from fixtures import run_python, tiny_arguments, write_shards
 from fork_server import read_again
 from hub_server import HubServer
 from safetensors.torch import load, load_file

@@ -5,7 +5,7 @@ import re
 import datasets
 import pytest
 import torch
-from conftest import PROJECT, as_if_trained
+from fixtures import PROJECT, as_if_trained
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

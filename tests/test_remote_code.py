@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import write_image
+from fixtures import write_image
 from safetensors.torch import save_file
 
 from modeling_resnet50.data.preprocessing import Preprocessing

@@ -9,8 +9,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import TINY, as_if_trained
 from executorch.runtime import Runtime
+from fixtures import TINY, as_if_trained
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing

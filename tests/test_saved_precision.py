@@ -6,7 +6,7 @@ import json
 import onnxruntime
 import pytest
 import torch
-from conftest import TINY, as_if_trained, write_image
+from fixtures import TINY, as_if_trained, write_image
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification, ResNetConfig, ResNetForImageClassification, pipeline

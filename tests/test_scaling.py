@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from conftest import PROJECT
+from fixtures import PROJECT
 from PIL import Image
 
 from modeling_resnet50.plan import KNOWN_DATA, make_plan

@@ -10,8 +10,8 @@ import zlib
 import onnx
 import pytest
 import torch
-from conftest import PROJECT, as_if_trained, with_spread_logits, write_image
 from fastapi.testclient import TestClient
+from fixtures import PROJECT, as_if_trained, with_spread_logits, write_image
 from PIL import Image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from conftest import TINY
+from fixtures import TINY
 from safetensors.torch import load_file, save_file
 from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from browser import node_modules, open_browser, served, watched
-from conftest import PROJECT, write_image
+from fixtures import PROJECT, write_image
 from hub_server import HubServer
 from huggingface_hub import SpaceCard, constants
 from packaging.requirements import Requirement

@@ -5,7 +5,7 @@ import json
 import pytest
 import timm
 import torch
-from conftest import TINY, as_if_trained, tiny_arguments
+from fixtures import TINY, as_if_trained, tiny_arguments
 from safetensors.torch import load_file
 from test_training import run_two_ranks
 from timm.optim import param_groups_layer_decay

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import run_python
 from datasets import ClassLabel, Dataset, Features, Value
+from fixtures import run_python
 from PIL import Image
 
 from modeling_resnet50.data import streaming

@@ -5,7 +5,7 @@ import re
 from functools import cache
 
 import pytest
-from conftest import PROJECT
+from fixtures import PROJECT
 
 
 PACKAGE = PROJECT / "modeling_resnet50"

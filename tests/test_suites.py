@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, as_if_trained
+from fixtures import TINY, as_if_trained
 from PIL import Image
 from timm.data import ImageNetInfo, RealLabelsImagenet
 from torchvision.models import ResNet50_Weights

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import datasets
 import pytest
-from conftest import write_image
+from fixtures import write_image
 from test_folders import images_of
 from timm.data import ImageNetInfo
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT, save_teacher, tiny_arguments, write_image_folder
+from fixtures import PROJECT, save_teacher, tiny_arguments, write_image_folder
 from safetensors.torch import load_file
 
 from modeling_resnet50.commands.plan import show

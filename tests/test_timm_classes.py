@@ -6,7 +6,7 @@ import shutil
 import pytest
 import timm
 import torch
-from conftest import as_if_trained, tiny_arguments, write_image
+from fixtures import as_if_trained, tiny_arguments, write_image
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from transformers import AutoConfig

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 from accelerate.utils import LoggerType
-from conftest import PROJECT, tiny_arguments, write_image
+from fixtures import PROJECT, tiny_arguments, write_image
 from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import load_file

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from conftest import PROJECT, TINY, UNDRAWN, run_python, run_ranks, tiny_arguments, write_image, write_shards
+from fixtures import PROJECT, TINY, UNDRAWN, run_python, run_ranks, tiny_arguments, write_image, write_shards
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -189,20 +189,18 @@ def test_ten_steps_equal_a_plain_pytorch_loop(image_folder, tmp_path, train):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_resuming_at_an_epoch_boundary_is_bit_identical(image_folder, tmp_path, train, num_workers):
-    settings = {"num_train_epochs": 3, "checkpoint_every_epochs": 1, "dataloader_num_workers": num_workers}
-    train(tiny_arguments(image_folder, tmp_path / "whole", **settings))
-    train(tiny_arguments(image_folder, tmp_path / "control", **settings))
-    assert_same_weights(weights_of(tmp_path / "whole" / "final"), weights_of(tmp_path / "control" / "final"))
-
-    resumed = tmp_path / "control"
+def test_resuming_at_an_epoch_boundary_is_bit_identical(trained, tmp_path, train, num_workers):
+    settings = {"num_train_epochs": 3, "checkpoint_every_epochs": 1}
+    whole = trained(**settings)
+    resumed = shutil.copytree(whole, tmp_path / "resumed")
+    settings |= {"dataloader_num_workers": num_workers}
     checkpoint = resumed / "checkpoints" / "epoch-0001"
-    train(tiny_arguments(image_folder, resumed, **settings, resume_from_checkpoint=checkpoint))
+    train(tiny_arguments(whole.parent / "images", resumed, **settings, resume_from_checkpoint=checkpoint))
     for folder in ("final", "best"):
-        assert_same_weights(weights_of(tmp_path / "whole" / folder), weights_of(resumed / folder))
+        assert_same_weights(weights_of(whole / folder), weights_of(resumed / folder))
     rows = [
         [{k: v for k, v in json.loads(line).items() if k not in CLOCKED} for line in path.read_text().splitlines()]
-        for path in (tmp_path / "whole" / "metrics.jsonl", resumed / "metrics.jsonl")
+        for path in (whole / "metrics.jsonl", resumed / "metrics.jsonl")
     ]
     assert rows[0] == rows[1]
 
@@ -317,6 +315,7 @@ def test_accumulated_small_batches_are_one_large_batch(accumulation, fields, ima
             tiny_arguments(
                 image_folder,
                 tmp_path / name,
+                num_train_epochs=1,
                 gradient_accumulation_steps=parts,
                 freeze_batch_norm=True,
                 augmentation_repeats=2,

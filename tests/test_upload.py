@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import run_python
+from fixtures import run_python
 from hub_client import HubClient
 from hub_server import HubServer
 from processes import run_in_a_fork

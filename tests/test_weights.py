@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from fixtures import TINY
 from safetensors.torch import save_file
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import run_python, write_shards
+from fixtures import run_python, write_shards
 from hub_client import HubClient
 from hub_server import HubServer
 from test_upload import MESSAGES, contents, start

@@ -1,16 +1,14 @@
 """SIGKILL of training, and of the process that uploads, at random moments: in the end the Hub has what the run has."""
 
-import json
-import os
 import random
 import signal
 import time
 
 import psutil
 import pytest
-from conftest import PROJECT, UNDRAWN, tiny_arguments
-from fork_server import start_python
+from fixtures import tiny_arguments
 from hub_server import HubServer
+from test_killed_while_saving import start
 
 from modeling_resnet50.hub import upload
 from modeling_resnet50.hub.upload import files_of, read_records, waiting
@@ -18,18 +16,6 @@ from modeling_resnet50.hub.upload import files_of, read_records, waiting
 
 SETTINGS = {"total_train_batch_size": 4, "checkpoint_every_epochs": 1, "keep_last": 2, "push_to_hub": "true",
             "hub_model_id": "ann/net", "hub_strategy": "all_checkpoints", "hub_final_tag": "v1.0"}  # fmt: skip
-
-
-# Training itself asks nothing of the Hub, and need not import its libraries anew for their environment.
-PROGRAM = f"""
-import json, os, runpy, sys
-os.environ.update(json.loads(sys.argv.pop(1)))
-runpy.run_path({UNDRAWN!r}, run_name="__main__")
-"""
-
-
-def start(arguments: list[str], environment: dict[str, str]):
-    return start_python(["-c", PROGRAM, json.dumps(environment), *arguments], {**os.environ}, PROJECT)
 
 
 def uploaders(run) -> list[psutil.Process]:
@@ -68,9 +54,10 @@ def test_the_repository_ends_equal_to_the_run(kills, epochs, xet, image_folder, 
     settings = {**SETTINGS, "num_train_epochs": epochs}
     arguments = tiny_arguments(image_folder, run, **settings, resume_from_checkpoint="auto")
     with HubServer() as hub:
-        environment = hub.environment(tmp_path / "home", "hf_ann", xet)
+        for name, value in hub.environment(tmp_path / "home", "hf_ann", xet).items():
+            monkeypatch.setenv(name, value)
         while landed < kills:
-            process = start(arguments, environment)
+            process = start(arguments)
             goal = epochs_done(run) + rng.randint(1, 2)
             while process.poll() is None and epochs_done(run) < goal:
                 time.sleep(0.02 * rng.random())
@@ -82,8 +69,6 @@ def test_the_repository_ends_equal_to_the_run(kills, epochs, xet, image_folder, 
             assert process.returncode == -signal.SIGKILL, f"the run was over after {landed} kills"
             if rng.random() < 0.5:
                 landed += kill_uploaders(run)  # otherwise it sends what goes at once, beside the next training
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
         train(arguments)
         repo = hub.repos["ann/net"]
         assert waiting(run / "hub") == []

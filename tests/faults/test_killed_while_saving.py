@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, UNDRAWN, tiny_arguments
+from fixtures import PROJECT, UNDRAWN, tiny_arguments
 from fork_server import start_python
 from test_resuming import outcome
 

@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from conftest import tiny_arguments
+from fixtures import tiny_arguments
 from test_resuming import outcome
 
 from modeling_resnet50.loop import saving
