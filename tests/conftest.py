@@ -1,4 +1,4 @@
-"""For each process of pytest: no network, few threads, workers that are forked. fixtures.py has what tests share."""
+"""For each process of pytest: no network, few threads, workers that are forked. shared.py has what tests share."""
 
 import os
 
@@ -20,7 +20,7 @@ def pytest_configure(config) -> None:
     """Whoever only hands tests out to workers waits for no imports."""
     hands_out = config.getoption("tx", None) and not config.option.collectonly  # pytest-xdist's word for workers
     if hasattr(config, "workerinput") or not hands_out:
-        config.pluginmanager.import_plugin("fixtures")
+        config.pluginmanager.import_plugin("shared")
 
 
 @pytest.hookimpl(optionalhook=True)

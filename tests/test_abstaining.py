@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from fixtures import TINY, as_if_trained, write_image
+from shared import TINY, as_if_trained, write_image
 from sklearn import metrics as sk
 from transformers import AutoImageProcessor
 

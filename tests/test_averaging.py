@@ -7,8 +7,8 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from fixtures import TINY, as_if_trained
 from safetensors.torch import load_file, save_file
+from shared import TINY, as_if_trained
 from torch.optim.swa_utils import update_bn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from fixtures import TINY, as_if_trained, tiny_arguments, write_image
 from PIL import Image
+from shared import TINY, as_if_trained, tiny_arguments, write_image
 from transformers import AutoImageProcessor, pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from fixtures import PROJECT, TINY, as_if_trained, tiny_arguments
 from PIL import Image
+from shared import PROJECT, TINY, as_if_trained, tiny_arguments
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
 from transformers import AutoImageProcessor, ResNetConfig, ResNetForImageClassification

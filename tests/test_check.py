@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image
-from fixtures import write_image
 from PIL import Image as PILImage
+from shared import write_image
 from synthetic_imagenet import VALIDATION_PER_CLASS, WNIDS, make_kaggle
 from timm.data import ImageNetInfo, RealLabelsImagenet
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from fixtures import tiny_arguments
 from processes import run_in_a_fork
 from safetensors.torch import load_file
+from shared import tiny_arguments
 
 from modeling_resnet50.files import put_back
 from modeling_resnet50.plan import kept_checkpoints

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from fixtures import TINY, as_if_trained, write_image
+from shared import TINY, as_if_trained, write_image
 from timm.data import ImageNetInfo
 from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification
 

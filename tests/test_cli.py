@@ -13,7 +13,7 @@ from contextlib import redirect_stdout
 
 import pytest
 from accelerate import Accelerator
-from fixtures import PROJECT, TINY, run_python
+from shared import PROJECT, TINY, run_python
 
 import resnet50_cli
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, __version__

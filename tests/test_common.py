@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 from accelerate import init_empty_weights
-from fixtures import TINY, as_if_trained
 from safetensors.torch import save_file
+from shared import TINY, as_if_trained
 from torch import nn
 from transformers import AutoConfig
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image, Value
-from fixtures import run_python, write_image
 from PIL import Image as PILImage
 from PIL import ImageFilter, ImageOps
+from shared import run_python, write_image
 from sklearn.datasets import load_digits
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 from browser import open_browser, watched
-from fixtures import TINY, as_if_trained, free_port, write_image
 from fork_server import start_python
 from hub_server import HubServer
 from PIL import Image
+from shared import TINY, as_if_trained, free_port, write_image
 from transformers import pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

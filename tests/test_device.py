@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import PartialState
-from fixtures import TINY, tiny_arguments, write_image
+from shared import TINY, tiny_arguments, write_image
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2.functional as TF
-from fixtures import as_if_trained, save_teacher, tiny_arguments
 from safetensors.torch import load_file
+from shared import as_if_trained, save_teacher, tiny_arguments
 from timm.models.resnet import Bottleneck, ResNet
 from timm.task import LogitDistillationTask
 from torch import nn

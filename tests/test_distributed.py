@@ -4,7 +4,7 @@ import sys
 
 import torch
 from accelerate.state import AcceleratorState, GradientState
-from fixtures import run_ranks
+from shared import run_ranks
 
 from modeling_resnet50.training.distributed import create_accelerator
 from resnet50_recipe.training_arguments import TrainingArguments

@@ -8,7 +8,7 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 import yaml
-from fixtures import PROJECT
+from shared import PROJECT
 
 from modeling_resnet50 import __version__
 from resnet50_cli import COMMANDS, create_parser

@@ -10,9 +10,9 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
-from fixtures import as_if_trained, run_python
 from hub_server import HubServer
 from PIL import Image
+from shared import as_if_trained, run_python
 from sklearn.datasets import load_sample_images
 from timm.data import create_transform, resolve_model_data_config
 from transformers import (

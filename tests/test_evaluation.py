@@ -15,9 +15,9 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from fixtures import TINY, as_if_trained, run_ranks, write_shards
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.utils import validate_repo_id
+from shared import TINY, as_if_trained, run_ranks, write_shards
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.commands.evaluation_data import class_map_of

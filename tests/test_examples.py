@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import yaml
-from fixtures import PROJECT
+from shared import PROJECT
 
 from resnet50_recipe.recipe_file import parse_recipe
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fixtures import TINY, as_if_trained
+from shared import TINY, as_if_trained
 from transformers import AutoModelForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

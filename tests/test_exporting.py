@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from fixtures import TINY, as_if_trained, run_python
+from shared import TINY, as_if_trained, run_python
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,

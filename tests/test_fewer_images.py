@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fixtures import write_image_folder, write_shards
+from shared import write_image_folder, write_shards
 
 from modeling_resnet50.data.sampling import sample_rows
 from modeling_resnet50.data.sources import load_train_and_validation, open_streamed_train_and_validation

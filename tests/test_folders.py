@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fixtures import write_image
 from PIL import Image
+from shared import write_image
 from synthetic_imagenet import TRAIN_PER_CLASS, WNIDS, make_kaggle
 from timm.data import ImageNetInfo
 

@@ -5,8 +5,8 @@ import signal
 import subprocess
 
 import pytest
-from fixtures import PROJECT, run_python
 from fork_server import kind_of, read_by_imports, start_python
+from shared import PROJECT, run_python
 
 
 BEGINNING = "import atexit, os, sys, threading, time; "

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from fixtures import PROJECT, write_image
+from shared import PROJECT, write_image
 
 
 sys.path.insert(0, str(PROJECT))  # `benchmarks` is not installed

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from fixtures import TINY, as_if_trained
+from shared import TINY, as_if_trained
 from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification
 

@@ -7,8 +7,8 @@ import datasets
 import pytest
 import timm
 import torch
-from fixtures import run_python
 from hub_server import HubServer
+from shared import run_python
 from timm.models import save_for_hf
 
 

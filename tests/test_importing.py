@@ -8,9 +8,9 @@ import timm
 import timm.optim
 import torch
 import torchvision
-from fixtures import TINY, as_if_trained, run_python
 from hub_server import HubServer
 from safetensors.torch import save_file
+from shared import TINY, as_if_trained, run_python
 from transformers import (
     AutoImageProcessor,
     AutoModel,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from fixtures import PROJECT, TINY, as_if_trained, write_image, write_shards
 from PIL import Image
+from shared import PROJECT, TINY, as_if_trained, write_image, write_shards
 from test_report import Page
 from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification

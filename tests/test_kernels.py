@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 import torch
-from fixtures import run_ranks, tiny_arguments
 from safetensors.torch import load_file
+from shared import run_ranks, tiny_arguments
 from torch._dynamo.utils import counters
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

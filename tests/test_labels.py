@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, load_dataset
-from fixtures import write_image
+from shared import write_image
 
 from modeling_resnet50.commands.evaluation_data import class_map_of
 from modeling_resnet50.data.loader import ImageBatches

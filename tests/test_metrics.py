@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from fixtures import TINY, as_if_trained
+from shared import TINY, as_if_trained
 from sklearn.metrics import log_loss, top_k_accuracy_score
 from timm.data import RealLabelsImagenet
 

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from fixtures import TINY
+from shared import TINY
 from timm.data import Mixup
 from timm.data.distributed_sampler import RepeatAugSampler
 from timm.loss import BinaryCrossEntropy, SoftTargetCrossEntropy

@@ -13,7 +13,6 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from fixtures import PROJECT, TINY, as_if_trained, run_python, tiny_arguments
 from hub_server import HubServer
 from huggingface_hub import ModelCard, ModelCardData, parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
@@ -22,6 +21,7 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import load_file
+from shared import PROJECT, TINY, as_if_trained, run_python, tiny_arguments
 from timm.data import ImageNetInfo
 from transformers.pipelines import PIPELINE_REGISTRY
 

@@ -7,8 +7,8 @@ import timm
 import torch
 import torchvision
 import transformers
-from fixtures import TINY, run_python
 from safetensors.torch import load_file
+from shared import TINY, run_python
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
 from transformers.initialization import no_init_weights

@@ -5,7 +5,7 @@ import shutil
 import stat
 
 import pytest
-from fixtures import TINY, tiny_arguments
+from shared import TINY, tiny_arguments
 from transformers import BitImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from fixtures import TINY, as_if_trained, write_image
 from PIL import Image
+from shared import TINY, as_if_trained, write_image
 from transformers import (
     AutoConfig,
     AutoModelForImageClassification,

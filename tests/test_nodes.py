@@ -14,8 +14,8 @@ import yaml
 from accelerate import Accelerator
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
 from accelerate.commands.launch import launch_command_parser
-from fixtures import PROJECT, UNDRAWN, tiny_arguments
 from fork_server import start_python
+from shared import PROJECT, UNDRAWN, tiny_arguments
 from test_training import assert_same_weights, parameters_of
 
 from modeling_resnet50.training import supervision

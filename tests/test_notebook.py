@@ -5,8 +5,8 @@ import shutil
 
 import nbformat
 import pytest
-from fixtures import PROJECT
 from nbclient import NotebookClient
+from shared import PROJECT
 
 
 STORED = nbformat.read(PROJECT / "notebooks" / "digits.ipynb", as_version=4)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fixtures import tiny_arguments
 from safetensors.torch import load_file
+from shared import tiny_arguments
 
 from modeling_resnet50.files import replaced_file, replaced_folder
 from modeling_resnet50.loop import saving

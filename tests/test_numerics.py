@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from fixtures import TINY, tiny_arguments
 from safetensors.torch import load_file
+from shared import TINY, tiny_arguments
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from fixtures import as_if_trained
+from shared import as_if_trained
 from transformers import AutoConfig, AutoImageProcessor
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, ResNet50Model

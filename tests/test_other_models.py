@@ -3,8 +3,8 @@
 import pytest
 import timm
 import torch
-from fixtures import PROJECT, TINY, as_if_trained, tiny_arguments
 from PIL import Image
+from shared import PROJECT, TINY, as_if_trained, tiny_arguments
 from transformers import AutoModel, BitImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

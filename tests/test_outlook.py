@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from fixtures import PROJECT, tiny_arguments
 from rich.console import Console
+from shared import PROJECT, tiny_arguments
 from test_resuming import outcome, stopped_at
 from test_training import run_two_ranks
 from torch import nn

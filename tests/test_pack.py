@@ -14,10 +14,10 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from fixtures import run_python, tiny_arguments, write_image
 from hub_server import HubServer
 from PIL import Image
 from processes import run_in_a_fork
+from shared import run_python, tiny_arguments, write_image
 from synthetic_imagenet import WNIDS, make_kaggle
 
 from modeling_resnet50.data.decoding import decode_image, with_orientation

@@ -8,8 +8,8 @@ import pytest
 import timm
 import torch
 import torchvision
-from fixtures import PROJECT, TINY, save_teacher, tiny_arguments, write_shards
 from PIL import Image
+from shared import PROJECT, TINY, save_teacher, tiny_arguments, write_shards
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.commands.plan_budget import offers

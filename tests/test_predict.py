@@ -6,8 +6,8 @@ import json
 import pandas as pd
 import pytest
 import torch
-from fixtures import TINY, as_if_trained, write_image
 from PIL import Image
+from shared import TINY, as_if_trained, write_image
 from transformers import AutoImageProcessor, pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, ResNet50Model

@@ -15,7 +15,7 @@ import datasets
 import libtorrent as lt
 import pytest
 from faulty_server import FaultyServer
-from fixtures import PROJECT, tiny_arguments
+from shared import PROJECT, tiny_arguments
 from synthetic_imagenet import WNIDS, make_imagenet, make_kaggle, make_tiny_imagenet
 
 from modeling_resnet50.commands import places

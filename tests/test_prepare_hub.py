@@ -5,8 +5,8 @@ from pathlib import Path
 
 import datasets
 import pytest
-from fixtures import run_python
 from hub_server import HubServer
+from shared import run_python
 from synthetic_imagenet import WNIDS, jpeg
 
 from modeling_resnet50.data.sources import load_splits

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from fixtures import TINY, as_if_trained, tiny_arguments
 from PIL import Image
+from shared import TINY, as_if_trained, tiny_arguments
 from timm.data import create_transform
 from torchvision.transforms.v2.functional import pil_to_tensor
 from transformers import AutoImageProcessor, BitImageProcessor, ConvNextImageProcessor, ViTImageProcessor

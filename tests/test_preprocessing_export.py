@@ -8,8 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from fixtures import TINY, as_if_trained, with_spread_logits
 from PIL import Image
+from shared import TINY, as_if_trained, with_spread_logits
 from torchvision.transforms import InterpolationMode, v2
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

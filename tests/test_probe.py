@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from fixtures import TINY, as_if_trained
 from huggingface_hub import ModelCard
+from shared import TINY, as_if_trained
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import cosine_similarity
 from torch import nn

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from fixtures import tiny_arguments, write_image
 from safetensors.torch import load_file
+from shared import tiny_arguments, write_image
 
 from modeling_resnet50.training.checkpoint import Progress
 from modeling_resnet50.training.profiling import PARTS, ProfiledSteps, summarize

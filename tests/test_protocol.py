@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
-from fixtures import PROJECT, TINY, as_if_trained, tiny_arguments
 from PIL import Image, ImageOps
+from shared import PROJECT, TINY, as_if_trained, tiny_arguments
 from sklearn.datasets import load_sample_images
 from timm.data import create_transform
 from torchvision.transforms._presets import ImageClassification

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import timm.optim
 import torch
-from fixtures import PROJECT, TINY, save_teacher, tiny_arguments
 from safetensors.torch import load_file
+from shared import PROJECT, TINY, save_teacher, tiny_arguments
 from timm.data.auto_augment import rand_augment_transform
 from timm.loss import BinaryCrossEntropy
 from timm.optim import param_groups_weight_decay

@@ -9,10 +9,10 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from fixtures import run_python, tiny_arguments, write_shards
 from fork_server import read_again
 from hub_server import HubServer
 from safetensors.torch import load, load_file
+from shared import run_python, tiny_arguments, write_shards
 from test_resuming import outcome
 from transformers import AutoModelForImageClassification
 

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from fixtures import as_if_trained
+from shared import as_if_trained
 from test_onnx import prepared_digits
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification, ResNet50Model

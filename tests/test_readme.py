@@ -5,8 +5,8 @@ import re
 import datasets
 import pytest
 import torch
-from fixtures import PROJECT, as_if_trained
 from PIL import Image
+from shared import PROJECT, as_if_trained
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fixtures import PROJECT
+from shared import PROJECT
 from transformers import HfArgumentParser
 
 from modeling_resnet50.architecture import model_config

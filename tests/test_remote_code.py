@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from fixtures import write_image
 from safetensors.torch import save_file
+from shared import write_image
 
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.classifiers import open_classifier

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures import tiny_arguments, write_shards
 from safetensors.torch import load_file
+from shared import tiny_arguments, write_shards
 from test_training import CLOCKED, run_two_ranks
 
 

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from executorch.runtime import Runtime
-from fixtures import TINY, as_if_trained
+from shared import TINY, as_if_trained
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing

@@ -6,9 +6,9 @@ import json
 import onnxruntime
 import pytest
 import torch
-from fixtures import TINY, as_if_trained, write_image
 from PIL import Image
 from safetensors.torch import load_file
+from shared import TINY, as_if_trained, write_image
 from transformers import AutoModelForImageClassification, ResNetConfig, ResNetForImageClassification, pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

@@ -4,8 +4,8 @@ import math
 import re
 
 import pytest
-from fixtures import PROJECT
 from PIL import Image
+from shared import PROJECT
 
 from modeling_resnet50.plan import KNOWN_DATA, make_plan
 from modeling_resnet50.scaling import Cluster, gradient_bytes, limits, scaled, strong_scaling, weak_scaling

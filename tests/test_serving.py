@@ -11,8 +11,8 @@ import onnx
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from fixtures import PROJECT, as_if_trained, with_spread_logits, write_image
 from PIL import Image
+from shared import PROJECT, as_if_trained, with_spread_logits, write_image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.decoding import decode_image

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from fixtures import TINY
 from safetensors.torch import load_file, save_file
+from shared import TINY
 from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from browser import node_modules, open_browser, served, watched
-from fixtures import PROJECT, write_image
 from hub_server import HubServer
 from huggingface_hub import SpaceCard, constants
 from packaging.requirements import Requirement
 from PIL import Image
+from shared import PROJECT, write_image
 from test_demo import NAMES, write_abstaining_model, write_model
 from torchvision.transforms.functional import center_crop
 

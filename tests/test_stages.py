@@ -5,8 +5,8 @@ import json
 import pytest
 import timm
 import torch
-from fixtures import TINY, as_if_trained, tiny_arguments
 from safetensors.torch import load_file
+from shared import TINY, as_if_trained, tiny_arguments
 from test_training import run_two_ranks
 from timm.optim import param_groups_layer_decay
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from fixtures import PROJECT, TINY, run_python, write_image
+from shared import PROJECT, TINY, run_python, write_image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing

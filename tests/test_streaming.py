@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
-from fixtures import run_python
 from PIL import Image
+from shared import run_python
 
 from modeling_resnet50.data import streaming
 from modeling_resnet50.data.augmentation import TrainingTransform

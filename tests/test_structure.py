@@ -5,7 +5,7 @@ import re
 from functools import cache
 
 import pytest
-from fixtures import PROJECT
+from shared import PROJECT
 
 
 PACKAGE = PROJECT / "modeling_resnet50"

@@ -8,8 +8,8 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from fixtures import TINY, as_if_trained
 from PIL import Image
+from shared import TINY, as_if_trained
 from timm.data import ImageNetInfo, RealLabelsImagenet
 from torchvision.models import ResNet50_Weights
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 from accelerate import Accelerator
-from fixtures import PROJECT, UNDRAWN, tiny_arguments
 from fork_server import start_python
+from shared import PROJECT, UNDRAWN, tiny_arguments
 from test_resuming import outcome
 from test_training import run_two_ranks
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import datasets
 import pytest
-from fixtures import write_image
+from shared import write_image
 from test_folders import images_of
 from timm.data import ImageNetInfo
 

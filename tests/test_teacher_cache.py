@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures import PROJECT, save_teacher, tiny_arguments, write_image_folder
 from safetensors.torch import load_file
+from shared import PROJECT, save_teacher, tiny_arguments, write_image_folder
 
 from modeling_resnet50.commands.plan import show
 from modeling_resnet50.data.sampling import TrainSampler

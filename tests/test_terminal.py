@@ -9,7 +9,7 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout, suppress
 
 import pytest
-from fixtures import PROJECT, TINY, tiny_arguments, write_image
+from shared import PROJECT, TINY, tiny_arguments, write_image
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import timm
 import torch
-from fixtures import as_if_trained, tiny_arguments, write_image
 from PIL import Image
+from shared import as_if_trained, tiny_arguments, write_image
 from timm.data import create_transform, resolve_model_data_config
 from transformers import AutoConfig
 

@@ -16,10 +16,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 from accelerate.utils import LoggerType
-from fixtures import PROJECT, tiny_arguments, write_image
 from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import load_file
+from shared import PROJECT, tiny_arguments, write_image
 from torch import nn
 from torchvision.transforms.v2 import functional as F
 

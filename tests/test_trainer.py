@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from fixtures import run_python, run_ranks
+from shared import run_python, run_ranks
 from torch.nn.functional import cross_entropy
 
 from modeling_resnet50 import ResNet50ForImageClassification

@@ -14,10 +14,10 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from fixtures import PROJECT, TINY, UNDRAWN, run_python, run_ranks, tiny_arguments, write_image, write_shards
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from shared import PROJECT, TINY, UNDRAWN, run_python, run_ranks, tiny_arguments, write_image, write_shards
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 

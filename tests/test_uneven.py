@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from fixtures import tiny_arguments, write_image, write_shards
+from shared import tiny_arguments, write_image, write_shards
 from sklearn.utils.class_weight import compute_class_weight
 from timm.loss import BinaryCrossEntropy
 from torch.nn import functional as F

@@ -9,10 +9,10 @@ import subprocess
 import sys
 
 import pytest
-from fixtures import run_python
 from hub_client import HubClient
 from hub_server import HubServer
 from processes import run_in_a_fork
+from shared import run_python
 
 from modeling_resnet50.hub import upload
 from modeling_resnet50.hub.upload import (

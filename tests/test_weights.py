@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures import TINY
 from safetensors.torch import save_file
+from shared import TINY
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.hub.importing import import_model

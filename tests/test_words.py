@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from fixtures import PROJECT
+from shared import PROJECT
 
 from resnet50_recipe.durations import duration
 from resnet50_recipe.words import bytes_in_words, command, counted, says_something

@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fixtures import run_python, write_shards
 from hub_client import HubClient
 from hub_server import HubServer
+from shared import run_python, write_shards
 from test_upload import MESSAGES, contents, start
 
 from modeling_resnet50.hub import upload

@@ -6,8 +6,8 @@ import time
 
 import psutil
 import pytest
-from fixtures import tiny_arguments
 from hub_server import HubServer
+from shared import tiny_arguments
 from test_killed_while_saving import start
 
 from modeling_resnet50.hub import upload

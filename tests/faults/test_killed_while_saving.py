@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fixtures import PROJECT, UNDRAWN, tiny_arguments
 from fork_server import start_python
+from shared import PROJECT, UNDRAWN, tiny_arguments
 from test_resuming import outcome
 
 from modeling_resnet50.training.run_folder import RunFolder

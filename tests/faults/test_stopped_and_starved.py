@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from fixtures import tiny_arguments
+from shared import tiny_arguments
 from test_killed_while_saving import newest_step, start
 from test_resuming import outcome
 

@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from fixtures import tiny_arguments
+from shared import tiny_arguments
 from test_resuming import outcome
 
 from modeling_resnet50.loop import saving

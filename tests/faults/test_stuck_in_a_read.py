@@ -5,7 +5,7 @@ import signal
 
 import psutil
 import pytest
-from fixtures import tiny_arguments
+from shared import tiny_arguments
 from test_supervision import LONG, is_training, left_over, start, status_of, wait_until
 
 
