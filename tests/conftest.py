@@ -20,7 +20,9 @@ def pytest_configure(config) -> None:
     """Whoever only hands tests out to workers waits for no imports."""
     hands_out = config.getoption("dist", "no") != "no" and not config.option.collectonly
     if hasattr(config, "workerinput") or not hands_out:
-        config.pluginmanager.import_plugin("fixtures")
+        import fixtures
+
+        config.pluginmanager.register(fixtures, "what tests share")
 
 
 @pytest.hookimpl(optionalhook=True)
