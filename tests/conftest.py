@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process would compile what it imports
 
+import importlib
 import sys
 
 import fork_server
@@ -20,7 +21,8 @@ def pytest_configure(config) -> None:
     """Whoever only hands tests out to workers waits for no imports."""
     hands_out = config.getoption("dist", "no") != "no" and not config.option.collectonly
     if hasattr(config, "workerinput") or not hands_out:
-        config.pluginmanager.import_plugin("fixtures")
+        # Not by its name, which a plugin of pytest itself has.
+        config.pluginmanager.register(importlib.import_module("fixtures"), "shared")
 
 
 @pytest.hookimpl(optionalhook=True)
