@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset, load_dataset_builder
+from datasets.utils.info_utils import is_small_dataset
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.recipe import Recipe
@@ -141,7 +142,7 @@ def load_splits(
                     if all(shard.endswith(".parquet") for shard in shards):
                         require_one_order((shard, pq.read_schema(shard)) for shard in shards)
                 builder.download_and_prepare()
-                return builder.as_dataset()
+                return builder.as_dataset(in_memory=is_small_dataset(builder.info.dataset_size))  # as `load_dataset`
         tables = tables_in(path, columns.label, note)
         return read_tables(tables, columns, note) if tables else image_folders(path, note)
     if path.is_file():
