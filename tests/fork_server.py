@@ -315,12 +315,16 @@ def _main() -> None:
         become(**request)
         _ending["code"] = 0
     except SystemExit as exit:
-        number = 0 if exit.code is None else exit.code
-        _ending["code"] = number if isinstance(number, int) else 1
+        _ending["code"] = code_of(exit)
         raise
     except KeyboardInterrupt:
         _ending["code"] = None
         raise
+
+
+def code_of(exit: SystemExit) -> int:
+    """That a Python ends with: a message, which is no number, is a failure."""
+    return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
 
 
 def _end() -> None:

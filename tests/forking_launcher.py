@@ -11,7 +11,7 @@ import subprocess
 import sys
 import traceback
 
-from fork_server import become
+from fork_server import become, code_of
 from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 
 
@@ -50,7 +50,7 @@ def run_and_exit(arguments: list[str], environment: dict[str, str], new_session:
         become(arguments, environment, os.getcwd())
         code = 0
     except SystemExit as exit:
-        code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        code = code_of(exit)
     except BaseException:
         traceback.print_exc()
     finally:

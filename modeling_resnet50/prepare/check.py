@@ -19,7 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 from resnet50_recipe.words import counted
 
 from ..data.class_counts import counts_in_words
-from ..data.class_names import imagenet_wnids, imagenet_words
+from ..data.class_names import imagenet_names, imagenet_wnids, imagenet_words
 from ..data.decoding import UNREADABLE, decode_with_warning, encoded_bytes, stored_path
 from ..data.folders import VALIDATION_NAMES, standard_split_name
 from ..data.notes import Note, say_note
@@ -425,6 +425,5 @@ def _split_notes(table: SplitTable) -> list[str]:
 
 
 def _guess(tables: list[SplitTable]) -> Expected:
-    known = set(imagenet_wnids())
-    known |= set(imagenet_words(sorted(known)))
+    known = imagenet_names().union(imagenet_wnids())
     return _IMAGENET_1K if len(known & set(tables[0].class_names)) > 500 else _ANYTHING
