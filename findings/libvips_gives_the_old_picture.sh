@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One would guess: a file that has been written again, with another picture and of another size, is read as it is now, as Pillow and OpenCV do.
-# True:            libvips keeps what it has opened by the file's name: a process that stores each photo as upload.jpg and reads it with new_from_file sees the first one for all; revalidate=True asks the file.
-# PYTHON=python3 takes the packages that are there, for a machine without a network.
+# True:            libvips keeps what it has opened by the file's name: a process that stores each photo as upload.jpg and reads it with new_from_file sees the first one for all; revalidate=True asks the file. sharp, in Node, does so with WebP alone.
+# Needs Node.js 20. PYTHON=python3 NODE_PATH=node_modules takes the packages that are there, for a machine without a network.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -9,7 +9,10 @@ if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/venv"
   "$folder/venv/bin/pip" install --quiet pyvips==3.2.0 pyvips-binary==8.18.7 opencv-python-headless==5.0.0.93 pillow==12.3.0 numpy==2.4.6
   PYTHON=$folder/venv/bin/python
+  npm install --silent --ignore-scripts --prefix "$folder" sharp@0.35.5
+  NODE_PATH=$folder/node_modules
 fi
+export NODE_PATH
 cd "$folder"
 "$PYTHON" - <<'PYTHON_CODE'
 import cv2
@@ -40,3 +43,25 @@ for suffix in ("jpg", "png", "webp", "tif"):
 for (reader, suffix), found in read.items():
     assert found == ([written[0]] * 3 if reader == "libvips" else written), (reader, suffix)
 PYTHON_CODE
+cat >read.cjs <<'NODE_CODE'
+const { renameSync } = require("fs");
+const sharp = require("sharp");
+
+(async () => {
+  console.log(`sharp ${sharp.versions.sharp}, Node.js ${process.version}`);
+  const stale = [];
+  for (const suffix of ["jpg", "png", "tif", "avif", "webp", "gif"]) {
+    const found = [];
+    for (const level of [10, 100, 200]) {
+      const background = { r: level, g: level, b: level };
+      await sharp({ create: { width: 60, height: 40, channels: 3, background } }).toFile(`new.${suffix}`);
+      renameSync(`new.${suffix}`, `upload.${suffix}`);
+      found.push((await sharp(`upload.${suffix}`).raw().toBuffer())[0]);
+    }
+    console.log(`${suffix}, sharp: levels ${found.join(", ")}`);
+    if (found[2] < 190) stale.push(suffix);
+  }
+  if (stale.join() !== "webp") process.exit(1);
+})();
+NODE_CODE
+node read.cjs
