@@ -1,5 +1,6 @@
 """Shared by all tests: small models, a folder of images, and train.py as a function."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -46,6 +47,20 @@ def _fresh_state(monkeypatch):
     torch.set_num_threads(THREADS)
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_for_nothing():
+    """A process that is killed loses nothing it has written: none waits for the disk. torch.onnx has one table."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", os.fstat)  # an error all the same, of what is not open
+        patched.setattr(os, "sync", lambda: None)
+        if importlib.util.find_spec("onnxscript"):  # what is worked out anew for each graph: half of a small one's export
+            table = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
+            patched.setattr(table, "from_torchlib", staticmethod(functools.cache(table.from_torchlib)))
+            operators = importlib.import_module("torch._export.utils")
+            patched.setattr(operators, "_materialize_cpp_cia_ops", functools.cache(operators._materialize_cpp_cia_ops))
+        yield
 
 
 @pytest.fixture
