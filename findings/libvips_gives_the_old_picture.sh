@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # One would guess: a file that has been written again, with another picture and of another size, is read as it is now, as Pillow and OpenCV do.
 # True:            libvips keeps what it has opened by the file's name: a process that stores each photo as upload.jpg and reads it with new_from_file sees the first one for all; revalidate=True asks the file. sharp, in Node, does so with WebP alone.
-# Needs Node.js 20. PYTHON=python3 NODE_PATH=node_modules takes the packages that are there, for a machine without a network.
+# NODE_MODULES=folder and PYTHON=python3 take the packages that are there, for a machine without a network.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+if [ -z "${NODE_MODULES:-}" ]; then
+  npm install --silent --ignore-scripts --no-audit --no-fund sharp@0.35.5
+else
+  ln -s "$NODE_MODULES" node_modules
+fi
 if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/venv"
   "$folder/venv/bin/pip" install --quiet pyvips==3.2.0 pyvips-binary==8.18.7 opencv-python-headless==5.0.0.93 pillow==12.3.0 numpy==2.4.6
   PYTHON=$folder/venv/bin/python
-  npm install --silent --ignore-scripts --prefix "$folder" sharp@0.35.5
-  NODE_PATH=$folder/node_modules
 fi
-export NODE_PATH
-cd "$folder"
 "$PYTHON" - <<'PYTHON_CODE'
 import cv2
 import numpy as np
