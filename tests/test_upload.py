@@ -1,10 +1,13 @@
 """What waits in the queue on the disk reaches the Hub, once, whatever the network does meanwhile."""
 
 import json
+import multiprocessing
 import os
 import re
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -289,6 +292,23 @@ def test_when_training_was_killed_it_tries_once_and_ends(hub, tmp_path, model):
     assert len(waiting(tmp_path / "hub")) == 1
     assert started(hub, tmp_path, farewell=b"") == 0
     assert_published_once(hub, tmp_path, model)
+
+
+def test_a_try_ends_with_the_uploader_that_is_killed():
+    """It would wait for a Hub that does not answer, beside the tries of the next uploader."""
+    said, log = os.pipe()
+    with socket.create_server(("127.0.0.1", 0)) as silent, os.fdopen(log, "w") as log_file:
+        address = {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_TOKEN": "hf_ann"}
+        trying = ["--prepare", "ann/net"], 300, log_file, {**os.environ, "HF_HUB_OFFLINE": "0", **address}
+        uploader = multiprocessing.get_context("fork").Process(target=upload.in_a_process, args=trying)
+        uploader.start()
+        silent.accept()
+        uploader.kill()
+        uploader.join()
+        log_file.close()  # nobody else holds it but the try
+        assert select.select([said], [], [], 20)[0]
+    assert os.read(said, 2**16) == b""
+    os.close(said)
 
 
 def test_somebody_elses_commit_in_between_is_kept(hub, upload_all, tmp_path, model):
