@@ -36,13 +36,14 @@ def needs_packages(what: str, extra: str) -> Iterator[None]:
     Around the imports of an extra.
 
     Raises:
-        UserError: one of its packages is not installed.
+        UserError: one of its packages is not installed, or does not load, with its own reason: a library of the
+            system that is missing, say.
     """
     try:
         yield
     except ImportError as error:
-        package = f"pip install 'modeling-resnet50[{extra}]'"
-        raise UserError(f"{what} needs more packages ({error.name}): {package}") from error
+        reason = error.name if isinstance(error, ModuleNotFoundError) else in_one_line(error)
+        raise UserError(f"{what} needs more packages ({reason}): pip install 'modeling-resnet50[{extra}]'") from error
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import UserError, needs_packages
 
 from ..files import replaced_file
 
@@ -135,7 +135,7 @@ def download_torrent(
             is refused; no metadata, no peers or no new bytes in time; the disk is full or fails; another process is
             at work in the folder.
     """
-    with _needs_libtorrent():
+    with needs_packages("BitTorrent", "torrent"):
         import libtorrent as lt
     settings = settings or TorrentSettings()
     params = _read_source(source)
@@ -168,7 +168,7 @@ def identify(source: str | Path) -> tuple[str, str | None]:
     Raises:
         UserError: libtorrent is missing, or the source cannot be read.
     """
-    with _needs_libtorrent():
+    with needs_packages("BitTorrent", "torrent"):
         params = _read_source(source)
     return _info_hash(params.info_hashes), (params.ti.name() if params.ti else params.name) or None
 
@@ -317,14 +317,6 @@ class _Swarm:
             f"{what} for {idle_seconds:.0f} s{trouble}. Try {hint}other trackers, a known peer (--peer host:port), "
             f"an open port ({self.settings.listen_interfaces}){dht}. {_ELSEWHERE}"
         )
-
-
-@contextmanager
-def _needs_libtorrent() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(f"BitTorrent needs libtorrent ({error}): pip install 'modeling-resnet50[torrent]'") from error
 
 
 @contextmanager
