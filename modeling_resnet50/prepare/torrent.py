@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
-from resnet50_recipe.errors import UserError, needs_packages
+from resnet50_recipe.errors import DISK_FULL, UserError, needs_packages
 
 from ..files import replaced_file
 
@@ -333,7 +333,7 @@ def _only_one_in(folder: Path) -> Iterator[None]:
 
 
 def _disk_error(path: str | Path, code: int) -> _EngineError:
-    what_to_do = "make room" if code in (errno.ENOSPC, errno.EDQUOT) else "mend that"
+    what_to_do = "make room" if code in DISK_FULL else "mend that"
     return _EngineError(
         f"cannot write {path}: {os.strerror(code)}; {what_to_do} and start again: what is there is kept"
     )
