@@ -338,7 +338,9 @@ def test_no_token_is_written_even_when_everything_is_logged(hub, tmp_path, model
     hub.fail_next(*STAGES["tag"], 403)
     enqueue(tmp_path / "hub", ITEM, files_of(model))
     environment = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
-    assert started(hub, tmp_path, **environment) == EXIT_REFUSED
+    process = start(hub, tmp_path, **environment)
+    assert process.wait(60) == EXIT_REFUSED  # while training goes on
+    process.stdin.close()
     log = (tmp_path / "hub" / "log.txt").read_text()
     assert "commit" in log  # it is at that level
     for path in (tmp_path / "hub").rglob("*"):

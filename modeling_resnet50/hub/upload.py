@@ -407,10 +407,12 @@ class Uploader:
 
     def listen(self) -> None:
         """Training writes a line when there is something new; it is gone when its end of the pipe is closed."""
-        for line in sys.stdin.buffer:
-            if line == FAREWELL:
-                self._ends_at = time.monotonic() + self.wait
-            self._news.set()
+        # Without a buffer, whose lock this thread would hold when the process ends first: then Python aborts.
+        with open(0, "rb", buffering=0, closefd=False) as training:
+            for line in training:
+                if line == FAREWELL:
+                    self._ends_at = time.monotonic() + self.wait
+                self._news.set()
         self._gone = True
         self._news.set()
 
@@ -525,7 +527,7 @@ def in_a_process(arguments: list[str], time_limit: float, log: IO | None, enviro
 
 
 def _end_with_who_asked() -> None:
-    sys.stdin.buffer.read()
+    os.read(0, 1)  # nothing is written there
     os._exit(EXIT_LEFT)
 
 
