@@ -368,16 +368,23 @@ def _loaded(batches: Iterator[Any], num_workers: int) -> Iterator[Any]:
 
 def end_with_parent(worker: int) -> None:
     """
-    For a DataLoader's workers. They notice between two batches that the process that started them is gone; Linux ends
+    For a DataLoader's workers. They notice between two batches that the process that started them is gone; this ends
     one that waits for a disk as well.
     """
     parent = multiprocessing.parent_process()
-    # Linux means the thread that started it, and only the main one is sure to be there to the end.
-    if parent is None or sys.platform != "linux" or threading.current_thread().name != "MainThread":
+    if parent is None:
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if not parent.is_alive():  # it was killed before that
-        os._exit(1)
+    # Linux does it whatever the worker is in. It means the thread that forked: the main one is there to the end.
+    if sys.platform == "linux" and os.getppid() == parent.pid and threading.current_thread().name == "MainThread":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent.pid:
+            return
+    threading.Thread(target=_wait_for_the_end_of, args=[parent], daemon=True).start()
+
+
+def _wait_for_the_end_of(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _obey_only_the_training_process(worker: int) -> None:
