@@ -6,7 +6,6 @@ others know how it stands.
 import faulthandler
 import json
 import math
-import multiprocessing
 import os
 import platform
 import signal
@@ -291,8 +290,6 @@ class Supervisor:
     def _end(self, reason: str) -> None:
         self._fail(reason)
         print(f"[rank {self.rank}] error: {reason}", file=sys.stderr, flush=True)
-        for worker in multiprocessing.active_children():  # which may wait for a disk, and would outlive this process
-            worker.kill()
         os._exit(ExitCode.FAILED)  # the main thread waits inside a library and hears nothing
 
     # Status
