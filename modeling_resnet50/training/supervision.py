@@ -49,7 +49,7 @@ _LAUNCHERS = ("accelerate", "torchrun", "accelerate.commands.launch", "torch.dis
 _LAUNCHER_GONE = 1
 _RESERVE = 1 << 16  # bytes
 _SECONDS_TO_ANSWER = 10.0  # for the machine of the first process
-_LAST_BEAT = -1
+_LAST_BEAT = -1  # of a process that ends itself
 
 
 class TrainingStopped(SystemExit):
@@ -229,7 +229,7 @@ class Supervisor:
                 self._end(self._accusation(interval))
 
     def _beat(self, last: bool = False) -> None:
-        """A sign of life. The last one says that this process ends of its own accord, and does not die."""
+        """A sign of life; the last one of a process that has found out why none gets on, and ends."""
         self._beats = _LAST_BEAT if last else self._beats + 1
         if self._store is not None:
             self._store.set(str(self.rank), json.dumps([self._beats, self._batches]))
@@ -252,10 +252,8 @@ class Supervisor:
             return f"{waited}: the launcher or the first process has ended"
         except TimeoutError:
             return f"{waited}: the machine of {self._name([0])} does not answer: it or the network is down"
-        silent = [
-            rank for rank in range(self.num_processes) if before[rank][0] == after[rank][0] and rank != self.rank
-        ]
-        dead = [rank for rank in silent if after[rank][0] != _LAST_BEAT]
+        others = [rank for rank in range(self.num_processes) if rank != self.rank]
+        dead = [rank for rank in others if before[rank][0] == after[rank][0] != _LAST_BEAT]
         if dead:
             return f"{waited}: {self._name(dead)} died or is frozen, without a sign of life"
         fewest = min(batches for _, batches in after)
