@@ -103,12 +103,14 @@ def test_it_hears_signals_and_is_waited_for():
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
 def test_a_server_that_is_gone_is_an_error(tmp_path, monkeypatch):
     """Before it is asked, by when it has been asked, and when it has started something."""
-    start = partial(ForkedPython, ["-c", ""], dict(os.environ), PROJECT)
+    started = ["-c", ""], dict(os.environ)
+    start = partial(ForkedPython, *started, PROJECT)
     monkeypatch.setattr(fork_server, "_folder", lambda: str(tmp_path))
     with pytest.raises(RuntimeError, match="the fork server is gone"):
         start()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server, ThreadPoolExecutor(1) as thread:
-        server.bind(str(tmp_path / "package"))
+        server.bind(str(tmp_path / kind_of(*started)))
+        server.settimeout(60)
         with pytest.raises(RuntimeError, match="the fork server is gone"):
             start()
         server.listen()
