@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One would guess: a Trainer that has done three of six epochs and is resumed with another gradient_accumulation_steps does three more, or warns as it does of another batch size.
-# True:            where it is, it works out from the number of steps as if all had been of the new size: with twice the accumulation it is over at once, half trained and at half of the learning rate; with half of it, one and a half epochs are done again.
+# One would guess: a Trainer that has done three of six epochs and is resumed with another gradient_accumulation_steps or number of processes does three more, or warns as it does of another batch size.
+# True:            where it is, it works out from the number of steps as if all had been of the new size: with twice the accumulation, or on two processes instead of one, it is over at once, half trained and at half of the learning rate; with half of it, one and a half epochs are done again.
 # PYTHON=python3 takes the packages that are there, for a machine without a network.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -15,6 +15,7 @@ cd "$folder"
 import io
 import logging
 
+import accelerate
 import torch
 import transformers
 from transformers import ResNetConfig, ResNetForImageClassification, Trainer, TrainerCallback, TrainingArguments
@@ -55,7 +56,15 @@ def trained(folder, accumulation, resume):
     return Pictures.read, trainer.lr_scheduler.get_last_lr()[0]
 
 
-print(f"transformers {transformers.__version__}: 80 pictures, six epochs; after three of them it is resumed")
+def on(processes, resume, wanted):
+    pictures, rate = trained("run_processes", 2, resume)
+    print(f"{processes} processes: each reads {pictures} pictures; the last learning rate {rate:.3f}", flush=True)
+    assert pictures == wanted and abs(rate - 0.05) < 1e-6
+
+
+print(f"transformers {transformers.__version__}: 80 pictures, six epochs; after three of them it is resumed", flush=True)
+accelerate.debug_launcher(on, args=(1, False, 240), num_processes=1)
+accelerate.debug_launcher(on, args=(2, True, 0), num_processes=2)
 for before, after, wanted in ((2, 2, 240), (2, 4, 0), (4, 2, 360)):
     first, _ = trained(f"run_{before}_{after}", before, False)
     then, rate = trained(f"run_{before}_{after}", after, True)
