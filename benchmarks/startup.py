@@ -41,6 +41,10 @@ class Start:
 
 
 STARTS = {
+    # What no program that trains here can do without
+    "torch, transformers, datasets and timm alone": Start(
+        "-c \"import torch, transformers.modeling_utils, datasets, timm; print('imported')\"", "imported"
+    ),
     "import modeling_resnet50": Start("-c \"import modeling_resnet50; print('imported')\"", "imported"),
     "resnet50 predict": Start("-m resnet50_cli predict MODEL IMAGE", r"image\.png"),
     "resnet50 evaluate": Start("-m resnet50_cli evaluate MODEL --dataset digits", "360 images"),

@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process would compile what it imports
 
+import gc
 import sys
 
 import fork_server
@@ -20,6 +21,7 @@ def pytest_configure(config) -> None:
     """Whoever only hands tests out to workers waits for no imports."""
     hands_out = config.getoption("tx", None) and not config.option.collectonly  # pytest-xdist's word for workers
     if hasattr(config, "workerinput") or not hands_out:
+        gc.set_threshold(20_000)  # there are many objects to look through, and memory for a few more
         config.pluginmanager.import_plugin("shared")
 
 

@@ -339,10 +339,12 @@ def _end() -> None:
 
 def _load(modules: tuple[str, ...]) -> None:
     logging.disable(logging.WARNING)  # torchao's remarks on PyTorch are for nobody here
+    gc.disable()  # what is imported stays: to look through it again and again takes a tenth of the time
     for name in modules:
         if find_spec(name.partition(".")[0]):  # some are of extras
             import_module(name)
     logging.disable(logging.NOTSET)
+    gc.enable()
     gc.collect()
     gc.freeze()  # the collector would write to, and so copy, what is shared
     assert len(os.listdir("/proc/self/task")) == 1, "a fork has none of the other threads, and their locks for ever"

@@ -1,11 +1,16 @@
 """Shared by all tests: small models, a folder of images, and train.py as a function."""
 
+import functools
+import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -15,6 +20,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from datasets.table import embed_table_storage
+from filelock import FileLock
 from fork_server import start_python
 from PIL import Image
 from transformers import dynamic_module_utils
@@ -46,6 +52,22 @@ def _fresh_state(monkeypatch):
     torch.set_num_threads(THREADS)
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_for_nothing():
+    """A process that is killed loses nothing it has written: none waits for the disk. torch.onnx has one table."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", os.fstat)  # an error all the same, of what is not open
+        patched.setattr(os, "sync", lambda: None)
+        if importlib.util.find_spec(
+            "onnxscript"
+        ):  # what is worked out anew for each graph: half of a small one's export
+            table = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
+            patched.setattr(table, "from_torchlib", staticmethod(functools.cache(table.from_torchlib)))
+            operators = importlib.import_module("torch._export.utils")
+            patched.setattr(operators, "_materialize_cpp_cia_ops", functools.cache(operators._materialize_cpp_cia_ops))
+        yield
 
 
 @pytest.fixture
@@ -170,12 +192,27 @@ def train(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def _trained() -> dict[str, Path]:
-    return {}
+def of_all_workers(tmp_path_factory) -> Path:
+    """A folder that the workers of pytest share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@contextmanager
+def made_once(path: Path) -> Iterator[bool]:
+    """
+    Whether this is who makes it. Others who ask for the same, in other processes, wait until it is there.
+
+    What was begun and failed is made anew.
+    """
+    finished = path.with_name(f"{path.name}.finished")
+    with FileLock(f"{path}.lock"):
+        yield not finished.exists()
+        finished.touch()
 
 
 @pytest.fixture
-def trained(_trained, tmp_path_factory, train):
+def trained(of_all_workers, train):
     """
     Call it with settings for `tiny_arguments`: the folder of a run on the images of `image_folder`, to be read or
     copied. The first who asks for it trains it.
@@ -183,33 +220,38 @@ def trained(_trained, tmp_path_factory, train):
 
     def run(**settings) -> Path:
         key = json.dumps(settings, sort_keys=True)
-        if key not in _trained:
-            folder = tmp_path_factory.mktemp("trained")
-            train(tiny_arguments(write_image_folder(folder / "images"), folder / "run", **settings))
-            _trained[key] = folder / "run"
-        return _trained[key]
+        folder = of_all_workers / f"trained-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        with made_once(folder) as is_mine:
+            if is_mine:
+                shutil.rmtree(folder, ignore_errors=True)
+                train(tiny_arguments(write_image_folder(folder / "images"), folder / "run", **settings))
+        return folder / "run"
 
     return run
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory):
+def exported(of_all_workers):
     """
     Call it with a format and options of `resnet50 export`: what it wrote of a small model of basic blocks for the ten
     digits at 64 pixels, to be read. The first who asks for it exports it. Its attribute `model` is the model.
     """
-    folder = tmp_path_factory.mktemp("exported")
+    folder = of_all_workers / "exported"
     torch.manual_seed(0)
     names = [str(digit) for digit in range(10)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, layer_type="basic", **labels)))
     processor = image_processor(Preprocessing.by_ratio(64, 1.0, "bilinear", [0.5] * 3, [0.25] * 3))
-    save_model_and_processor(folder / "model", model, processor)
+    folder.mkdir(exist_ok=True)
+    with made_once(folder / "model") as is_mine:
+        if is_mine:
+            save_model_and_processor(folder / "model", model, processor)
 
     def export(kind: str, *options: str) -> Path:
         out = folder / ("_".join([kind, *options]).replace("-", "") + (".pt2" if kind == "pt2" else ""))
-        if not out.exists():
-            main(["export", str(folder / "model"), str(out), "--format", kind, *options])
+        with made_once(out) as is_mine:
+            if is_mine:
+                main(["export", str(folder / "model"), str(out), "--format", kind, *options])
         return out
 
     export.model = model

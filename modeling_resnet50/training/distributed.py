@@ -167,9 +167,10 @@ def check_images_fit(model: PreTrainedModel, recipe: Recipe, local_batch_size: i
     with torch.device("meta"):
         shapes = type(model)(model.config)
     images = local_batch_size * num_processes if recipe.sync_batch_norm else local_batch_size
-    sizes = {recipe.image_size, recipe.image_size_start or recipe.image_size}
-    looks = [(size, images, True) for size in sorted(sizes)]
-    looks.append((recipe.eval_image_size or recipe.image_size, 1, False))
+    smallest = min(recipe.image_size, recipe.image_size_start or recipe.image_size)
+    looks = [(smallest, images, True)]  # what fits with fewer pixels fits with more
+    if recipe.eval_image_size and recipe.eval_image_size < smallest:
+        looks.append((recipe.eval_image_size, 1, False))
     for size, count, training in looks:
         shapes.train(training)
         if recipe.keeps_batch_norm:
