@@ -174,10 +174,11 @@ def test_a_linear_classifier_is_found_by_its_usual_names(network, tmp_path, name
 
 def test_what_comes_after_the_network_is_left_out_and_other_convolutions_are_not(network, tmp_path):
     swav = {"projection_head.0.weight": torch.zeros(8, 512), "prototypes.weight": torch.zeros(30, 8)}
+    swav["queue_at"] = torch.tensor(3)
     source = saved(under("module.", {**without_classifier(network), **swav}), tmp_path)
     for options in ({"classifier": "drop"}, {"classifier": "new", "num_labels": 3}):
         imported = import_model(source, **options)
-        assert "left out: 2 tensors of what came after the network, first projection_head.0.weight" in imported.notes
+        assert "left out: 3 tensors of what came after the network, first projection_head.0.weight" in imported.notes
         assert torch.equal(imported.model.layer4[0].conv2.weight, network.layer4[0].conv2.weight)
     clip = {"conv2.weight": torch.zeros(8, 8, 3, 3), "bn2.weight": torch.zeros(8)}  # of CLIP's deep stem
     source = saved({**without_classifier(network), **clip}, tmp_path)

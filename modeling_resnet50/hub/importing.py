@@ -38,8 +38,8 @@ from .weights import (
 
 _ARCHITECTURE = list(ResNet50Config.__annotations__)
 
-# The layers that give the features; what else there is comes after them, or is another network's.
-_OF_THE_NETWORK = re.compile(r"(?:conv1|bn1|layer\d+)\.")
+# The layers that give features and answers; what else there is comes after them, or is another network's.
+_OF_THE_NETWORK = re.compile(r"(?:conv1|bn1|layer\d+|fc)\.")
 
 # `model_type` of what is opened by its config.json, and the files that lie beside it.
 _OURS = (ResNet50Config.model_type, "resnet")
@@ -107,7 +107,7 @@ def import_model(
     """
     require_known(config_overrides or {}, [*_ARCHITECTURE, "num_labels", *_OF_CLASSES])
     found = _find(source, weights)
-    require_numbers(found.state, source)
+    require_numbers({name: value for name, value in found.state.items() if _OF_THE_NETWORK.match(name)}, source)
     fields = {**infer_fields(found.state, source), **found.fields, **(config_overrides or {})}
     if classifier == "fit":
         is_usable = found.num_classes == num_labels and fields.get("problem_type") != "regression"
