@@ -44,7 +44,10 @@ def pixel_values_of(photo: UploadFile) -> np.ndarray:
         image = Image.open(io.BytesIO(data), formats=FORMATS)  # its first bytes alone
         if image.width * image.height > MAX_PIXELS:
             raise HTTPException(413, f"{photo.filename}: more than {MAX_PIXELS} pixels")
-        image = ImageOps.exif_transpose(image).convert("RGB")
+        image = ImageOps.exif_transpose(image)
+        if image.mode == "I;16":  # of which Pillow would make white whatever is above 255
+            image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+        image = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise HTTPException(415, f"{photo.filename}: no picture that is read here") from error
     return prepare.run(None, {"images": np.asarray(image)[None]})[0]

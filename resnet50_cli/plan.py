@@ -26,7 +26,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--num_validation_images", type=int, metavar="N", help="the same, or a tenth of that")
     command.add_argument("--num_labels", type=int, metavar="N", help="known or counted, mostly")
     command.add_argument("--images_per_second", type=float, metavar="N", help="measured on one device, at 224 pixels")
-    command.add_argument("--picture", type=Path, metavar="FILE", help="of the curves (default reports/plan-NAME.png)")
+    command.add_argument(
+        "--picture", type=Path, metavar="FILE", help="of the curves (default reports/plan-NAME.png; with --json none)"
+    )
     nodes = command.add_argument_group("how it scales, up to 1024 GPUs")
     nodes.add_argument("--nodes", type=int, metavar="N", help="machines: this is shown instead")
     nodes.add_argument("--gpus_per_node", type=int, default=8, metavar="N", help="default 8")

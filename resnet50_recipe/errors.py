@@ -16,7 +16,7 @@ from .exit_codes import ExitCode
 from .terminal import let_go_of_the_unheard, printable
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)  # to this user
 
 
@@ -36,13 +36,14 @@ def needs_packages(what: str, extra: str) -> Iterator[None]:
     Around the imports of an extra.
 
     Raises:
-        UserError: one of its packages is not installed.
+        UserError: one of its packages is not installed, or does not load, with its own reason: a library of the
+            system that is missing, say.
     """
     try:
         yield
     except ImportError as error:
-        package = f"pip install 'modeling-resnet50[{extra}]'"
-        raise UserError(f"{what} needs more packages ({error.name}): {package}") from error
+        reason = error.name if isinstance(error, ModuleNotFoundError) else in_one_line(error)
+        raise UserError(f"{what} needs more packages ({reason}): pip install 'modeling-resnet50[{extra}]'") from error
 
 
 @contextmanager
@@ -96,7 +97,7 @@ def storage_trouble(error: Exception) -> str | None:
         number = int(found[1])
     place = getattr(error, "filename2", None) or getattr(error, "filename", None)
     named = "" if place is None else f" {place}"
-    if number in _FULL:
+    if number in DISK_FULL:
         return (
             f"cannot write{named}: {os.strerror(number)}. Make room, or choose another place; what is whole stays, "
             "and a run goes on with --resume_from_checkpoint auto"

@@ -113,8 +113,8 @@ class Recipe(Settings):
     )
     exif_orientation: Literal["apply", "ignore"] = setting(
         "apply",
-        "Turn photos upright as their EXIF data say, as datasets, transformers and OpenCV do, or leave them as they "
-        "are stored, as timm, torchvision and ffcv do: about one in 1,000 of ImageNet's.",
+        "Turn photos upright as their EXIF data say, as datasets, transformers and, but for AVIF, OpenCV do, or leave "
+        "them as they are stored, as timm, torchvision and ffcv do: about one in 1,000 of ImageNet's.",
     )
     random_crop_scale: list[float] = setting(
         [0.08, 1.0],

@@ -25,7 +25,8 @@ import subprocess
 import sys
 import tempfile
 import types
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,8 +58,8 @@ KINDS = {"libraries": LIBRARIES, "ecosystem": ECOSYSTEM, "package": PACKAGE, "te
 READ_LATE = (
     "ACCELERATE_", "GLOO_", "GRADIO_", "LOCAL_", "MASTER_", "NO_PROXY", "OMP_NUM_THREADS", "PYTEST_", "PYTHONPATH",
     "RANK", "WORLD_SIZE", "no_proxy",
-    "CUBLAS_WORKSPACE_CONFIG", "KMP_", "TF_CPP_", "TOKENIZERS_PARALLELISM", "TORCHINDUCTOR_", "TRACKIO_DIR",
-    "_TORCHINDUCTOR_",
+    "CUBLAS_WORKSPACE_CONFIG", "KMP_", "OPENVINO_LIB_PATH", "TF_CPP_", "TOKENIZERS_PARALLELISM", "TORCHINDUCTOR_",
+    "TRACKIO_DIR", "_TORCHINDUCTOR_",
 )  # fmt: skip
 READ_AGAIN = ("HF_",)  # `read_again` sees to it
 _MOST = 1 << 20  # bytes of a request
@@ -91,13 +92,20 @@ class ForkedPython:
     def _begin(self, kind: str, files: list[int], **request: Any) -> None:
         self.args, self.returncode = request["arguments"], None
         self._report = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._report.connect(os.path.join(_folder(), kind))
-        socket.send_fds(self._report, [json.dumps(request).encode()], files)
-        self.pid = int(self._report.recv(_MOST))
+        with _server_there():
+            self._report.connect(os.path.join(_folder(), kind))
+            socket.send_fds(self._report, [json.dumps(request).encode()], files)
+        self.pid = self._hear()
+
+    def _hear(self) -> int:
+        with _server_there():
+            if heard := self._report.recv(_MOST):
+                return int(heard)
+            raise EOFError
 
     def poll(self) -> int | None:
         if self.returncode is None and select.select([self._report], [], [], 0)[0]:
-            self.returncode = int(self._report.recv(_MOST))
+            self.returncode = self._hear()
             self._report.close()
         return self.returncode
 
@@ -125,6 +133,14 @@ class _Worker(ForkedPython):
 
     def __init__(self, arguments: list[str]):
         self._begin("tests", [0, 1, 2], arguments=arguments, environment=dict(os.environ), cwd=os.getcwd())
+
+
+@contextmanager
+def _server_there() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, FileNotFoundError, ConnectionError) as error:
+        raise RuntimeError("the fork server is gone: it was killed, or failed, and may have said why") from error
 
 
 # The tests' side

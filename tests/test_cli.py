@@ -21,8 +21,8 @@ from modeling_resnet50.data.preprocessing import Preprocessing, choices
 from modeling_resnet50.evaluation.results import versions
 from modeling_resnet50.evaluation.suites import SUITES
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from modeling_resnet50.plan import KNOWN_DATA
 from modeling_resnet50.prepare.check import EXPECTATIONS
-from modeling_resnet50.prepare.known_files import HUB_REPOSITORY
 from modeling_resnet50.training.environment import describe_environment
 from resnet50_cli import COMMANDS, create_parser, main, parse_arguments
 from resnet50_recipe.errors import UserError, errors_exit_cleanly
@@ -116,7 +116,7 @@ def test_names_that_the_command_line_repeats_are_the_librarys():
     assert list(choices("exif_orientation")) == resnet50_cli.parsing.EXIF_ORIENTATIONS
     assert list(choices("crop_mode")) == resnet50_cli.parsing.CROP_MODES
     assert list(EXPECTATIONS) == resnet50_cli.prepare.EXPECTATIONS
-    assert resnet50_cli.prepare.HUB_REPOSITORY == HUB_REPOSITORY
+    assert resnet50_cli.prepare.HUB_REPOSITORY in KNOWN_DATA
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import http.server
 import io
+import multiprocessing
 import os
 import random
+import select
 import shutil
 import threading
 
@@ -29,6 +31,7 @@ from modeling_resnet50.data.sampling import EvaluationSampler, TrainSampler, epo
 from modeling_resnet50.data.sources import load_evaluation_split, load_splits, load_train_and_validation
 from modeling_resnet50.data.streaming import open_streamed_split
 from modeling_resnet50.data.transforms import EvaluationTransform
+from modeling_resnet50.prepare.processes import in_order
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.training_arguments import TrainingArguments
 
@@ -504,6 +507,44 @@ def test_a_workers_batch_stays_what_it_is_while_the_worker_makes_those_it_may_be
     smaller = batches.__getitems__([(1, 23)])["pixel_values"]  # the last batch of an evaluation
     assert smaller.shape == (1, 3, 16, 16)
     assert smaller.data_ptr() in {batch.data_ptr() for batch in made}
+
+
+class Photo(torch.utils.data.Dataset):
+    """One photo, as the processes of `resnet50 prepare` read those of a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.path.read_bytes()
+
+
+@pytest.mark.parametrize(("command", "parent"), [("train", None), ("prepare", None), ("train", 0)])
+def test_a_worker_that_waits_for_a_disk_ends_with_the_process_that_is_killed(command, parent, image_folder):
+    """A pipe that nobody writes to in the place of a photo: reading it waits, as for a network drive that is gone."""
+    train, _ = load_train_and_validation(recipe_for(image_folder))
+    photo = image_folder / "train" / "ant" / "0.jpg"
+    photo.unlink()
+    os.mkfifo(photo)
+
+    def read():
+        if parent is not None:  # as where a fork server, which goes on, has started the workers
+            os.getppid = lambda: parent
+        list(in_order(Photo(photo), 2) if command == "prepare" else loader_for(recipe_for(image_folder), train, 1, 0))
+
+    process = multiprocessing.get_context("fork").Process(target=read)
+    process.start()
+    disk = os.open(photo, os.O_WRONLY)  # waits until somebody reads
+    process.kill()
+    process.join()
+    nobody_reads = select.poll()
+    nobody_reads.register(disk, 0)
+    ended = nobody_reads.poll(20_000)
+    os.close(disk)
+    assert ended == [(disk, select.POLLERR)]
 
 
 @pytest.mark.parametrize("broken", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])

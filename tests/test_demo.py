@@ -17,9 +17,11 @@ import pytest
 import torch
 from browser import open_browser, watched
 from fork_server import start_python
+from gradio.data_classes import ImageData
 from hub_server import HubServer
 from PIL import Image
 from shared import TINY, as_if_trained, free_port, write_image
+from test_bad_images import CONVERTED
 from transformers import pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
@@ -239,14 +241,13 @@ def test_without_gradio_it_is_said_how_to_get_it(models, monkeypatch, capsys):
     assert "a demo needs more packages (gradio): pip install 'modeling-resnet50[demo]'" in capsys.readouterr().err
 
 
-def test_grey_of_16_bits_is_scaled_as_in_training(models, tmp_path):
-    ramp = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 64
-    Image.fromarray(ramp).save(tmp_path / "ramp.png")
-    classifier = app.open_classifier(str(models[0]))
-    seen = classifier.pixel_values(Image.open(tmp_path / "ramp.png"))
-    pixels = decode_image((tmp_path / "ramp.png").read_bytes())
-    assert torch.equal(seen, classifier.pixel_values(Image.fromarray(pixels.permute(1, 2, 0).numpy())))
-    assert len(pixels.unique()) > 200
+@pytest.mark.parametrize("kind", CONVERTED)
+def test_a_picture_of_any_kind_is_to_the_page_what_it_is_in_training(kind, tmp_path):
+    data, *_ = CONVERTED[kind]
+    (tmp_path / "picture").write_bytes(data)
+    picture = app._picture_field([]).preprocess(ImageData(path=str(tmp_path / "picture")))
+    pixels = np.asarray(app.of_8_bits(picture).convert("RGB"))
+    assert np.array_equal(pixels, decode_image(data).permute(1, 2, 0))
 
 
 def test_a_strangers_picture_is_neither_a_large_file_nor_many_pixels(monkeypatch):

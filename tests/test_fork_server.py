@@ -2,10 +2,15 @@
 
 import os
 import signal
+import socket
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+import fork_server
 import pytest
-from fork_server import kind_of, read_by_imports, start_python
+from fork_server import ForkedPython, kind_of, read_by_imports, start_python
 from shared import PROJECT, run_python
 
 
@@ -93,3 +98,31 @@ def test_it_hears_signals_and_is_waited_for():
     assert process.wait(60) == process.poll() == -signal.SIGTERM
     assert process.communicate() == ("", "")
     process.kill()  # which is too late, and no error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
+def test_a_server_that_is_gone_is_an_error(tmp_path, monkeypatch):
+    """Before it is asked, by when it has been asked, and when it has started something."""
+    started = ["-c", ""], dict(os.environ)
+    start = partial(ForkedPython, *started, PROJECT)
+    monkeypatch.setattr(fork_server, "_folder", lambda: str(tmp_path))
+    with pytest.raises(RuntimeError, match="the fork server is gone"):
+        start()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server, ThreadPoolExecutor(1) as thread:
+        server.bind(str(tmp_path / kind_of(*started)))
+        server.settimeout(60)
+        with pytest.raises(RuntimeError, match="the fork server is gone"):
+            start()
+        server.listen()
+        starting = thread.submit(start)
+        server.accept()[0].close()
+        with pytest.raises(RuntimeError, match="the fork server is gone"):
+            starting.result()
+        starting = thread.submit(start)
+        connection, _ = server.accept()
+        connection.send(b"123")
+        process = starting.result()
+        assert (process.pid, process.poll()) == (123, None)
+        connection.close()
+        with pytest.raises(RuntimeError, match="the fork server is gone"):
+            process.wait()

@@ -1,5 +1,6 @@
 """Two hosts, as the network sees them: Linux network namespaces with a cable between them, and real sockets."""
 
+import copy
 import os
 import re
 import shlex
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch.distributed as dist
@@ -157,7 +159,41 @@ def test_other_errors_keep_their_traceback(supervisor):
 def test_a_first_host_that_does_not_answer_does_not_hold_up_the_watchdog(supervisor, monkeypatch):
     silence = threading.Event()
     monkeypatch.setattr(supervision, "_SECONDS_TO_ANSWER", 0.01)
-    monkeypatch.setattr(supervisor, "_beats", silence.wait)
+    monkeypatch.setattr(supervisor, "_all_beats", silence.wait)
     accusation = supervisor._accusation(interval=0.01)
     silence.set()
     assert accusation.endswith("the machine of rank 0 (here, pid 1) does not answer: it or the network is down")
+
+
+@pytest.fixture
+def both(supervisor):
+    """It, and the other one, which hangs: it has done a batch less."""
+    other = copy.copy(supervisor)
+    other.rank, supervisor._batches, other._batches = 1, 4, 3
+    for each in (supervisor, other):
+        each._beat()
+    return supervisor, other
+
+
+def test_who_look_for_the_one_that_hangs_at_the_same_time_are_alive_to_each_other(both, monkeypatch):
+    in_step = threading.Barrier(2)
+    monkeypatch.setattr("time.sleep", lambda seconds: in_step.wait(60))
+    with ThreadPoolExecutor() as threads:
+        accusations = list(threads.map(lambda each: each._accusation(interval=0.01), both))
+    assert [accusation.partition(": ")[2] for accusation in accusations] == [
+        "rank 1 (there, pid 2) hangs after 3 batches, and the others wait"
+    ] * 2
+
+
+def test_who_has_ended_itself_has_not_died(both, monkeypatch):
+    """The first to notice is the one that hangs; who notices next finds it gone."""
+    supervisor, other = both
+    monkeypatch.setattr("time.sleep", lambda seconds: supervisor._beat())
+    first = other._accusation(interval=0.01)
+    assert first.endswith(": rank 1 (there, pid 2) hangs after 3 batches, and the others wait")
+    assert supervisor._accusation(interval=0.01) == first
+
+
+def test_who_falls_silent_has_died(both):
+    supervisor, _ = both
+    assert "rank 1 (there, pid 2) died or is frozen" in supervisor._accusation(interval=0.0)

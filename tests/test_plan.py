@@ -249,6 +249,17 @@ def test_the_command_shows_it_on_a_screen_and_in_a_picture(tmp_path, monkeypatch
     assert Path("here.png").is_file()
 
 
+def test_for_scripts_it_is_drawn_only_where_they_ask_for_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    plan = ["plan", str(PROJECT / "recipes" / "fast_16.yaml"), "--json"]
+    main(plan)
+    assert json.loads(capsys.readouterr().out)["picture"] is None
+    assert list(tmp_path.iterdir()) == []
+    main([*plan, "--picture", "here.png"])
+    assert json.loads(capsys.readouterr().out)["picture"] == "here.png"
+    assert Path("here.png").is_file()
+
+
 @pytest.mark.parametrize("streaming", ["false", "true"])
 def test_images_on_this_disk_are_counted_as_training_sees_them(image_folder, tmp_path, monkeypatch, capsys, streaming):
     monkeypatch.chdir(tmp_path)

@@ -1,5 +1,6 @@
 """The scaling model against published measurements and hand calculations; what `resnet50 plan --nodes` makes of it."""
 
+import json
 import math
 import re
 
@@ -125,6 +126,22 @@ def test_the_command_shows_both_ways_to_scale_and_draws_them(tmp_path, monkeypat
     assert "! total_train_batch_size 2048 does not divide over 24" in output
     with Image.open(tmp_path / "reports" / "plan-nvidia_90-nodes.png") as picture:
         assert picture.format == "PNG"
+
+
+def test_for_scripts_it_says_the_same_in_numbers(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["plan", str(PROJECT / "recipes" / "nvidia_90.yaml"), "--nodes", "3", "--network", "100", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    planned = told["planned"]
+    assert (planned["num_gpus"], planned["num_nodes"], told["network"]) == (24, 3, 100)
+    assert planned["images_per_second"] == pytest.approx(2048 / planned["seconds"])
+    assert told["hours"] == pytest.approx(90 * 625 * planned["seconds"] / 3600)  # 1,281,167 images are 625.6 batches
+    assert planned == told["strong_scaling"][5]
+    assert [point["total_batch_size"] for point in told["weak_scaling"]][-1] == 256 * 1024
+    assert told["complaints"][0].startswith("total_train_batch_size 2048 does not divide over 24")
+    assert told["limits"]
+    assert told["picture"] is None
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 import subprocess
 import zlib
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -93,6 +94,22 @@ def test_the_service_answers_about_photos_of_several_sizes_in_one_batch(served, 
         assert pairs(answers) == expected(model, path)[:5]
 
 
+@pytest.fixture(scope="module")
+def deep(served):
+    """The first photo, grey, as a PNG of 16 bits, and of 8."""
+    root, _ = served
+    grey = np.asarray(Image.open(root / "0.jpg").convert("L"))
+    Image.fromarray(grey).save(root / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(root / "16.png")
+    return root / "16.png", root / "8.png"
+
+
+def test_the_service_takes_grey_of_16_bits_as_of_8(deep, service):
+    _, client = service
+    of_16, of_8 = client.post("/classify", files=photos(*(path.read_bytes() for path in deep))).json()
+    assert of_16 == of_8
+
+
 def bomb() -> bytes:
     """A PNG of a few hundred bytes that says it has 900 million pixels."""
     data = io.BytesIO()
@@ -141,6 +158,11 @@ def test_the_handler_takes_a_picture_as_the_toolkit_gives_it(served, handler, fo
     reference = [(label, pytest.approx(score.expected, abs=0.03)) for label, score in expected(model, root / "0.jpg")]
     assert pairs(answers) == reference[:3]
     assert len(handler({"inputs": form(root / "0.jpg")})) == 5
+
+
+def test_the_handler_takes_grey_of_16_bits_as_of_8(deep, handler):
+    of_16, of_8 = (handler({"inputs": path.read_bytes()}) for path in deep)
+    assert of_16 == of_8
 
 
 def text_of(path):

@@ -296,6 +296,8 @@ def test_a_run_that_is_not_published_yet_comes_along_with_its_space(model, tmp_p
     monkeypatch.chdir(tmp_path)
     main(["publish", "a run", "--space", "./my page"])
     assert capsys.readouterr().out == "wrote ./my page: cd 'my page' && python app.py\n"
+    main(["publish", str(model), "--space", "./another", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"out": "./another"}
     assert (tmp_path / "my page" / "models" / "a run-best" / "model.safetensors").is_file()
     card = SpaceCard.load(tmp_path / "my page" / "README.md").data.to_dict()
     assert card["title"] == "Ask a run"

@@ -463,5 +463,14 @@ def test_settings_that_cannot_be_are_refused(torrent, tmp_path):
 
 def test_missing_libtorrent_names_the_extra(torrent, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "libtorrent", None)
-    with pytest.raises(UserError, match=r"pip install 'modeling-resnet50\[torrent\]'"):
+    with pytest.raises(UserError, match=r"\(libtorrent\): pip install 'modeling-resnet50\[torrent\]'"):
+        download(torrent, tmp_path)
+
+
+def test_a_libtorrent_that_does_not_load_says_why(torrent, tmp_path, monkeypatch):
+    reason = "libssl.so.1.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "libtorrent.py").write_text(f"raise ImportError({reason!r}, name='libtorrent')")
+    monkeypatch.delitem(sys.modules, "libtorrent")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=re.escape(f"BitTorrent needs more packages ({reason}): pip install")):
         download(torrent, tmp_path)

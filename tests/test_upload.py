@@ -1,10 +1,13 @@
 """What waits in the queue on the disk reaches the Hub, once, whatever the network does meanwhile."""
 
 import json
+import multiprocessing
 import os
 import re
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -291,6 +294,23 @@ def test_when_training_was_killed_it_tries_once_and_ends(hub, tmp_path, model):
     assert_published_once(hub, tmp_path, model)
 
 
+def test_a_try_ends_with_the_uploader_that_is_killed():
+    """It would wait for a Hub that does not answer, beside the tries of the next uploader."""
+    said, log = os.pipe()
+    with socket.create_server(("127.0.0.1", 0)) as silent, os.fdopen(log, "w") as log_file:
+        address = {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_TOKEN": "hf_ann"}
+        trying = ["--prepare", "ann/net"], 300, log_file, {**os.environ, "HF_HUB_OFFLINE": "0", **address}
+        uploader = multiprocessing.get_context("fork").Process(target=upload.in_a_process, args=trying)
+        uploader.start()
+        silent.accept()
+        uploader.kill()
+        uploader.join()
+        log_file.close()  # nobody else holds it but the try
+        assert select.select([said], [], [], 20)[0]
+    assert os.read(said, 2**16) == b""
+    os.close(said)
+
+
 def test_somebody_elses_commit_in_between_is_kept(hub, upload_all, tmp_path, model):
     enqueue(tmp_path / "hub", ITEM, files_of(model))
     assert upload_all() == 0
@@ -318,7 +338,9 @@ def test_no_token_is_written_even_when_everything_is_logged(hub, tmp_path, model
     hub.fail_next(*STAGES["tag"], 403)
     enqueue(tmp_path / "hub", ITEM, files_of(model))
     environment = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
-    assert started(hub, tmp_path, **environment) == EXIT_REFUSED
+    process = start(hub, tmp_path, **environment)
+    assert process.wait(60) == EXIT_REFUSED  # while training goes on
+    process.stdin.close()
     log = (tmp_path / "hub" / "log.txt").read_text()
     assert "commit" in log  # it is at that level
     for path in (tmp_path / "hub").rglob("*"):

@@ -11,6 +11,7 @@ import binascii
 import io
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps
 from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -63,6 +64,8 @@ class EndpointHandler:
             raise ValueError(f"the picture has more than {MAX_PIXELS:,} pixels")
         if getattr(self.processor, "exif_orientation", "apply") == "apply":
             image = ImageOps.exif_transpose(image)
+        if image.mode == "I;16":  # of which Pillow would make white whatever is above 255
+            image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
         return image.convert(MODES[self.model.config.num_channels])
 
 

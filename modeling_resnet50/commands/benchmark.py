@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -152,6 +151,8 @@ def _show(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
 
 
 def _draw(path: Path, about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    from matplotlib.figure import Figure  # half a second
+
     sizes = sorted({row["batch_size"] for row in rows})
     names = list(dict.fromkeys((row["model"], row["backend"], row["precision"]) for row in rows))
     figure = Figure(figsize=(9, 1 + len(sizes) * (0.6 + 0.3 * len(names))), layout="constrained")

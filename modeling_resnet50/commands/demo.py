@@ -4,8 +4,6 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from transformers import ResNetForImageClassification
-
 from resnet50_recipe.errors import UserError, needs_packages
 from resnet50_recipe.terminal import say
 
@@ -13,7 +11,6 @@ from ..evaluation.grad_cam import grad_cam, overlay
 from ..hub.classifiers import open_classifier
 from ..hub.model_folder import image_processor
 from ..hub.spaces.examples import folder_examples, own_examples, save_examples
-from ..modeling_resnet50 import ResNet50ForImageClassification
 from .spaces import model_of
 
 
@@ -25,9 +22,8 @@ def run(options: argparse.Namespace) -> None:
     classifiers = []
     for name in map(model_of, names):
         opened = open_classifier(name, options.trust_remote_code, options.dtype)
-        has_maps = isinstance(opened.model, ResNet50ForImageClassification | ResNetForImageClassification)
         processor = image_processor(opened.preprocessing)
-        classifiers.append(app.Classifier(_title(name), opened.model, processor, opened.label_names, has_maps))
+        classifiers.append(app.Classifier(_title(name), opened.model, processor, opened.label_names, opened.has_maps))
     if options.examples:
         pictures = folder_examples(options.examples)
     else:

@@ -8,7 +8,6 @@ import numpy as np
 import PIL.Image
 import torch
 from torchvision.transforms.v2.functional import to_pil_image
-from transformers import ResNetForImageClassification
 
 from ..data.decoding import decode_image, encoded_bytes
 from ..data.transforms import EvaluationTransform, normalize_by
@@ -16,7 +15,6 @@ from ..evaluation.grad_cam import grad_cam
 from ..evaluation.predictions import Predictions
 from ..evaluation.report import write_report
 from ..hub.classifiers import Classifier
-from ..modeling_resnet50 import ResNet50ForImageClassification
 
 
 def write_html_report(
@@ -30,8 +28,8 @@ def write_html_report(
     preprocessing = classifier.preprocessing
     transform = EvaluationTransform(preprocessing)
     device: Any = classifier.model.device
-    is_resnet = isinstance(classifier.model, ResNet50ForImageClassification | ResNetForImageClassification)
-    has_maps = is_resnet and next(iter(results["models"].values()))["probe"] is None  # its classes are the model's
+    # A probe's classes are the data's, and not those of the model.
+    has_maps = classifier.has_maps and next(iter(results["models"].values()))["probe"] is None
 
     def pixels(row: int) -> torch.Tensor:
         data = encoded_bytes(dataset[row]["image"])

@@ -24,7 +24,7 @@ from ..hub.exported_program import export_image_program, export_program
 from ..hub.exporting import export_transformers, training_checkpoint
 from ..hub.fold import fold_batch_norm
 from ..hub.image_graph import ImagePreparation
-from ..hub.model_folder import load_model, save_model_and_processor
+from ..hub.model_folder import load_our_model, save_model_and_processor
 from ..hub.onnx import export_onnx, open_session
 from ..hub.onnx_preprocessing import PREPROCESSING_FILE, add_preprocessing, write_readme
 from ..hub.runtimes import export_coreml, export_executorch, export_openvino
@@ -70,9 +70,7 @@ def _export(wanted: Export) -> None:
             torch.save(training_checkpoint(wanted.model, wanted.dtype), file)
         _say(wanted)
         return
-    model, processor = load_model(wanted.model, dtype=wanted.dtype)
-    if not isinstance(model, ResNet50ForImageClassification):
-        raise UserError(f"{wanted.model} is a {type(model).__name__}; make it ours first: resnet50 import")
+    model, processor = load_our_model(wanted.model, wanted.dtype)
     num_labels = len(model.config.id2label or ())
     if wanted.topk is not None and not 1 <= wanted.topk <= num_labels:
         raise UserError(f"--topk must be between 1 and {num_labels}, the model's classes")

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from ..scaling import Cluster
 from ..training.outlook import limits
 from .places import place_for
 from .plan_budget import show_budget
-from .plan_nodes import draw_scaling, show_scaling
+from .plan_nodes import draw_scaling, scaling_as_numbers, show_scaling
 
 
 _POINTS = 2000  # of a curve
@@ -50,19 +51,17 @@ def run(options: argparse.Namespace) -> None:
             raise UserError(f"--{name} must be positive")
     if options.nodes and options.num_processes:
         raise UserError("--num_processes is --nodes times --gpus_per_node: give --nodes or --num_processes")
+    given_rate = options.images_per_second
     if options.budget is not None:
         if options.recipe or options.nodes or options.passed_on:
             raise UserError("--budget is about all recipes as they are: give no recipe, --nodes or fields beside it")
-        show_budget(
-            options.budget, options.device, options.num_processes or 8, options.images_per_second, options.json
-        )
+        show_budget(options.budget, options.device, options.num_processes or 8, given_rate, options.json)
         return
     if options.recipe is None:
         raise UserError("which recipe? resnet50 plan recipes/NAME.yaml, or --budget N for all of them")
     arguments = ["--config", options.recipe, *options.passed_on]
     recipe = parse_recipe(arguments)
     data = _data_size(recipe, options.num_train_images, options.num_validation_images, options.num_labels)
-    name = Path(options.recipe).stem
     num_processes = options.num_processes or (8 if data.train_images >= _MANY_IMAGES else 1)
     if options.nodes:
         num_processes = options.nodes * options.gpus_per_node
@@ -70,26 +69,30 @@ def run(options: argparse.Namespace) -> None:
     if fitting != recipe.total_train_batch_size:
         say_note(f"--total_train_batch_size {fitting} for {counted(data.train_images, 'image')} (fit_batch_to_data)")
         recipe = parse_recipe([*arguments, "--total_train_batch_size", str(fitting)])
+    plan, name = make_plan(recipe, data, num_processes), Path(options.recipe).stem
+    picture = None
+    if options.picture is not None or not options.json:
+        picture = place_for(f"plan-{name}{'-nodes' if options.nodes else ''}.png", options.picture, "picture")
     if options.nodes:
-        plan = make_plan(recipe, data, num_processes)
-        rate = options.images_per_second or IMAGES_PER_SECOND[options.device]
-        cluster = Cluster(rate, options.gpus_per_node, options.network)
-        picture = place_for(f"plan-{name}-nodes.png", options.picture, "picture")
-        show_scaling(plan, cluster, "GPUs" if options.images_per_second else options.device)
-        with replaced_file(picture) as unfinished:
-            draw_scaling(plan, cluster, name, unfinished)
-    else:
-        plan = make_plan(recipe, data, num_processes)
-        picture = place_for(f"plan-{name}.png", options.picture, "picture")
-        if not options.json:
-            show(plan, options.images_per_second)
-        with replaced_file(picture) as unfinished:
-            draw(plan, name, unfinished)
+        cluster = Cluster(given_rate or IMAGES_PER_SECOND[options.device], options.gpus_per_node, options.network)
+        drawing = partial(draw_scaling, plan, cluster, name)
         if options.json:
-            say(to_json({**as_numbers(plan, options.images_per_second), "picture": str(picture)}))
-            return
-    say()
-    say(f"curves: {picture}")
+            numbers = scaling_as_numbers(plan, cluster)
+        else:
+            show_scaling(plan, cluster, "GPUs" if given_rate else options.device)
+    else:
+        drawing = partial(draw, plan, name)
+        if options.json:
+            numbers = as_numbers(plan, given_rate)
+        else:
+            show(plan, given_rate)
+    if picture is not None:
+        with replaced_file(picture) as unfinished:
+            drawing(unfinished)
+    if options.json:
+        say(to_json({**numbers, "picture": picture and str(picture)}))
+    else:
+        say(f"\ncurves: {picture}")
 
 
 def _data_size(recipe: Recipe, images: int | None, held_out: int | None, labels: int | None) -> DataSize:

@@ -1,6 +1,8 @@
 """`resnet50 plan --nodes`: how a recipe scales from one GPU to 1024, on one screen and in one picture."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -38,22 +40,16 @@ def show_scaling(plan: Plan, cluster: Cluster, device: str, console: Console | N
     """
     console = console or Console(highlight=False, soft_wrap=True)
     recipe, batch = plan.recipe, plan.recipe.total_train_batch_size
-    if plan.num_processes * recipe.gradient_accumulation_steps > batch:
-        raise UserError(
-            f"{plan.num_processes:,} GPUs × {recipe.gradient_accumulation_steps} accumulation steps are more than the "
-            f"{batch:,} images of a step: fewer nodes, or a larger total_train_batch_size"
-        )
-    here = scaled(plan, cluster, plan.num_processes, batch)
+    here = _as_planned(plan, cluster)
     console.print(
         f"{here.num_nodes} × {cluster.gpus_per_node} {device}, {cluster.network:g} Gbit/s a node: "
         f"{here.images_per_second:,.0f} images/s, {here.efficiency:.0%} of as many single GPUs; "
         f"{recipe.num_train_epochs} epochs in {duration(plan.total_steps * here.seconds)}"
     )
-    counts = sorted({*NUM_GPUS, plan.num_processes})
-    weak = weak_scaling(plan, cluster, counts)
+    strong, weak = _both_ways(plan, cluster)
     local = weak[0].local_batch_size
     tables = {
-        f"The recipe as it is, {batch:,} images a step": strong_scaling(plan, cluster, counts),
+        f"The recipe as it is, {batch:,} images a step": strong,
         f"Other recipes: {local:,.0f} images a GPU, the learning rate in proportion": weak,
     }
     for title, points in tables.items():
@@ -71,6 +67,46 @@ def show_scaling(plan: Plan, cluster: Cluster, device: str, console: Console | N
         console.print(f"- {sentence}.", markup=False)
     for complaint in complaints(plan):
         console.print(f"! {complaint}", markup=False)
+
+
+def scaling_as_numbers(plan: Plan, cluster: Cluster) -> dict[str, Any]:
+    """
+    For programs: what `show_scaling` shows, times in seconds.
+
+    Raises:
+        UserError: as `show_scaling`.
+    """
+    here = _as_planned(plan, cluster)
+    strong, weak = _both_ways(plan, cluster)
+    return {
+        **asdict(cluster),
+        "planned": _numbers(here),
+        "hours": plan.total_steps * here.seconds / 3600,
+        "strong_scaling": [_numbers(point) for point in strong],
+        "weak_scaling": [_numbers(point) for point in weak],
+        "limits": limits(plan, cluster),
+        "complaints": complaints(plan),
+    }
+
+
+def _numbers(point: Scaled) -> dict[str, Any]:
+    derived = ("seconds", "local_batch_size", "images_per_second", "efficiency", "limit")
+    return {**asdict(point), **{name: getattr(point, name) for name in derived}}
+
+
+def _as_planned(plan: Plan, cluster: Cluster) -> Scaled:
+    recipe, batch = plan.recipe, plan.recipe.total_train_batch_size
+    if plan.num_processes * recipe.gradient_accumulation_steps > batch:
+        raise UserError(
+            f"{plan.num_processes:,} GPUs × {recipe.gradient_accumulation_steps} accumulation steps are more than the "
+            f"{batch:,} images of a step: fewer nodes, or a larger total_train_batch_size"
+        )
+    return scaled(plan, cluster, plan.num_processes, batch)
+
+
+def _both_ways(plan: Plan, cluster: Cluster) -> tuple[list[Scaled], list[Scaled]]:
+    counts = sorted({*NUM_GPUS, plan.num_processes})
+    return strong_scaling(plan, cluster, counts), weak_scaling(plan, cluster, counts)
 
 
 def _row(point: Scaled) -> str:

@@ -97,12 +97,10 @@ def _imagenet(options: argparse.Namespace) -> None:
     else:
         files = IMAGENET_1K
         if not all((options.to / split).is_dir() for split in ("train", "val")):
-            size = (files.train.size or 0) + (
-                files.val.size or 0
-            )  # images hardly shrink in an archive: as much again, extracted
-            needed, purpose = (
-                (2 * size, "downloading and extracting") if options.archives is None else (size, "extracting")
-            )
+            # Images hardly shrink in an archive: as much again, extracted.
+            needed, purpose = (files.train.size or 0) + (files.val.size or 0), "extracting"
+            if options.archives is None:
+                needed, purpose = 2 * needed, "downloading and extracting"
             require_space(options.to, needed, f"{purpose} ImageNet-1K", options.to)
         torrents = [*options.torrent, *options.magnet]
         sources = Archives(options.to, options.archives, options.devkit, torrents, _torrent_settings(options))

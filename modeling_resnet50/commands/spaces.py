@@ -11,12 +11,12 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.terminal import say
 from resnet50_recipe.words import command
 
+from ..evaluation.results import to_json
 from ..files import replaced_folder, require_free
-from ..hub.model_folder import load_model
+from ..hub.model_folder import load_our_model
 from ..hub.spaces.examples import folder_examples, own_examples
 from ..hub.spaces.writing import write_gradio_space, write_static_space
-from ..hub.upload import Item, published
-from ..modeling_resnet50 import ResNet50ForImageClassification
+from ..hub.upload import Item, files_of, published
 from ..training.run_folder import is_run, open_run
 
 
@@ -36,6 +36,7 @@ class WantedSpace:
     message: str
     tag: str | None
     private: bool | None
+    json: bool
 
 
 def write_space(wanted: WantedSpace, scratch: Path) -> tuple[Item, dict[str, Path]] | None:
@@ -56,14 +57,14 @@ def write_space(wanted: WantedSpace, scratch: Path) -> tuple[Item, dict[str, Pat
         with replaced_folder(target) as folder:
             _write(wanted, _title(wanted.folder), folder)
         how = "python app.py" if wanted.space else "python -m http.server"
-        say(f"wrote {place}: {command('cd', target)} && {how}")
+        say(to_json({"out": place}) if wanted.json else f"wrote {place}: {command('cd', target)} && {how}")
         return None
     folder = scratch / "space"
     folder.mkdir()
     _write(wanted, place.split("/")[-1], folder)
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     sdk = "gradio" if wanted.space else "static"
-    return Item(place, wanted.revision, wanted.message, wanted.tag, wanted.private, space_sdk=sdk), files
+    item = Item(place, wanted.revision, wanted.message, wanted.tag, wanted.private, space_sdk=sdk)
+    return item, files_of(folder)
 
 
 def is_folder(place: str) -> bool:
@@ -110,9 +111,7 @@ def _write(wanted: WantedSpace, title: str, folder: Path) -> None:
         return
     if wanted.compare is not None:
         raise UserError("--compare goes with --space: a page in the browser asks one model")
-    opened, processor = load_model(model)
-    if not isinstance(opened, ResNet50ForImageClassification):
-        raise UserError(f"{model} is a {type(opened).__name__}; make it ours first: resnet50 import")
+    opened, processor = load_our_model(model)
     if opened.config.num_channels != 3:
         raise UserError(
             f"a page in the browser takes RGB: {model}, of {opened.config.num_channels} channels, goes by --space"

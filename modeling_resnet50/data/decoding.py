@@ -107,7 +107,7 @@ def decode_image(data: bytes, num_channels: int = 3, exif_orientation: ExifOrien
         data: the file's content.
         num_channels: 1 (grey), 3 (RGB) or 4 (RGB and opacity): PIL's `convert` to L, RGB or RGBA.
         exif_orientation: "apply" turns the picture upright as its EXIF data say: so do `datasets`, transformers'
-            pipelines and OpenCV. "ignore" leaves it as it is stored: so do timm, torchvision and ffcv.
+            pipelines and, but for AVIF, OpenCV. "ignore" leaves it as it is stored: so do timm, torchvision and ffcv.
 
     Returns:
         Pixels, uint8, `(num_channels, height, width)`, channels last in memory.

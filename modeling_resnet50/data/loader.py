@@ -1,11 +1,14 @@
 """From a `datasets.Dataset` to batches on the device, ready for `model(**batch)`."""
 
+import ctypes
 import hashlib
 import math
+import multiprocessing
 import os
 import random
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +37,7 @@ if TYPE_CHECKING:  # a second of imports: not everything that is fed has a data 
 _LOOKED_AT = 256  # images, to tell a data set from another
 MAX_BAD_IN_A_ROW = 100  # beyond this it is not the images that are wrong
 PREFETCH_FACTOR = 2  # batches that each worker may be ahead: PyTorch's default
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SHARED_MEMORY = Path("/dev/shm")  # where PyTorch has it on Linux; a container's is 64 MB unless told otherwise
 
 
@@ -362,19 +366,42 @@ def _loaded(batches: Iterator[Any], num_workers: int) -> Iterator[Any]:
         ) from error
 
 
+def end_with_parent(worker: int) -> None:
+    """
+    For a DataLoader's workers. They notice between two batches that the process that started them is gone; this ends
+    one that waits for a disk as well.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    # Linux does it whatever the worker is in. It means the thread that forked: the main one is there to the end.
+    if sys.platform == "linux" and os.getppid() == parent.pid and threading.current_thread().name == "MainThread":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent.pid:
+            return
+    threading.Thread(target=_wait_for_the_end_of, args=[parent], daemon=True).start()
+
+
+def _wait_for_the_end_of(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
 def _obey_only_the_training_process(worker: int) -> None:
     """
     Ctrl-C, schedulers and launchers signal all processes of a run. Its workers must go on: batches are needed until
     the last checkpoint is written. They end when the training process says so, by SIGTERM too, and when it is gone.
     """
-    if not hasattr(signal, "sigwaitinfo"):
+    end_with_parent(worker)
+    training = multiprocessing.parent_process()
+    if training is None or not hasattr(signal, "sigwaitinfo"):
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def wait() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != training.pid:
             pass
         os._exit(0)
 

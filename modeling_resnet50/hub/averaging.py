@@ -20,7 +20,7 @@ from ..training.progress import read_state
 from .eval_results import is_on_hub
 from .markdown import code, one_line
 from .model_card import differences
-from .model_folder import image_processor, load_model, save_model_and_processor
+from .model_folder import image_processor, load_our_model, save_model_and_processor
 from .weights import StateDict, check_fit, read_weights
 
 
@@ -102,9 +102,7 @@ def _open_all(sources: list[str], use_ema: bool) -> Iterator[_Opened]:
         if use_ema and not is_checkpoint:
             raise UserError(f"--use_ema is about checkpoints, which hold both, and {source} is none")
         place = str(_model_beside(folder)) if is_checkpoint else source
-        model, processor = load_model(place, dtype="auto")
-        if not isinstance(model, ResNet50ForImageClassification):
-            raise UserError(f"{source} is a {type(model).__name__}; make it ours first: resnet50 import")
+        model, processor = load_our_model(place, dtype="auto")
         words, file = "as they were saved", folder / "model.safetensors"
         if is_checkpoint:
             words, file = _weights_of(folder, use_ema)

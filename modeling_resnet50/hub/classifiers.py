@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, ResNetForImageClassification
 
 from resnet50_recipe.errors import UserError
 
@@ -15,6 +15,7 @@ from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_wnids, imagenet_words, names_of
 from ..data.decoding import require_known_channels
 from ..data.preprocessing import Preprocessing
+from ..modeling_resnet50 import ResNet50ForImageClassification
 from .importing import import_model, open_timm, timm_classes, timm_name, timm_preprocessing
 from .model_folder import load_model
 from .onnx import open_onnx
@@ -46,6 +47,11 @@ class Classifier:
     def is_onnx(self) -> bool:
         """Run by ONNX Runtime, in a precision of its own."""
         return self.dtype is None
+
+    @property
+    def has_maps(self) -> bool:
+        """A ResNet that gives its feature maps, which Grad-CAM needs."""
+        return isinstance(self.model, ResNet50ForImageClassification | ResNetForImageClassification)
 
 
 def open_classifier(

@@ -18,7 +18,8 @@ def export_program(model: ResNet50ForImageClassification, path: Path, image_size
     Save the model's forward pass as a `.pt2` file for `torch.export.load`.
 
     The program takes `pixel_values` `(batch, channels, height, width)` of the model's dtype and returns the logits
-    `(batch, num_labels)`. `torch._inductor.aoti_compile_and_package` makes a shared library of it.
+    `(batch, num_labels)`. `torch._inductor.aoti_compile_and_package` makes a shared library of it, which takes
+    contiguous pixels of that dtype alone, and does not check them unless AOTI_RUNTIME_CHECK_INPUTS is 1.
 
     Args:
         model: in evaluation mode.

@@ -24,6 +24,7 @@ from resnet50_recipe.yaml_text import to_yaml
 from ..configuration_resnet50 import ResNet50Config
 from ..data.preprocessing import Preprocessing
 from ..files import replaced_folder
+from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..training.curves import draw_training_curves
 from ..training.trained_model import TrainedModel
 from .model_card import CURVES_FILE, METRICS_FILE, RECIPE_FILE, card_text, eval_results
@@ -132,6 +133,21 @@ def has_processor(name_or_path: str) -> bool:
     """Whether it says how its images are prepared: a trained model that was saved by itself does not."""
     files = (IMAGE_PROCESSOR_NAME, PROCESSOR_NAME)
     return any(cached_file(name_or_path, name, _raise_exceptions_for_missing_entries=False) for name in files)
+
+
+def load_our_model(
+    name_or_path: str, dtype: Literal["float32", "auto"] = "float32"
+) -> tuple[ResNet50ForImageClassification, Any]:
+    """
+    As `load_model`.
+
+    Raises:
+        UserError: also, another library's.
+    """
+    model, processor = load_model(name_or_path, dtype=dtype)
+    if not isinstance(model, ResNet50ForImageClassification):
+        raise UserError(f"{name_or_path} is a {type(model).__name__}; make it ours first: resnet50 import")
+    return model, processor
 
 
 def load_model(

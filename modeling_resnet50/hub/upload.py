@@ -407,10 +407,12 @@ class Uploader:
 
     def listen(self) -> None:
         """Training writes a line when there is something new; it is gone when its end of the pipe is closed."""
-        for line in sys.stdin.buffer:
-            if line == FAREWELL:
-                self._ends_at = time.monotonic() + self.wait
-            self._news.set()
+        # Without a buffer, whose lock this thread would hold when the process ends first: then Python aborts.
+        with open(0, "rb", buffering=0, closefd=False) as training:
+            for line in training:
+                if line == FAREWELL:
+                    self._ends_at = time.monotonic() + self.wait
+                self._news.set()
         self._gone = True
         self._news.set()
 
@@ -502,21 +504,31 @@ class Uploader:
 
 def in_a_process(arguments: list[str], time_limit: float, log: IO | None, environment: dict | None = None) -> dict:
     """
-    The result of this file with some arguments, in a process that can be ended: the client may wait for ever.
+    The result of this file with some arguments, in a process that can be ended: the client may wait for ever. It ends
+    with this one, too.
 
     Args:
         log: takes what the client says; None: it is shown.
     """
     command = [sys.executable, "-P", __file__, *arguments]
-    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": log}
+    alive, held = os.pipe()  # whose other end is closed when this process is gone
+    pipes: dict[str, Any] = {"stdin": alive, "stdout": subprocess.PIPE, "stderr": log}
     try:
         done = subprocess.run(command, **pipes, timeout=time_limit, text=True, env=environment)
     except subprocess.TimeoutExpired:
         return {"failure": f"no answer within {time_limit:.0f} s"}
+    finally:
+        os.close(alive)
+        os.close(held)
     if done.returncode:
         where = f"; {log.name} has more" if log is not None else ""
         return {"failure": f"the Hub's client failed with exit code {done.returncode}{where}"}
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def _end_with_who_asked() -> None:
+    os.read(0, 1)  # nothing is written there
+    os._exit(EXIT_LEFT)
 
 
 def main() -> int:
@@ -529,6 +541,8 @@ def main() -> int:
     parser.add_argument("--first_delay", type=float, default=1.0)
     parser.add_argument("--time_limit", type=float, default=TIME_LIMIT)
     options = parser.parse_args()
+    if options.attempt or options.prepare:
+        threading.Thread(target=_end_with_who_asked, daemon=True).start()
     if options.attempt:
         # The queue has patience enough. Xet's own is minutes long, for which the end of training would wait.
         os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2")

@@ -5,7 +5,6 @@ Nothing is extracted by the archive's own wish: a caller says for each name wher
 or a size that has no business in a data set is refused.
 """
 
-import errno
 import os
 import stat
 import tarfile
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import DISK_FULL, UserError
 
 
 # Images hardly shrink in an archive. Both bounds are far above ImageNet's and far below a bomb's.
@@ -145,7 +144,7 @@ def disk_full_named(path: Path) -> Iterator[None]:
 
 def raise_if_disk_full(error: OSError, path: Path) -> None:
     """Raises: UserError, if that is what the error says."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in DISK_FULL:
         raise UserError(
             f"no space left on the disk of {path} ({error.strerror}). Nothing is lost: make room and give the same "
             "command again, it goes on from here"

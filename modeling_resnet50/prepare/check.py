@@ -119,7 +119,7 @@ class SplitTable:
 class CheckResult:
     """
     Attributes:
-        problems: what makes the data set another one than expected, or unfit. None: it is right.
+        problems: what makes the data set another one than expected, or unfit; none if it is right.
         notes: what its users may want to know.
         verdict: all in one line.
         image_mean, image_std: of the training images' channels, each image weighing alike. None: not asked for.

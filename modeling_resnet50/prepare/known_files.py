@@ -60,5 +60,3 @@ TRACKERS = (
     "udp://tracker.opentrackr.org:1337/announce",
     "udp://open.demonii.com:1337/announce",
 )
-
-HUB_REPOSITORY = "ILSVRC/imagenet-1k"

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from ..data.loader import loaded
+from ..data.loader import end_with_parent, loaded
 
 
 def in_order(items: Dataset[Any], num_proc: int) -> Iterator[Any]:
@@ -15,4 +15,5 @@ def in_order(items: Dataset[Any], num_proc: int) -> Iterator[Any]:
     Raises:
         RuntimeError: one of them was killed.
     """
-    return loaded(DataLoader(items, batch_size=None, num_workers=num_proc if num_proc > 1 else 0))
+    num_workers = num_proc if num_proc > 1 else 0
+    return loaded(DataLoader(items, batch_size=None, num_workers=num_workers, worker_init_fn=end_with_parent))

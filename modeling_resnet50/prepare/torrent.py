@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
-from resnet50_recipe.errors import UserError
+from resnet50_recipe.errors import DISK_FULL, UserError, needs_packages
 
 from ..files import replaced_file
 
@@ -135,7 +135,7 @@ def download_torrent(
             is refused; no metadata, no peers or no new bytes in time; the disk is full or fails; another process is
             at work in the folder.
     """
-    with _needs_libtorrent():
+    with needs_packages("BitTorrent", "torrent"):
         import libtorrent as lt
     settings = settings or TorrentSettings()
     params = _read_source(source)
@@ -168,7 +168,7 @@ def identify(source: str | Path) -> tuple[str, str | None]:
     Raises:
         UserError: libtorrent is missing, or the source cannot be read.
     """
-    with _needs_libtorrent():
+    with needs_packages("BitTorrent", "torrent"):
         params = _read_source(source)
     return _info_hash(params.info_hashes), (params.ti.name() if params.ti else params.name) or None
 
@@ -320,14 +320,6 @@ class _Swarm:
 
 
 @contextmanager
-def _needs_libtorrent() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(f"BitTorrent needs libtorrent ({error}): pip install 'modeling-resnet50[torrent]'") from error
-
-
-@contextmanager
 def _only_one_in(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -341,7 +333,7 @@ def _only_one_in(folder: Path) -> Iterator[None]:
 
 
 def _disk_error(path: str | Path, code: int) -> _EngineError:
-    what_to_do = "make room" if code in (errno.ENOSPC, errno.EDQUOT) else "mend that"
+    what_to_do = "make room" if code in DISK_FULL else "mend that"
     return _EngineError(
         f"cannot write {path}: {os.strerror(code)}; {what_to_do} and start again: what is there is kept"
     )

@@ -6,7 +6,6 @@ others know how it stands.
 import faulthandler
 import json
 import math
-import multiprocessing
 import os
 import platform
 import signal
@@ -50,6 +49,7 @@ _LAUNCHERS = ("accelerate", "torchrun", "accelerate.commands.launch", "torch.dis
 _LAUNCHER_GONE = 1
 _RESERVE = 1 << 16  # bytes
 _SECONDS_TO_ANSWER = 10.0  # for the machine of the first process
+_LAST_BEAT = -1  # of a process that ends itself
 
 
 class TrainingStopped(SystemExit):
@@ -104,7 +104,7 @@ class Supervisor:
         self.at_the_end: list[Callable[[], None]] = []
         self.outcome: str | None = None
         self._ended = threading.Event()
-        self._batches = 0
+        self._batches = self._beats = 0
         self._group: Any = None
         self._store: dist.Store | None = None
         if self.num_processes > 1:
@@ -119,7 +119,7 @@ class Supervisor:
             self._handlers = {number: signal.signal(number, self._on_signal) for number in taken}
         else:
             self._handlers = {}
-        self._beat(0)
+        self._beat()
         self.accelerator.wait_for_everyone()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
@@ -204,10 +204,9 @@ class Supervisor:
 
     def _watch(self) -> None:
         launcher = _launcher()
-        beats, still, seen, status_age = 0, 0, self._batches, 0.0
+        still, seen, status_age = 0, self._batches, 0.0
         interval = min(SECONDS_BETWEEN_BEATS, self.watchdog_seconds / 4)
         while not self._ended.wait(interval):
-            beats += 1
             # In beats, not by a clock: while a suspended machine sleeps, nobody hangs.
             still = still + 1 if self._batches == seen else 0
             seen = self._batches
@@ -217,7 +216,7 @@ class Supervisor:
                 if self.run.status().get("status") == "running":  # no other process has said that it failed
                     self._write_status("running")
             try:
-                self._beat(beats)
+                self._beat()
             except dist.DistError:
                 self._wish = max(self._wish, _LAUNCHER_GONE)
             if launcher is not None and os.getppid() != launcher:
@@ -229,9 +228,11 @@ class Supervisor:
                 self._write_stacks()
                 self._end(self._accusation(interval))
 
-    def _beat(self, beats: int) -> None:
+    def _beat(self, last: bool = False) -> None:
+        """A sign of life; the last one of a process that has found out why none gets on, and ends."""
+        self._beats = _LAST_BEAT if last else self._beats + 1
         if self._store is not None:
-            self._store.set(str(self.rank), json.dumps([beats, self._batches]))
+            self._store.set(str(self.rank), json.dumps([self._beats, self._batches]))
 
     def _accusation(self, interval: float) -> str:
         """Whom the others wait for."""
@@ -241,14 +242,18 @@ class Supervisor:
         try:
             # In a thread of its own: of a machine that is cut off, the store's client waits for ever.
             asking = ThreadPoolExecutor(1)
-            before = asking.submit(self._beats).result(_SECONDS_TO_ANSWER)
-            time.sleep(3 * interval)
-            after = asking.submit(self._beats).result(_SECONDS_TO_ANSWER)
+            before = asking.submit(self._all_beats).result(_SECONDS_TO_ANSWER)
+            for _ in range(3):  # seen alive by the others, which may look for who hangs at the same time
+                time.sleep(interval)
+                self._beat()
+            after = asking.submit(self._all_beats).result(_SECONDS_TO_ANSWER)
+            self._beat(last=True)
         except dist.DistError:
             return f"{waited}: the launcher or the first process has ended"
         except TimeoutError:
             return f"{waited}: the machine of {self._name([0])} does not answer: it or the network is down"
-        dead = [rank for rank in range(self.num_processes) if before[rank][0] == after[rank][0] and rank != self.rank]
+        others = [rank for rank in range(self.num_processes) if rank != self.rank]
+        dead = [rank for rank in others if before[rank][0] == after[rank][0] != _LAST_BEAT]
         if dead:
             return f"{waited}: {self._name(dead)} died or is frozen, without a sign of life"
         fewest = min(batches for _, batches in after)
@@ -257,7 +262,7 @@ class Supervisor:
             return f"{waited}: {self._name(behind)} hangs after {fewest} batches, and the others wait"
         return f"{waited}: all {self.num_processes} processes wait for each other after {fewest} batches"
 
-    def _beats(self) -> list[tuple[int, int]]:
+    def _all_beats(self) -> list[tuple[int, int]]:
         assert self._store is not None
         return [tuple(json.loads(self._store.get(str(rank)))) for rank in range(self.num_processes)]
 
@@ -283,8 +288,6 @@ class Supervisor:
     def _end(self, reason: str) -> None:
         self._fail(reason)
         print(f"[rank {self.rank}] error: {reason}", file=sys.stderr, flush=True)
-        for worker in multiprocessing.active_children():  # which may wait for a disk, and would outlive this process
-            worker.kill()
         os._exit(ExitCode.FAILED)  # the main thread waits inside a library and hears nothing
 
     # Status

@@ -21,7 +21,7 @@ SHORT = {**SETTINGS, "num_train_epochs": 3, "checkpoint_every_epochs": 1}
 
 
 @pytest.mark.parametrize(
-    ("signals", "epochs"), [(2, 8), pytest.param(50, 600, marks=pytest.mark.long)], ids=["short", "long"]
+    ("signals", "epochs"), [(2, 8), pytest.param(50, 200, marks=pytest.mark.long)], ids=["short", "long"]
 )
 def test_stopped_at_random_moments_it_ends_as_if_undisturbed(signals, epochs, image_folder, tmp_path, train):
     run, rng = tmp_path / "run", random.Random(1)

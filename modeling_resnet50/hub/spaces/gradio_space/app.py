@@ -30,6 +30,7 @@ NUM_CLASSES_SHOWN = 5
 # Of a stranger's picture: a file of a few kilobytes may have a thousand million pixels.
 MAX_BYTES, MAX_PIXELS = 20_000_000, 50_000_000
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
+BITS, PHOTOMETRIC = 258, 262  # TIFF's tags
 # The visitor's own fonts: others would come from servers elsewhere.
 CSS = "#picture img { width: 100%; height: 100%; object-fit: contain }"  # small pictures are enlarged
 THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -64,9 +65,7 @@ class Classifier:
 
     def pixel_values(self, picture: Image.Image) -> Tensor:
         """Of a picture, `(1, channels, height, width)`."""
-        if picture.mode.startswith("I;16"):  # of which Pillow would make white whatever is above 255
-            picture = Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
-        picture = picture.convert(MODES[len(self.processor.image_mean)])
+        picture = of_8_bits(picture).convert(MODES[len(self.processor.image_mean)])
         done = {}
         if getattr(self.processor, "crop_mode", "center") == "pad":
             picture, done = padded(picture, self.processor), {"do_resize": False, "do_center_crop": False}
@@ -84,6 +83,18 @@ class Classifier:
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.processor.image_mean, self.processor.image_std))
         pixels = ((pixel_values[0].cpu() * std + mean) * 255).round().clamp(0, 255).byte()
         return to_pil_image(pixels)
+
+
+def of_8_bits(picture: Image.Image) -> Image.Image:
+    """Grey of up to 16 bits scaled, from black to the format's own white: Pillow would make white of all above 255."""
+    if not picture.mode.startswith("I"):
+        return picture
+    tags = getattr(picture, "tag_v2", {})  # a TIFF's
+    white = 2 ** tags.get(BITS, (16,))[0] - 1
+    levels = np.asarray(picture)
+    if tags and tags.get(PHOTOMETRIC, 0) == 0:  # white is zero, which Pillow heeds in 8 bits alone
+        levels = white - levels
+    return Image.fromarray((levels * (255 / white)).round().astype(np.uint8))
 
 
 def padded(picture: Image.Image, processor: Any) -> Image.Image:
