@@ -25,12 +25,7 @@ def model_config(recipe: Recipe, label_names: list[str] | None = None) -> ResNet
             f"config_overrides: problem_type {overrides['problem_type']!r} is left out: train.py learns one class for "
             "each image. transformers' Trainer trains such a model by its own loss"
         )
-    for name in overrides:
-        if name not in known:
-            raise UserError(
-                f"config_overrides: unknown field {name!r}{did_you_mean(name, known)} The architecture has: "
-                + ", ".join(known)
-            )
+    require_known(overrides, known)
     labels: dict[str, Any] = {}
     if label_names is not None:
         labels = {
@@ -41,3 +36,16 @@ def model_config(recipe: Recipe, label_names: list[str] | None = None) -> ResNet
         return ResNet50Config(**overrides, **labels)
     except (StrictDataclassError, TypeError) as error:
         raise UserError(f"config_overrides: {cause(error)}") from error
+
+
+def require_known(overrides: dict[str, Any], known: list[str]) -> None:
+    """
+    Raises:
+        UserError: `config_overrides` has a field that is not one of the `known`.
+    """
+    for name in overrides:
+        if name not in known:
+            raise UserError(
+                f"config_overrides: unknown field {name!r}{did_you_mean(name, known)} The architecture has: "
+                + ", ".join(known)
+            )

@@ -9,16 +9,17 @@ the base model: an inner `self.resnet50` would put a prefix before every name.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BackboneOutput,
     BaseModelOutputWithPoolingAndNoAttention,
@@ -99,7 +100,7 @@ class ResNet50Pool(nn.Module):
         return (average + maximum) / 2 if self.kind == "avgmax" else torch.cat([average, maximum], dim=1)
 
 
-class ResNet50Block(GradientCheckpointingLayer):
+class ResNet50Block(nn.Module):
     """
     What both kinds of blocks share: the sum of a residual branch and a shortcut.
 
@@ -113,6 +114,9 @@ class ResNet50Block(GradientCheckpointingLayer):
         first_dilation: that of the block's first 3×3 convolution, which still follows the stage before.
         drop_path_rate: probability to skip the residual branch.
     """
+
+    gradient_checkpointing = False  # transformers sets it, and with it the function that does it
+    _gradient_checkpointing_func: Callable[..., Tensor]
 
     def __init__(
         self,
@@ -164,6 +168,17 @@ class ResNet50Block(GradientCheckpointingLayer):
         return nn.Sequential(pool, _convolution(config, in_channels, out_channels, 1), norm)
 
     def forward(self, hidden_state: Tensor) -> Tensor:
+        if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(partial(self._once_or_more, count()), hidden_state)
+        return self._sum(hidden_state)
+
+    def _once_or_more(self, runs: Iterator[int], hidden_state: Tensor) -> Tensor:
+        # The runs after the first are the backward pass's, of the same batch, which BatchNorm must not count again.
+        # They are counted here: `context_fn` is refused by re-entrant checkpointing, and by torch.compile.
+        with nullcontext() if next(runs) == 0 else _buffers_put_aside(self):
+            return self._sum(hidden_state)
+
+    def _sum(self, hidden_state: Tensor) -> Tensor:
         shortcut = hidden_state if self.downsample is None else self.downsample(hidden_state)
         return self.activation(self.drop_path(self._branch(hidden_state)) + shortcut)
 
@@ -236,12 +251,16 @@ class ResNet50PreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         # Convolutions: Kaiming fan-out (He et al. 2015). Linear: PyTorch's own default, uniform in ±1/sqrt(fan_in),
         # as torchvision and timm leave it. The `init` functions skip tensors that came from a checkpoint.
+        # Layers with and without a bias: folded models have one, and so may what others add to these classes.
         if isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             bound = module.in_features**-0.5
             init.uniform_(module.weight, -bound, bound)
-            init.uniform_(module.bias, -bound, bound)
+            if module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
         elif isinstance(module, nn.BatchNorm2d):
             starts_at_zero = self.config.zero_init_residual and getattr(module, "ends_residual_branch", False)
             init.constant_(module.weight, 0.0 if starts_at_zero else 1.0)
@@ -320,24 +339,22 @@ class ResNet50PreTrainedModel(PreTrainedModel):
                 kept.append(hidden_state)
         return hidden_state, tuple(kept) if keep_all else None
 
-    def _set_gradient_checkpointing(  # type: ignore[override]  # the last argument is new in transformers 5.23
-        self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] = checkpoint, **kwargs: Any
+    def _set_gradient_checkpointing(
+        self,
+        enable: bool = True,
+        gradient_checkpointing_func: Callable[..., Any] = checkpoint,
+        every_n_layers: int = 1,  # new in transformers 5.23, which counts no layers but its own
     ) -> None:
-        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
-        # Checkpointing runs each block's forward twice; without these contexts BatchNorm would count the batch twice.
-        for module in self.modules():
-            if isinstance(module, ResNet50Block):
-                checkpointed: Any = module
-                checkpointed._gradient_checkpointing_func = partial(
-                    gradient_checkpointing_func,
-                    context_fn=lambda block=module: (nullcontext(), _buffers_put_aside(block)),
-                )
+        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func)
+        blocks = [module for module in self.modules() if isinstance(module, ResNet50Block)]
+        for index, block in enumerate(blocks):
+            block.gradient_checkpointing = enable and index % every_n_layers == 0
 
 
 @contextmanager
 def _buffers_put_aside(block: nn.Module) -> Iterator[None]:
     """Within it, the block's BatchNorms update a copy of their running statistics, to be thrown away."""
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     originals = [dict(norm.named_buffers()) for norm in norms]
     try:
         for norm, buffers in zip(norms, originals):

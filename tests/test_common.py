@@ -113,8 +113,16 @@ def test_gradient_checkpointing_is_switched_on_and_off(model_class, config):
     disable = getattr(model, "activation_checkpointing_disable", model.gradient_checkpointing_disable)
     enable()
     assert model.is_gradient_checkpointing
+    assert all(block.gradient_checkpointing for stage in (model.layer1, model.layer2) for block in stage)
     disable()
     assert not model.is_gradient_checkpointing
+
+
+def test_gradient_checkpointing_of_every_second_block():
+    model = ResNet50Model(ResNet50Config(**{**TINY, "depths": [2, 3]}))
+    model._set_gradient_checkpointing(True, every_n_layers=2)  # new in transformers 5.23
+    blocks = [*model.layer1, *model.layer2]
+    assert [block.gradient_checkpointing for block in blocks] == [True, False, True, False, True]
 
 
 @every_class

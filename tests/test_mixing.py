@@ -145,6 +145,13 @@ def test_image_size_grows_as_in_ffcv():
     assert image_size_at(Recipe(), 50) == 224
 
 
+@pytest.mark.parametrize(("start", "end", "between"), [(12, 16, 12), (40, 60, 60), (100, 110, 100), (16, 12, 12)])
+def test_image_size_stays_between_its_ends(start, end, between):
+    """Multiples of 32 may lie outside: 0 of 14 pixels, 96 of 105."""
+    recipe = Recipe(image_size=end, image_size_start=start, image_size_ramp=[1, 3], num_train_epochs=5)
+    assert [image_size_at(recipe, epoch) for epoch in range(1, 6)] == [start, start, between, end, end]
+
+
 @pytest.mark.parametrize("policy", ["randaugment", "trivialaugment", "autoaugment", "augmix", "three_augment"])
 def test_every_policy_changes_pixels_by_the_seed_alone(policy):
     transform = TrainingTransform(Recipe(image_size=32, auto_augment=policy, color_jitter=0.4, random_erasing=1.0))

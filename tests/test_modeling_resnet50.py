@@ -1,6 +1,8 @@
 """The network equals its references and keeps transformers' promises."""
 
+import copy
 import os
+import pickle
 
 import pytest
 import timm
@@ -132,18 +134,48 @@ def test_cifar_stem_keeps_resolution(tiny_config):
     assert [m.shape[-1] for m in maps] == [32, 32, 16]
 
 
-def test_gradient_checkpointing_changes_neither_gradients_nor_running_statistics(tiny_config):
+@pytest.mark.parametrize(
+    "made_of",
+    [
+        lambda model: model,
+        copy.deepcopy,
+        lambda model: pickle.loads(pickle.dumps(model)),
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm,
+        lambda model: torch.compile(model, backend="aot_eager"),
+    ],
+    ids=["as it is", "a copy", "pickled", "BatchNorm of all processes", "compiled"],
+)
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_gradient_checkpointing_changes_neither_gradients_nor_running_statistics(tiny_config, made_of, use_reentrant):
     plain = ResNet50ForImageClassification(tiny_config).train()
     checkpointed = ResNet50ForImageClassification(tiny_config).train()
     checkpointed.load_state_dict(plain.state_dict())
-    getattr(checkpointed, "activation_checkpointing_enable", checkpointed.gradient_checkpointing_enable)()
+    enable = getattr(checkpointed, "activation_checkpointing_enable", checkpointed.gradient_checkpointing_enable)
+    enable({"use_reentrant": use_reentrant})
+    checkpointed = made_of(checkpointed)
     pixel_values, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 0])
     for model in (plain, checkpointed):
         model(pixel_values, labels=labels).loss.backward()
     assert checkpointed.layer1[0].gradient_checkpointing
-    assert all(torch.equal(a.grad, b.grad) for a, b in zip(plain.parameters(), checkpointed.parameters()))
-    assert all(torch.equal(a, b) for a, b in zip(plain.buffers(), checkpointed.buffers()))
+    for a, b in zip(plain.parameters(), checkpointed.parameters()):
+        torch.testing.assert_close(a.grad, b.grad)
+    for a, b in zip(plain.buffers(), checkpointed.buffers()):
+        torch.testing.assert_close(a, b)
     assert checkpointed.bn1.num_batches_tracked == checkpointed.layer1[0].bn1.num_batches_tracked == 1
+
+
+def test_layers_that_others_add_are_initialised_with_and_without_a_bias(tiny_config, tmp_path):
+    class WithMore(ResNet50ForImageClassification):
+        def __init__(self, config):
+            super().__init__(config)
+            self.projection = torch.nn.Linear(16, 4, bias=False)
+            self.reduction = torch.nn.Conv2d(16, 4, 1)
+            self.post_init()
+
+    ResNet50ForImageClassification(tiny_config).save_pretrained(tmp_path)
+    model = WithMore.from_pretrained(tmp_path)
+    assert (model.reduction.bias == 0).all()
+    assert 0 < model.projection.weight.abs().max() <= 1 / 4  # 1 / sqrt(16), as PyTorch has it
 
 
 def test_loss_is_in_the_output_only_with_labels_and_leaves_the_config_alone(tiny_config):

@@ -6,7 +6,7 @@ import random
 import re
 import unicodedata
 from collections import Counter
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from modeling_resnet50.data.folders import require_apart
 from modeling_resnet50.data.pipeline import load_training_data
 from modeling_resnet50.prepare.check import check_folder
 from resnet50_recipe.errors import UserError
@@ -269,3 +270,25 @@ def test_some_are_refused_for_every_reason_and_more_are_taken(tmp_path):
         refusals.append(Nasty(seed, tmp_path / str(seed)).refusals)
     assert 10 <= sum(map(bool, refusals)) <= 30
     assert len({pattern for patterns in refusals for pattern in patterns}) >= 8
+
+
+@pytest.mark.parametrize(
+    ("data", "run", "among"),
+    [
+        ("images", "images/train/ant/run", True),
+        ("images", "images/Val/run", True),
+        ("images", "images/runs/a", False),
+        ("images", "images", False),
+        ("images/train", "images/train", True),
+        ("images/train", "images/train/runs/a", True),
+        ("images/train", "images/runs", False),
+        ("nowhere", "nowhere/run", False),
+    ],
+)
+def test_a_run_among_the_images_it_would_train_on_is_refused(image_folder, monkeypatch, data, run, among):
+    monkeypatch.chdir(image_folder.parent)
+    (image_folder / "val").rename(image_folder / "Val")
+    (image_folder.parent / "link").symlink_to("images")
+    for place in (run, run.replace("images", "link", 1)):
+        with pytest.raises(UserError, match="lies among the images of") if among else nullcontext():
+            require_apart(place, data)

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
-from shared import tiny_arguments, write_shards
+from shared import TINY, tiny_arguments, write_shards
 from test_training import CLOCKED, run_two_ranks
+
+from resnet50_recipe.errors import UserError
 
 
 EVERYTHING = {
@@ -141,3 +144,21 @@ def test_checkpoints_within_an_epoch_are_named_by_their_place_and_old_ones_go(im
     train(tiny_arguments(image_folder, tmp_path / "few", **settings, checkpoint_every_steps=1, keep_last=1,
                          keep_every_epochs=1))  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "few" / "checkpoints").iterdir()) == ["epoch-0001", "epoch-0002"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "other"),
+    [
+        ({"config_overrides": json.dumps({**TINY, "depths": [1, 2]})}, "network"),
+        ({"optim": "adamw"}, "optimizer, sgd,"),
+        ({"weight_decay_on": "all_but_norm"}, "set of parameters that learn"),
+    ],
+)
+def test_a_changed_recipe_that_a_checkpoint_cannot_serve_is_refused_in_a_line(fields, other, trained, tmp_path, train):
+    run = shutil.copytree(trained(), tmp_path / "run")
+    checkpoint = max((run / "checkpoints").iterdir())
+    saved = yaml.safe_load((checkpoint / "recipe.yaml").read_text())
+    settings = {"resume_from_checkpoint": checkpoint, "allow_recipe_change": True, "num_train_epochs": 3, **fields}
+    with pytest.raises(UserError, match=f"cannot go on under this recipe: its {other} is another") as error:
+        train(tiny_arguments(saved["dataset_name"], run, **settings))
+    assert f"--model_name_or_path {checkpoint / 'model.safetensors'}" in str(error.value)

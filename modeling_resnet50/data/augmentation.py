@@ -23,7 +23,7 @@ SIZE_STEP = 32  # progressive resizing moves in steps of the network's stride
 def image_size_at(recipe: Recipe, epoch: int) -> int:
     """
     Side of the training images in an epoch, in pixels: `image_size_start`, then rising along a line in multiples of
-    32, then `image_size`. The same as in ffcv-imagenet's training script.
+    32 between the two, then `image_size`. The same as in ffcv-imagenet's training script, where both are multiples.
 
     Args:
         epoch: counted from 1.
@@ -36,8 +36,9 @@ def image_size_at(recipe: Recipe, epoch: int) -> int:
         return recipe.image_size_start
     if before >= last:
         return recipe.image_size
-    size = np.interp(before, [first, last], [recipe.image_size_start, recipe.image_size])
-    return round(size / SIZE_STEP) * SIZE_STEP
+    ends = recipe.image_size_start, recipe.image_size
+    size = round(np.interp(before, [first, last], ends) / SIZE_STEP) * SIZE_STEP
+    return min(max(size, min(ends)), max(ends))
 
 
 @dataclass(frozen=True)

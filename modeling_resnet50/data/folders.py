@@ -64,6 +64,27 @@ def image_folders(root: Path, note: Note = say_note) -> DatasetDict:
     return DatasetDict({split: _class_folders(root / name, note) for split, name in splits.items()})
 
 
+def require_apart(output_dir: str | Path, dataset_name: str) -> None:
+    """
+    Raises:
+        UserError: a run's folder would lie where class folders of images are read, and its pictures be some of them.
+    """
+    root, output = (Path(place).expanduser().resolve() for place in (dataset_name, output_dir))
+    if not root.is_dir() or root not in (output, *output.parents):
+        return
+    below = output.relative_to(root).parts[:1]
+    others = [name for name in subfolders(root) if name not in below]
+    if any(name.lower() in SPLITS for name in [*others, *below]):
+        among = bool(below) and below[0].lower() in SPLITS
+    else:
+        among = any(holds_images(root / name) for name in others)
+    if among:
+        raise UserError(
+            f"output_dir {output_dir} lies among the images of {dataset_name}, and the run's pictures would be taken "
+            "for some: choose another with --output_dir"
+        )
+
+
 def standard_split_name(name: str) -> str:
     """A split's name as the Hub has it: `val` and `valid` are `validation`."""
     return "validation" if name in _SAME_AS_VALIDATION else name

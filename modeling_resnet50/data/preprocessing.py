@@ -122,7 +122,13 @@ class Preprocessing:
             crop_mode, resize_size, image_size = _sizes_of(processor)
             if abs(255 * processor.rescale_factor - 1) > 1e-6 or not processor.do_normalize:
                 raise KeyError("pixels in [0, 1], normalised")
-            interpolation: Any = {number: name for name, number in _PIL_NUMBERS.items()}[int(processor.resample)]
+            for name in ("do_resize", "do_rescale"):
+                if not getattr(processor, name, True):
+                    raise KeyError(f"{name} is off")
+            names = {number: name for name, number in _PIL_NUMBERS.items()}
+            interpolation: Any = names.get(int(processor.resample))
+            if interpolation is None:
+                raise KeyError(f"bilinear or bicubic, as its resample is {int(processor.resample)}")
             about = interpolation, processor.image_mean, processor.image_std
             # Pipelines turn photos upright, whatever their processor says.
             orientation: Any = getattr(processor, "exif_orientation", "apply")
@@ -170,8 +176,14 @@ class Preprocessing:
         modes = {timms: ours for ours, timms in _TIMMS_CROP_MODES.items()}
         mode, interpolation = cfg["crop_mode"], cfg["interpolation"]
         if mode not in modes or interpolation not in choices("interpolation"):
-            raise UserError(f"{source} prepares its images by {mode} crop and {interpolation}")
-        sizes = cfg["input_size"][-1], cfg["crop_pct"]
+            raise UserError(
+                f"{source} prepares its images by {mode} crop and {interpolation}: known are "
+                f"{', '.join(_TIMMS_CROP_MODES.values())} crop and {' and '.join(choices('interpolation'))}"
+            )
+        _, height, width = cfg["input_size"]
+        if height != width:
+            raise UserError(f"{source} takes images of {height} × {width} pixels: here they are square")
+        sizes = width, cfg["crop_pct"]
         return cls.by_ratio(*sizes, interpolation, cfg["mean"], cfg["std"], "ignore", modes[mode])
 
     def for_timm(self) -> dict[str, Any]:

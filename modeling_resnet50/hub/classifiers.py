@@ -84,6 +84,8 @@ def _open(source: str, trust_remote_code: bool, dtype: Literal["float32", "auto"
     name = timm_name(source)
     if name is not None:  # transformers' wrapper cannot open what timm 1.0.31 writes
         model = open_timm(name, source)
+        if not model.num_classes:
+            raise UserError(f"{source} has no classifier, so it has no answer to give: its features alone")
         nameless = [f"LABEL_{index}" for index in range(model.num_classes)]
         names, codes = timm_classes(model, source) or (nameless, None)
         return Classifier(TimmClassifier(model), names, timm_preprocessing(model, source), codes)

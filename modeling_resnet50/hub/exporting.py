@@ -34,6 +34,7 @@ def export_transformers(model: ResNet50ForImageClassification, processor: BitIma
         "global_pool": config.global_pool != "avg",
         "batch_norm_eps": config.batch_norm_eps != 1e-5,
         "batch_norm_folded": config.batch_norm_folded,
+        "hidden_act": config.hidden_act != "relu",  # which it would take after the stem and the sums alone
     }
     if any(beyond.values()):
         names = ", ".join(f"{name}={getattr(config, name)!r}" for name, differs in beyond.items() if differs)

@@ -1,8 +1,10 @@
 """Models from elsewhere into a folder of this library: timm, torchvision, transformers' own ResNet, checkpoints."""
 
 import json
+import math
+import re
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,19 +13,41 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoImageProcessor, PreTrainedConfig, ResNetForImageClassification
 from transformers.initialization import no_init_weights
-from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
 
 from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.words import counted
 
+from ..architecture import require_known
 from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
 from ..data.class_names import imagenet_words, is_wnid, names_in_words, told_apart
 from ..data.preprocessing import Preprocessing
-from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model, ResNet50PreTrainedModel
-from .model_folder import load_model, require_statistics_of
+from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model
+from .model_folder import has_processor, load_model, require_statistics_of
 from .shapes import check_numbers, check_sizes, read_shapes
-from .weights import LogitsOnly, StateDict, check_fit, from_transformers_resnet, is_transformers_resnet, read_weights
+from .weights import (
+    LogitsOnly,
+    StateDict,
+    check_fit,
+    from_transformers_resnet,
+    is_transformers_resnet,
+    read_weights,
+    require_numbers,
+)
 
+
+_ARCHITECTURE = list(ResNet50Config.__annotations__)
+
+# The layers that give features and answers; what else there is comes after them, or is another network's.
+_OF_THE_NETWORK = re.compile(r"(?:conv1|bn1|layer\d+|fc)\.")
+
+# `model_type` of what is opened by its config.json, and the files that lie beside it.
+_OURS = (ResNet50Config.model_type, "resnet")
+_TIMM_WRAPPER = "timm_wrapper"
+_OF_A_FOLDER = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
+
+# timm's activations that transformers calls by another name than timm's class.
+_ACTIVATIONS = {"leakyrelu": "leaky_relu", "gelutanh": "gelu_pytorch_tanh"}
 
 # Fields of a configuration that go with its classifier.
 _OF_CLASSES = ("id2label", "label2id", "problem_type", "pretrained_cfg", "confidence_threshold")
@@ -38,6 +62,7 @@ class Source:
     fields: dict[str, Any]  # of ResNet50Config, as far as the source states them
     preprocessing: Preprocessing | None = None
     reference: nn.Module | None = None  # computes logits from pixel values; the import has to agree with it
+    assumed: list[str] = field(default_factory=list)  # where nothing can be compared, what to say about that
 
     @property
     def num_classes(self) -> int | None:
@@ -80,19 +105,21 @@ def import_model(
         UserError: nothing there, unreadable, no ResNet, a classifier that does not fit the request, or a model that
             computes something else than its source.
     """
+    require_known(config_overrides or {}, [*_ARCHITECTURE, "num_labels", *_OF_CLASSES])
     found = _find(source, weights)
+    require_numbers({name: value for name, value in found.state.items() if _OF_THE_NETWORK.match(name)}, source)
     fields = {**infer_fields(found.state, source), **found.fields, **(config_overrides or {})}
     if classifier == "fit":
         is_usable = found.num_classes == num_labels and fields.get("problem_type") != "regression"
         classifier = "keep" if is_usable else "new"
+    notes = [f"recognised: {found.kind}"]
+    compared = [_compare(found, fields, source)] if found.reference is not None else found.assumed
     if classifier == "keep":
-        said = _keep_classifier(found, fields, num_labels, source)
+        notes.append(_keep_classifier(found, fields, num_labels, source))
     else:
-        said = _leave_classifier(found, fields, num_labels if classifier == "new" else None, classifier)
-    notes = [f"recognised: {found.kind}", said]
+        notes += _leave_classifier(found, fields, num_labels, classifier)
+    notes += compared
     model = _build(found.state, fields, classifier, source)
-    if found.reference is not None and classifier == "keep":
-        notes.append(_compare(model, found.reference, source))
     saved_in = next(value.dtype for name, value in found.state.items() if name.endswith("conv1.weight"))
     if dtype == "auto":
         nn.Module.to(model, saved_in)
@@ -126,21 +153,28 @@ def _keep_classifier(found: Source, fields: dict[str, Any], num_labels: int | No
     return f"classifier kept: {counted(classes, 'class')}"
 
 
-def _leave_classifier(found: Source, fields: dict[str, Any], num_labels: int | None, classifier: str) -> str:
+def _leave_classifier(found: Source, fields: dict[str, Any], num_labels: int | None, classifier: str) -> list[str]:
     """Take the source's classifier away, and its fields, for a new one or none; returns what there is to say."""
     classes = found.num_classes
     dropped = "there was none" if classes is None else f"the old one, of {counted(classes, 'class')}, is gone"
+    said = []
     found.state = {name: value for name, value in found.state.items() if not name.startswith("fc.")}
+    beside = {name: value for name, value in found.state.items() if not _OF_THE_NETWORK.match(name)}
+    if beside and all(value.ndim < 3 for value in beside.values()):  # no convolution, so it comes after the network
+        found.state = {name: value for name, value in found.state.items() if name not in beside}
+        said = [f"left out: {counted(len(beside), 'tensor')} of what came after the network, first {min(beside)}"]
     for name in _OF_CLASSES:
         fields.pop(name, None)
     if classifier == "drop":
+        if num_labels is not None:
+            raise UserError("--classifier drop leaves no classes that --num_labels could count: leave one of them out")
         if classes is not None:
             fields.setdefault("num_labels", classes)
-        return f"classifier dropped ({dropped}): this model gives features, open it with AutoModel"
-    if num_labels is None:
-        raise UserError("--classifier new needs --num_labels")
+        return [f"classifier dropped ({dropped}): this model gives features, open it with AutoModel", *said]
+    if num_labels is None or num_labels < 1:
+        raise UserError("--classifier new needs --num_labels, the number of classes, at least 1")
     fields["num_labels"] = num_labels
-    return f"classifier new, random, for {counted(num_labels, 'class')} ({dropped}): train it before use"
+    return [f"classifier new, random, for {counted(num_labels, 'class')} ({dropped}): train it before use", *said]
 
 
 def _build(
@@ -213,13 +247,24 @@ def _find(source: str, weights: str | None) -> Source:
     name = timm_name(source)
     if name is not None:
         return _from_timm(name, source)
+    if path.name in _OF_A_FOLDER and weights is None and (path.parent / "config.json").is_file():
+        config = _config(path.parent)  # it says what weights cannot show
+        if config.get("model_type") in (*_OURS, _TIMM_WRAPPER) or ("architecture" in config):
+            return _find(str(path.parent), None)
     if path.is_file():
         state, place = read_weights(path, weights)
         where = f", in {place}" if place else ""
         if is_transformers_resnet(state):
-            return Source(f"weights under transformers' names{where}", from_transformers_resnet(state), {})
-        return Source(f"weights under torchvision's names{where}", state, {})
+            kind, state = "transformers'", from_transformers_resnet(state)
+        else:
+            kind = "torchvision's"
+        assumed = "assumed, as weights do not show it: relu, strides in the 3×3 convolutions, no blur pooling"
+        return Source(f"weights under {kind} names{where}", state, {}, assumed=[f"{assumed} (--config_overrides)"])
     if path.is_dir():
+        if (path / "adapter_config.json").is_file():
+            raise UserError(
+                f"{source} is an adapter, no whole model: model.merge_and_unload().save_pretrained(FOLDER) makes one"
+            )
         if not (path / "config.json").is_file():
             raise UserError(f"{source} is a folder without config.json; give the weights' file itself")
         config = _config(path)
@@ -248,7 +293,8 @@ def timm_name(source: str) -> str | None:
         return source.removeprefix("timm:")
     if (path / "config.json").is_file():
         config = _config(path)
-        return f"local-dir:{path}" if "architecture" in config and "model_type" not in config else None
+        is_timms = "architecture" in config and config.get("model_type", _TIMM_WRAPPER) == _TIMM_WRAPPER
+        return f"local-dir:{path}" if is_timms else None
     return f"hf-hub:{source}" if source.startswith("timm/") else None
 
 
@@ -265,9 +311,29 @@ def open_timm(name: str, source: str) -> Any:
     if name.startswith("local-dir:") and (folder / SAFE_WEIGHTS_NAME).is_file():
         check_numbers(_config(folder), read_shapes(folder / SAFE_WEIGHTS_NAME), source)
     try:
+        if name.startswith("local-dir:") and "model_type" in _config(folder):
+            return _unwrapped_timm(folder).eval()
         return timm.create_model(name, pretrained=True).eval()
     except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
         raise UserError(f"timm cannot open {source}: {in_one_line(error)}") from error
+
+
+def _unwrapped_timm(folder: Path) -> Any:
+    """What transformers' TimmWrapper has trained. Its processor prepares images at the size of training, always."""
+    import timm
+
+    config = _config(folder)
+    cfg = {**(config.get("pretrained_cfg") or {}), "test_input_size": None, "test_crop_pct": None}
+    names = config.get("label_names")
+    cfg["label_names"] = None if names and names[0] == "LABEL_0" else names
+    cfg["label_descriptions"] = config.get("label_descriptions")
+    arguments = {**(config.get("model_args") or {}), "num_classes": config.get("num_classes")}
+    if not config.get("do_pooling", True):
+        arguments["global_pool"] = ""
+    model = timm.create_model(config["architecture"], pretrained_cfg_overlay=cfg, **arguments)
+    state, _ = read_weights(next(folder / name for name in _OF_A_FOLDER if (folder / name).is_file()))
+    model.load_state_dict(state)
+    return model
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -285,13 +351,13 @@ def _model_type(source: str) -> str | None:
 
 
 def _from_this_library(source: str) -> Source:
-    model, processor = load_model(source, dtype="auto")
+    model, processor = load_model(source, dtype="auto", needs_processor=False)
     if not isinstance(model, ResNet50ForImageClassification):
         raise UserError(f"{source} is a {type(model).__name__}, not a ResNet")
-    architecture = [name for name in ResNet50Config.__annotations__ if hasattr(model.config, name)]
+    architecture = [name for name in _ARCHITECTURE if hasattr(model.config, name)]
     fields = {name: getattr(model.config, name) for name in architecture if name != "pretrained_cfg"}
     fields |= {name: getattr(model.config, name) for name in _OF_CLASSES}
-    preprocessing = Preprocessing.from_processor(processor, source)
+    preprocessing = None if processor is None else Preprocessing.from_processor(processor, source)
     state = model.state_dict()  # as it was saved; the comparison is in float32
     return Source("a model of this library", state, fields, preprocessing, LogitsOnly(model.eval().float()))
 
@@ -305,8 +371,12 @@ def _from_timm(name: str, source: str) -> Source:
     if not isinstance(model, ResNet):
         raise UserError(f"{source} is a {type(model).__name__}, not a ResNet")
     activation = type(model.act1).__name__.lower()
+    if model.num_classes and not model.global_pool.pool_type:
+        raise UserError(
+            f"{source} has a classifier but no pooling before it (global_pool is empty), so it has no answer"
+        )
     fields: dict[str, Any] = {
-        "hidden_act": activation,
+        "hidden_act": _ACTIVATIONS.get(activation, activation),
         "global_pool": model.global_pool.pool_type or "avg",
         "blur_pool": any(isinstance(module, BlurPool2d) for module in model.modules()),
         "output_stride": model.feature_info[-1]["reduction"],
@@ -320,7 +390,8 @@ def _from_timm(name: str, source: str) -> Source:
             fields["pretrained_cfg"] = {"label_names": codes, "label_descriptions": dict(zip(codes, names))}
     preprocessing = timm_preprocessing(model, source)
     cfg: Any = model.pretrained_cfg
-    return Source(f"timm's {cfg['architecture']}", state, fields, preprocessing, model)
+    reference = model if model.global_pool.pool_type else None  # of feature maps, the pooled ones would be compared
+    return Source(f"timm's {cfg['architecture']}", state, fields, preprocessing, reference)
 
 
 def timm_preprocessing(model: nn.Module, source: str) -> Preprocessing:
@@ -379,12 +450,16 @@ def _from_transformers(source: str) -> Source:
         check_sizes(source)
         opened: Any = ResNetForImageClassification.from_pretrained(source, dtype="auto", output_loading_info=True)
         model, loading = opened
-        original = AutoImageProcessor.from_pretrained(source)
+        original = AutoImageProcessor.from_pretrained(source) if has_processor(source) else None
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise UserError(f"transformers cannot open {source}: {in_one_line(error)}") from error
     model.eval()
     config = model.config
-    require_statistics_of(config.num_channels, original, source)
+    if config.hidden_act != "relu":
+        raise UserError(
+            f"{source} has hidden_act {config.hidden_act!r}: transformers' own ResNet takes that after the stem and "
+            "the sums, and relu in between, which this library's ResNet does not"
+        )
     if config.downsample_in_first_stage:
         raise UserError(f"{source} subsamples in its first stage, which this library's ResNet does not")
     has_classifier = not any(name.startswith("classifier.") for name in loading["missing_keys"])
@@ -397,19 +472,33 @@ def _from_transformers(source: str) -> Source:
     if not has_classifier:
         state = {name: value for name, value in state.items() if not name.startswith("fc.")}
     reference = LogitsOnly(model.float()) if has_classifier else None
-    return Source("transformers' own ResNet", state, fields, Preprocessing.from_processor(original, source), reference)
+    preprocessing = None
+    if original is not None:
+        require_statistics_of(config.num_channels, original, source)
+        preprocessing = Preprocessing.from_processor(original, source)
+    return Source("transformers' own ResNet", state, fields, preprocessing, reference)
 
 
 @torch.inference_mode()
-def _compare(model: ResNet50PreTrainedModel, reference: nn.Module, source: str) -> str:
-    """Both on the same random images: the weights may fit and the architectures still differ."""
+def _compare(found: Source, fields: dict[str, Any], source: str) -> str:
+    """
+    Our network with the source's weights, and the source, on the same random images: the weights may fit and the
+    architectures still differ. Logits where there is a classifier, else features.
+    """
+    assert found.reference is not None
+    has_classifier = found.num_classes is not None
+    classes = {} if "id2label" in fields else {"num_labels": found.num_classes or 1}
+    model = _build(found.state, {**fields, **classes}, "keep" if has_classifier else "drop", source).float()
     generator = torch.Generator().manual_seed(0)
     pixel_values = torch.randn(2, model.config.num_channels, 224, 224, generator=generator)
-    ours, theirs = model(pixel_values).logits, reference(pixel_values)
-    difference = (ours - theirs).abs().max().item()
-    if difference > 1e-4 * max(1.0, theirs.abs().max().item()):
+    output = model(pixel_values)
+    ours = output.logits if has_classifier else output.pooler_output.flatten(1)
+    theirs = found.reference(pixel_values)
+    what = "logits" if has_classifier else "features"
+    difference = (ours - theirs).abs().max().item() if ours.shape == theirs.shape else math.inf
+    if not difference <= 1e-4 * max(1.0, theirs.abs().max().item()):
         raise UserError(
             f"{source} computes something else than a ResNet of this library with its weights "
-            f"(logits differ by {difference:.3g}): it has a layer without weights that we do not know"
+            f"({what} differ by {difference:.3g}): it has a layer without weights that we do not know"
         )
-    return f"compared on random images: logits differ by at most {difference:.1e}"
+    return f"compared on random images: {what} differ by at most {difference:.1e}"

@@ -13,8 +13,10 @@ from transformers import (
     AutoModelForImageClassification,
     BitImageProcessor,
     PreTrainedModel,
+    ResNetConfig,
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME, cached_file
 
 from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.yaml_text import to_yaml
@@ -127,6 +129,12 @@ def _class_of(name_or_path: str, trust_remote_code: bool) -> Any:
     return AutoModelForImageClassification
 
 
+def has_processor(name_or_path: str) -> bool:
+    """Whether it says how its images are prepared: a trained model that was saved by itself does not."""
+    files = (IMAGE_PROCESSOR_NAME, PROCESSOR_NAME)
+    return any(cached_file(name_or_path, name, _raise_exceptions_for_missing_entries=False) for name in files)
+
+
 def load_our_model(
     name_or_path: str, dtype: Literal["float32", "auto"] = "float32"
 ) -> tuple[ResNet50ForImageClassification, Any]:
@@ -143,7 +151,10 @@ def load_our_model(
 
 
 def load_model(
-    name_or_path: str, trust_remote_code: bool = False, dtype: Literal["float32", "auto"] = "float32"
+    name_or_path: str,
+    trust_remote_code: bool = False,
+    dtype: Literal["float32", "auto"] = "float32",
+    needs_processor: bool = True,
 ) -> tuple[PreTrainedModel, Any]:
     """
     An image classifier and its processor, from a folder or the Hub.
@@ -152,6 +163,7 @@ def load_model(
         name_or_path: as transformers takes it.
         trust_remote_code: run the code that comes with it.
         dtype: of the weights: float32, or "auto", as they were saved.
+        needs_processor: without it, the processor may be None.
 
     Raises:
         UserError: nothing there, damaged files, a config that makes no sense, or weights that do not fill the model
@@ -165,6 +177,14 @@ def load_model(
         missing = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
         if missing:
             raise UserError(f"its weights lack {len(missing)} tensors, first {missing[0]}")
+        if isinstance(model.config, ResNet50Config | ResNetConfig) and not has_processor(name_or_path):
+            if needs_processor:
+                raise UserError(
+                    f"{name_or_path} has no {IMAGE_PROCESSOR_NAME}, so it does not say how its images are prepared: "
+                    "AutoImageProcessor.from_pretrained(WHAT IT WAS TRAINED FROM).save_pretrained(FOLDER) writes it, "
+                    "or resnet50 import takes it for ImageNet's usual one"
+                )
+            return model, None
         processor = AutoImageProcessor.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
     except (
         OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError, StrictDataclassError

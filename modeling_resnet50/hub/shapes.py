@@ -21,7 +21,7 @@ from resnet50_recipe.errors import UserError, in_one_line
 
 from ..configuration_resnet50 import ResNet50Config
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from .weights import unpickle
+from .pickles import unpickle
 
 
 Shapes = dict[str, tuple[int, ...]]

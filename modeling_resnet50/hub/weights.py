@@ -1,9 +1,7 @@
 """Weights that come from elsewhere: read without running anything in them, and renamed to and from our names."""
 
-import argparse
-import pickle
+import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,10 @@ from torch import Tensor, nn
 
 from resnet50_recipe.errors import UserError
 
+from .pickles import is_safetensors, other_kind, unpickle
+
 
 StateDict = dict[str, Tensor]
-
-# What training scripts pickle beside tensors and plain values: timm's train.py and torchvision's references keep their
-# parsed command line. It has no code of its own to run, and nothing of it is used.
-_SAFE_CLASSES: list[Any] = [argparse.Namespace]
-
-# What PyTorch's reader stumbles over where the bytes of a pickle make no sense.
-_OF_A_DAMAGED_PICKLE = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 # One weight that every ResNet has exactly once: under torchvision's, timm's and our names, and under transformers'.
 _LANDMARK = re.compile(r"((?:.+?\.)??)(?:layer1\.0\.conv1|(?:resnet\.)?embedder\.embedder\.convolution)\.weight")
@@ -30,7 +23,8 @@ _LANDMARK = re.compile(r"((?:.+?\.)??)(?:layer1\.0\.conv1|(?:resnet\.)?embedder\
 
 def read_weights(path: Path, place: str | None = None) -> tuple[StateDict, str]:
     """
-    The tensors of a `.safetensors` file, or of a `.pth` / `.pt` / `.bin` file written by `torch.save`.
+    The tensors of a safetensors file, of the parts that a `.safetensors.index.json` lists, or of a file written by
+    `torch.save`, whatever it is called.
 
     Pickles are read with `weights_only=True`: code in them is refused, not run. The weights may lie anywhere in the
     dictionaries of a training checkpoint, under whatever names wrappers put before theirs.
@@ -43,20 +37,17 @@ def read_weights(path: Path, place: str | None = None) -> tuple[StateDict, str]:
         The weights under their own names, and what led to them: `"state_dict.module"`, or `""`.
 
     Raises:
-        UserError: no such file, empty, truncated, with code in its pickle, without weights, or with those of several
-            networks and no answer as to which.
+        UserError: no such file, empty, truncated, of another kind, with code in its pickle, without weights, or with
+            those of several networks and no answer as to which.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty (0 bytes): fetch it again")
-    try:
-        content = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else unpickle(path)
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged or not a safetensors file: {error}") from error
+    if part := re.fullmatch(r"(.+)-\d{5}-of-(\d{5})(\.\w+)", path.name):
+        raise UserError(
+            f"{path} is one of {int(part[2])} parts: give their list, {part[1]}{part[3]}.index.json, or their folder"
+        )
+    content = _content_of(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
-    tensors = _tensors_in(content)
+    tensors = _with_torchvisions_names(_tensors_in(content))
     if not tensors:
         raise UserError(f"{path} holds no weights; its keys are {', '.join(map(str, list(content)[:5]))}, …")
     prefixes = [match[1] for name in tensors if (match := _LANDMARK.fullmatch(name))]
@@ -66,32 +57,29 @@ def read_weights(path: Path, place: str | None = None) -> tuple[StateDict, str]:
     others = tuple(other for other in prefixes if other.startswith(prefix) and other != prefix)
     names = [name for name in tensors if name.startswith(prefix) and not (others and name.startswith(others))]
     state = {name.removeprefix(prefix): tensors[name] for name in names}
-    if "fc.weight" not in state:
-        state |= _classifier_beside(prefix, tensors)
+    if not is_transformers_resnet(state):
+        _find_classifier(state, prefix, tensors)
     return state, prefix.rstrip(".")
 
 
-def unpickle(path: Path, device: str = "cpu") -> Any:
-    """
-    The content of a file that `torch.save` wrote, without running anything in it. On `"meta"`, tensors are shapes.
-
-    Raises:
-        UserError: it is damaged, or holds more than weights.
-    """
+def _content_of(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes): fetch it again")
+    if path.name.endswith(".safetensors.index.json"):
+        try:
+            parts = {str(part) for part in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} lists no parts of a model's weights") from error
+        contents = [_content_of(path.parent / Path(part).name) for part in sorted(parts)]
+        return {name: value for content in contents for name, value in content.items()}
+    if path.suffix != ".safetensors" and not is_safetensors(path):
+        return unpickle(path)
     try:
-        with torch.serialization.safe_globals(_SAFE_CLASSES):
-            return torch.load(path, map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = re.search(r"unsupported (?:global|class|operand)[^\n]*|Can only [^\n]*", str(error), re.IGNORECASE)
-        if reason is None:
-            raise UserError(f"{path} is damaged, or was not written by torch.save") from error
-        raise UserError(
-            f"{path} is refused: its pickle holds more than weights ({reason[0].strip()}), which could run any code "
-            "on this machine. Ask its author for a safetensors file"
-        ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, *_OF_A_DAMAGED_PICKLE) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is damaged, or was not written by torch.save: {said}") from error
+        return safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path} is {other_kind(path) or f'damaged or not a safetensors file: {error}'}") from error
 
 
 def _tensors_in(content: dict[Any, Any]) -> StateDict:
@@ -130,15 +118,58 @@ def _choose(prefixes: list[str], wanted: str | None, path: Path) -> str:
     return found[0]
 
 
-def _classifier_beside(prefix: str, tensors: StateDict) -> StateDict:
-    """The `fc` of a wrapper that holds backbone and classifier side by side."""
-    parent = re.sub(r"[^.]+\.$", "", prefix)
-    beside = re.compile(re.escape(parent) + r"(?:.+\.)?(?=fc\.weight$)")
-    found = [match[0] for name in tensors if not name.startswith(prefix) and (match := beside.match(name))]
-    if len(found) != 1:
-        return {}
-    names = [f"{found[0]}fc.{kind}" for kind in ("weight", "bias")]
-    return {name.removeprefix(found[0]): tensors[name] for name in names if name in tensors}
+# What a classifier is called that is one linear layer: after a backbone, or in place of torchvision's `fc`, perhaps
+# behind a dropout in a sequence. Heads that project, as of self-supervised training, are called otherwise.
+_CLASSIFIER = re.compile(r"(?:.+\.)?(?:fc|head|classifier|cls|linear|last_linear)(?:\.(?:fc|head|\d+))?\.weight")
+
+
+def _find_classifier(state: StateDict, prefix: str, tensors: StateDict) -> None:
+    """Give a network its linear classifier under our name, `fc`, from wherever in a wrapper it lies."""
+    if "fc.weight" not in state:
+        parent = re.sub(r"[^.]+\.$", "", prefix)
+        widths = [
+            value.shape[0] for name, value in state.items() if re.fullmatch(r"layer\d\.0\.conv[23]\.weight", name)
+        ]
+        features = (max(widths, default=0), 2 * max(widths, default=0))  # twice as many of average and maximum
+        linear = [
+            name
+            for name, value in tensors.items()
+            if name.startswith(parent) and value.ndim == 2 and _CLASSIFIER.fullmatch(name.removeprefix(parent))
+        ]
+        if len(linear) != 1 or tensors[linear[0]].shape[1] not in features:
+            return
+        place = linear[0].removesuffix("weight")
+        whole = re.sub(r"\.\d+\.$", ".", place)  # with a normalisation beside it in a sequence, it would be none
+        if any(name.startswith(whole) and name not in (f"{place}weight", f"{place}bias") for name in tensors):
+            return
+        for kind in ("weight", "bias"):
+            if place + kind in tensors:
+                state.pop((place + kind).removeprefix(prefix), None)
+                state[f"fc.{kind}"] = tensors[place + kind]
+    if "fc.bias" not in state:  # it adds nothing
+        state["fc.bias"] = torch.zeros(len(state["fc.weight"]), dtype=state["fc.weight"].dtype)
+
+
+# Networks whose layers are torchvision's under other names: two weights that tell, and how their names begin.
+_RENUMBERED = [
+    (  # torchvision's children one after the other, in nn.Sequential: of fastai, lightly and many a script
+        ("4.0.conv1.weight", "0.weight"),
+        {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4", "9": "fc"},
+    ),
+    (("layers.0.0.conv1.weight", "conv1.weight"), {f"layers.{n}": f"layer{n + 1}" for n in range(4)}),  # NVIDIA's
+]
+
+
+def _with_torchvisions_names(tensors: StateDict) -> StateDict:
+    """The same tensors, those of `_RENUMBERED` networks under torchvision's names."""
+    renamed = dict(tensors)
+    for (landmark, stem), names in _RENUMBERED:
+        found = [name.removesuffix(landmark) for name in tensors if f".{name}".endswith(f".{landmark}")]
+        for prefix in [prefix for prefix in found if prefix + stem in tensors]:
+            for theirs, ours in names.items():
+                for name in [name for name in tensors if name.startswith(f"{prefix}{theirs}.")]:
+                    renamed[f"{prefix}{ours}{name.removeprefix(prefix + theirs)}"] = renamed.pop(name)
+    return renamed
 
 
 # Our (and torchvision's) names, and those of transformers' own ResNet. The numbers are stage, block and convolution.
@@ -210,6 +241,27 @@ def check_fit(state: StateDict, expected: StateDict, source: str) -> None:
         problems.append(f"{len(misshaped)} of another shape, first {name} ({shapes})")
     if problems:
         raise UserError(f"{source} does not fit a ResNet of this library: {'; '.join(problems)}")
+
+
+def require_numbers(state: StateDict, source: str) -> None:
+    """
+    Raises:
+        UserError: a tensor holds no numbers to compute with: integers of a quantised network, none at all, or some
+            that are not finite, or variances below 0.
+    """
+    for name, value in state.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        kind = str(value.dtype).removeprefix("torch.")
+        if value.is_meta or value.layout != torch.strided or not value.is_floating_point():
+            kind = "no numbers" if value.is_meta else kind if value.layout == torch.strided else "a sparse tensor"
+            raise UserError(
+                f"{source}: {name} holds {kind}: give the weights as they were before they were quantised or packed"
+            )
+        if not value.float().isfinite().all():
+            raise UserError(f"{source}: some of its weights are not finite, first {name}: its training went wrong")
+        if name.endswith("running_var") and (value.float() < 0).any():
+            raise UserError(f"{source}: {name} has variances below 0, which no images give: it is damaged")
 
 
 class LogitsOnly(nn.Module):

@@ -21,6 +21,7 @@ from resnet50_recipe.training_arguments import TrainingArguments
 
 from ..architecture import model_config
 from ..data.class_counts import counts_in_words
+from ..data.folders import require_apart
 from ..data.pipeline import TrainingData
 from ..data.sources import open_train_and_validation
 from ..hub.publishing import Publisher, fetch_backup
@@ -168,6 +169,7 @@ def open_run(recipe: TrainingArguments) -> Iterator[Run]:
     """
     model_config(recipe)
     folder = RunFolder(recipe)
+    require_apart(folder.path, recipe.dataset_name)
     with heard_or_not(), folder.held() as killed:  # nobody else trains in it meanwhile
         folder.check_free(recipe)
         recipe, fitted = fit_to_data(recipe)

@@ -13,8 +13,9 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from ..files import put_in_place, sync
 from .averaging import WeightAverage
 from .manifest import seal
 from .metrics import TrainMetrics
-from .progress import FORMAT, SETUP, Progress, read_state
+from .progress import FORMAT, SETUP, Progress, does_not_fit, read_state
 from .recent_steps import RecentSteps
 from .run_folder import RunFolder
 
@@ -43,6 +44,15 @@ from .run_folder import RunFolder
 RETRY_AFTER = 60  # seconds after a failed write
 _OF_THE_MACHINE = ("fused", "foreach", "capturable", "differentiable")  # settings of an optimizer, not of the run
 WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)  # torch.save and safetensors have their own for a full disk
+
+
+@contextmanager
+def _must_fit(checkpoint: Path, what: str) -> Iterator[None]:
+    """Around the loading of one part. Raises: UserError, it is of another shape than a changed recipe has."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise does_not_fit(checkpoint, what) from error
 
 
 class TrainingState:
@@ -129,17 +139,20 @@ class TrainingState:
             What is otherwise than when it was written, one sentence each.
 
         Raises:
-            UserError: as `read_state`.
+            UserError: as `read_state`, or it is of another network, average or optimizer.
         """
         state = read_state(checkpoint)
-        self.model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        with _must_fit(checkpoint, "network"):
+            self.model.load_state_dict(load_file(checkpoint / "model.safetensors"))
         if self.average is not None and (checkpoint / "average.safetensors").exists():
-            self.average.load_state_dict(load_file(checkpoint / "average.safetensors"))
+            with _must_fit(checkpoint, "average of the weights"):
+                self.average.load_state_dict(load_file(checkpoint / "average.safetensors"))
         settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         optimizer_state = torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True)
         for group, setting in zip(optimizer_state["param_groups"], settings):
             group.update({name: setting[name] for name in _OF_THE_MACHINE if name in setting})
-        self.optimizer.load_state_dict(optimizer_state)
+        with _must_fit(checkpoint, "set of parameters that learn"):
+            self.optimizer.load_state_dict(optimizer_state)
         if keep_optimizer_settings:
             for group, setting in zip(self.optimizer.param_groups, settings):
                 group.update(setting)

@@ -43,6 +43,14 @@ class Progress:
         return [images for left_out_epoch, images in self.left_out if left_out_epoch == epoch]
 
 
+def does_not_fit(checkpoint: Path, what: str) -> UserError:
+    """That a changed recipe cannot go on from a checkpoint, as `what` it has is another."""
+    return UserError(
+        f"{checkpoint} cannot go on under this recipe: its {what} is another. Begin a new run from its weights, "
+        f"in another --output_dir: --model_name_or_path {checkpoint / 'model.safetensors'}"
+    )
+
+
 def read_state(checkpoint: Path) -> dict[str, Any]:
     """
     What `state.json` of a checkpoint holds, whichever version wrote it, in the names of today: `format`, `progress`,

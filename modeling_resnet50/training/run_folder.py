@@ -41,7 +41,7 @@ from resnet50_recipe.weights import Weights
 
 from ..files import path_of, put_back, replaced_file, replaced_folder, require_writable, sync
 from .manifest import damage, listed_files, sha256
-from .progress import read_state
+from .progress import does_not_fit, read_state
 from .run_lock import RunLock, is_alive
 from .trackers import kind_of
 from .trained_model import TrainedModel
@@ -182,12 +182,15 @@ class RunFolder:
                 )
             return None, []
         read_state(checkpoint)
-        changes = recipe.changes_since(yaml.safe_load((checkpoint / "recipe.yaml").read_text()))
+        saved = yaml.safe_load((checkpoint / "recipe.yaml").read_text())
+        changes = recipe.changes_since(saved)
         if changes and not recipe.allow_recipe_change:
             raise UserError(
                 f"the recipe is not the one that {checkpoint} was trained by: {'; '.join(changes)}. Go on with the "
                 "new one by --allow_recipe_change, or give the old one"
             )
+        if recipe.allow_recipe_change and saved.get("optim", recipe.optim) != recipe.optim:
+            raise does_not_fit(checkpoint, f"optimizer, {saved['optim']},")
         return checkpoint, remarks + [f"changed in the recipe: {change}" for change in changes]
 
     def newest_whole_checkpoint(self) -> tuple[Path | None, list[str]]:
