@@ -17,6 +17,10 @@ import fork_server
 import pytest
 
 
+# For networks that hang, peers that come and go, and processes that are stopped
+WAITING = {"test_hub_server", "test_supervision", "test_torrent", "test_upload", "test_xet"}
+
+
 def pytest_configure(config) -> None:
     """Whoever only hands tests out to workers waits for no imports."""
     hands_out = config.getoption("tx", None) and not config.option.collectonly  # pytest-xdist's word for workers
@@ -31,6 +35,11 @@ def pytest_xdist_setupnodes(specs) -> None:
     if sys.platform == "linux":
         for spec in specs:
             spec.python = fork_server.worker_command()
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """What waits most begins first, all by one worker, and not last, when there is nothing else to do meanwhile."""
+    items.sort(key=lambda item: item.path.stem not in WAITING)
 
 
 def pytest_unconfigure() -> None:
