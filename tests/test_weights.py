@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import types
-from pathlib import Path
 
 import pytest
 import torch
