@@ -50,8 +50,8 @@ PACKAGE = (
     "modeling_resnet50.training.supervision", "modeling_resnet50.training.tracking",
 )  # fmt: skip
 TESTS = (
-    "executorch.exir", "executorch.runtime", "gradio", "onnx", "onnxscript.function_libs.torch_lib.ops", "pytest",
-    "torch._inductor.compile_fx",
+    "executorch.backends.xnnpack.partition.graphs.bilinear_2d", "executorch.exir", "executorch.runtime", "gradio",
+    "onnx", "onnxscript.function_libs.torch_lib.ops", "pytest", "torch._inductor.compile_fx",
 )  # fmt: skip
 KINDS = {"libraries": LIBRARIES, "ecosystem": ECOSYSTEM, "package": PACKAGE, "tests": TESTS}
 # What is read when it is needed, and not by an import; the last lines are what libraries and tests set themselves.

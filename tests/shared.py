@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from datasets.fingerprint import generate_random_fingerprint
 from datasets.table import embed_table_storage
 from filelock import FileLock
 from fork_server import start_python
@@ -56,17 +57,24 @@ def _fresh_state(monkeypatch):
 
 @pytest.fixture(autouse=True, scope="session")
 def _nothing_for_nothing():
-    """A process that is killed loses nothing it has written: none waits for the disk. torch.onnx has one table."""
+    """
+    A process that is killed loses nothing it has written, so none waits for the disk. And what libraries work out for
+    seconds, again and again, is worked out once, or not at all where no ResNet has it.
+    """
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", os.fstat)  # an error all the same, of what is not open
         patched.setattr(os, "sync", lambda: None)
-        if importlib.util.find_spec(
-            "onnxscript"
-        ):  # what is worked out anew for each graph: half of a small one's export
+        # The name of what `map` would store: a hash of all that is in memory.
+        patched.setattr(datasets.arrow_dataset, "generate_fingerprint", lambda _: generate_random_fingerprint())
+        if importlib.util.find_spec("onnxscript"):  # for each graph, half of a small one's export
             table = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
             patched.setattr(table, "from_torchlib", staticmethod(functools.cache(table.from_torchlib)))
             operators = importlib.import_module("torch._export.utils")
             patched.setattr(operators, "_materialize_cpp_cia_ops", functools.cache(operators._materialize_cpp_cia_ops))
+        if importlib.util.find_spec("executorch"):  # patterns of attention and of upsampling
+            patterns = "executorch.backends.xnnpack.partition.graphs"
+            patched.setattr(importlib.import_module(f"{patterns}.sdpa"), "get_graphs", list)
+            patched.setattr(importlib.import_module(f"{patterns}.bilinear_2d"), "get_graphs_dict", dict)
         yield
 
 
