@@ -39,7 +39,7 @@ def open_browser() -> Iterator[Browser]:
     if path is None:
         _lacking("Chromium", "apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *_CAMERA])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", *_CAMERA])
         yield browser
         browser.close()
 
