@@ -11,7 +11,7 @@ if [ -z "${PYTHON:-}" ]; then
   PYTHON=$folder/venv/bin/python
 fi
 cd "$folder"
-"$PYTHON" -W ignore - 2>/dev/null <<'PYTHON_CODE'
+"$PYTHON" -W ignore - <<'PYTHON_CODE'
 import copy
 
 import peft

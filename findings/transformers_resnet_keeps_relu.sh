@@ -11,7 +11,7 @@ if [ -z "${PYTHON:-}" ]; then
   PYTHON=$folder/venv/bin/python
 fi
 cd "$folder"
-"$PYTHON" - 2>/dev/null <<'PYTHON_CODE'
+"$PYTHON" - <<'PYTHON_CODE'
 import collections
 
 import transformers
