@@ -1,6 +1,7 @@
 """What CONTRIBUTING and docs/ say is so: links, commands, Python, messages, fields."""
 
 import ast
+import os
 import re
 import shlex
 from dataclasses import fields
@@ -193,3 +194,18 @@ def test_citation_is_of_this_version():
     citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
     assert (citation["version"], citation["license"]) == (__version__, "Apache-2.0")
+
+
+def test_each_finding_has_its_form_and_a_row():
+    rows = (PROJECT / "docs" / "what-says-nothing.md").read_text(encoding="utf-8")
+    scripts = sorted((PROJECT / "findings").glob("*.sh"))
+    assert scripts
+    for script in scripts:
+        first, guess, truth, *program = script.read_text(encoding="utf-8").splitlines()
+        assert first == "#!/usr/bin/env bash", script.name
+        assert guess.startswith("# One would guess: "), script.name
+        assert truth.startswith("# True: "), script.name
+        assert "set -euo pipefail" in program, script.name
+        assert re.search(r"[\w\]]==\d|@\d", "\n".join(program)), f"{script.name} pins no version"
+        assert os.access(script, os.X_OK), f"{script.name} cannot be run by itself"
+        assert f"`{script.stem}`" in rows, f"{script.name} has no row in what-says-nothing.md"

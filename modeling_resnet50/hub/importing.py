@@ -249,7 +249,7 @@ def _find(source: str, weights: str | None) -> Source:
         return _from_timm(name, source)
     if path.name in _OF_A_FOLDER and weights is None and (path.parent / "config.json").is_file():
         config = _config(path.parent)  # it says what weights cannot show
-        if config.get("model_type") in (*_OURS, _TIMM_WRAPPER) or ("architecture" in config):
+        if config.get("model_type") in (*_OURS, _TIMM_WRAPPER) or "architecture" in config:
             return _find(str(path.parent), None)
     if path.is_file():
         state, place = read_weights(path, weights)
