@@ -21,12 +21,16 @@ from benchmarks.gpu.stem import Case, Convolution, repeated
 
 def test_right_examines_steps_overflow_and_logits(tmp_path):
     def examine_all(claims: Claims) -> None:
-        right.examine_in_this_process(right.Kit(claims))
+        kit = right.Kit(claims)
+        right.examine_in_this_process(kit)
+        right.examine_steps(kit)
 
     assert examine_part("right", None, 100.0, examine_all, ["--out", str(tmp_path), "--dry_run"]) == 0
     found = json.loads((tmp_path / "right.json").read_text())
-    assert {name: finding["holds"] for name, finding in found.items()} == dict.fromkeys(found, True)
-    assert len(found) == 8
+    assert {name: finding["holds"] for name, finding in found.items()} == {
+        **dict.fromkeys(found, True), "gradient of the stem's weights": None,
+    }  # fmt: skip
+    assert len(found) == 9
     assert found["overflow by the images"]["counted"] == 1
 
 
@@ -38,7 +42,7 @@ def test_right_examines_all_its_claims(tmp_path):
     assert code == 0
     only_recorded = {name for name, finding in found.items() if finding["holds"] is None}
     assert only_recorded == {"the same run twice", "gradient of the stem's weights"}
-    assert len(found) == 21
+    assert len(found) == 24
     assert found["gradient of the stem's weights"]["differ"] == "none"
     assert found["killed and resumed"]["resumed"].startswith("resumed from /killed/checkpoints/epoch-0001-batch-")
     assert found["overflow by the images"]["counted"] == 1
@@ -50,7 +54,7 @@ def test_smoke_examines_all_its_claims(tmp_path):
     code = smoke.main(["--out", str(tmp_path), "--dry_run"])
     found = json.loads((tmp_path / "smoke.json").read_text())
     assert {name: finding["holds"] for name, finding in found.items()} == {
-        "by torchrun": None, "synchronized BatchNorm": True, "restarted in DDP": True,
+        "by torchrun": None, "synchronized BatchNorm": True, "restarted in DDP": True, "two processes": True,
     }, found  # fmt: skip
     assert code == 0
     assert [start["hooks"] for start in found["restarted in DDP"]["each start"]] == [["fp16_compress_hook"]] * 2

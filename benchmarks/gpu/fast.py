@@ -48,6 +48,8 @@ def forms(device: str, batch_size: int, image_size: int) -> dict[str, Form]:
             "ours, bf16, compiled": replace(ours, precision="bf16", compiled=True),
             "ours, bf16": replace(ours, precision="bf16"),
             "ours, optimizer not fused": replace(ours, fields={"optim_args": {"foreach": True}}),
+            "ours, clipped": replace(ours, fields={"max_grad_norm": 1.0}),
+            "ours, CUDA graphs": replace(ours, compiled=True, fields={"torch_compile_mode": "reduce-overhead"}),
             "ours, cudnn_benchmark off": replace(ours, cudnn_benchmark=False),
             "ours, full_determinism": replace(ours, cudnn_benchmark=False, fields={"full_determinism": True}),
         }

@@ -129,9 +129,9 @@ def _run(command: list[str], log: Path, environment: dict[str, str]) -> None:
         runpy.run_path(str(PROJECT / command[0]), run_name="__main__")
 
 
-def run_torchrun(arguments: list[str], log: Path, seconds: float) -> str:
+def run_torchrun(arguments: list[str], log: Path, seconds: float, processes: int = 1) -> str:
     """
-    One process by `torchrun`.
+    Processes by `torchrun`.
 
     Args:
         arguments: torchrun's own, and the script with its own.
@@ -143,12 +143,12 @@ def run_torchrun(arguments: list[str], log: Path, seconds: float) -> str:
         ProcessError, OutOfTimeError: as for `Started.wait`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "1", "--standalone", *arguments]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
     paths = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
     on_cpu = {} if torch.cuda.is_available() else {"ACCELERATE_USE_CPU": "true"}
     environment = {**os.environ, **on_cpu, "PYTHONPATH": paths}
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, cwd=PROJECT)
+        process = subprocess.Popen([*command, *arguments], stdout=file, stderr=file, env=environment, cwd=PROJECT)
         try:
             code = process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:

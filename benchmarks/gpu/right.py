@@ -246,6 +246,48 @@ def evaluated(kit: Kit) -> Finding:
     return {"holds": bool(holds), "in training": training, **found}
 
 
+def frozen(kit: Kit) -> Finding:
+    """An epoch more of the run's best, clipped, with an average; stem and first stage are kept as they are."""
+    run, best = kit.run("frozen"), kit.run("half") / "best"
+    fields = ["--model_name_or_path", str(best), "--freeze_stages", "stage1", "--max_grad_norm", "1"]
+    fields += ["--ema_decay", "0.9", "--learning_rate", "0.002"]
+    kit.train("frozen", *brief(kit, 1), *fields).wait(kit.seconds_left())
+    before, after = (load_file(folder / "model.safetensors") for folder in (best, run / "final"))
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    kept = {name for name in before if name.startswith(("conv1.", "bn1.", "layer1."))}
+    row, best_row = rows_of(run)[-1], max(rows_of(kit.run("half")), key=lambda row: row["val_top1"])
+    # Toys learn little.
+    learns = kit.dry_run or row["val_top1"] > best_row["val_top1"] - 0.05
+    return {
+        "holds": bool(kept and moved) and not moved & kept and learns,
+        "kept": len(kept),
+        "kept, but moved": sorted(moved & kept)[:5] or "none",
+        "moved": len(moved),
+        "val_top1": [best_row["val_top1"], row["val_top1"]],
+        "skipped_steps": row["skipped_steps"],
+    }
+
+
+def taught(kit: Kit) -> Finding:
+    """A student of the run's best, by itself and by what was kept of the teacher: the same weights."""
+    fields = [*brief(kit, 1), "--teacher", str(kit.run("half") / "best"), "--full_determinism", "true"]
+    fields += ["--teacher_cache", str(kit.scratch / "kept")]
+    seconds = {run: round(kit.train(run, *fields).wait(kit.seconds_left()), 1) for run in ("taught", "taught again")}
+    same = weights_sha256(kit.run("taught") / "final") == weights_sha256(kit.run("taught again") / "final")
+    losses = [rows_of(kit.run(run))[-1]["train_loss"] for run in seconds]
+    return {"holds": same and losses[0] == losses[0], "same_weights": same, "train_loss": losses, "seconds": seconds}
+
+
+def benchmarked(kit: Kit) -> Finding:
+    """`resnet50 benchmark` of the run's best, on the device."""
+    options = ["--batch_sizes", "1,32", "--rounds", "5", "--device", kit.device.type, "--json"]
+    command = kit.resnet50("benchmark", "benchmark", str(kit.run("half") / "best"), *options)
+    seconds = command.wait(kit.seconds_left())
+    (line,) = [line for line in command.said().splitlines() if line.startswith("{")]
+    found = json.loads(line)
+    return {"holds": bool(found["results"]), **found, "seconds": round(seconds, 1)}
+
+
 # In this process
 
 
@@ -565,16 +607,21 @@ def onnx_from_the_device(kit: Kit) -> Finding:
 
 def examine_in_this_process(kit: Kit) -> None:
     """What needs no run."""
-    modes: dict[str, tuple[int, dict[str, Any]]] = {"deterministic": (64, {"full_determinism": True})}
-    modes |= {"autotuned": (56, {"cudnn_benchmark": True}), "not autotuned": (64, {"cudnn_benchmark": False})}
-    for mode, (batch_size, algorithms) in modes.items():
-        kit.claim(f"a step thrice, {mode}", lambda b=batch_size, a=algorithms: differing_operations(kit, b, **a))
     for how in ("the loss scale", "the images"):
-        for title, optim_args in (("", None), (", fused optimizer", {"fused": True})):
+        for title, optim_args in (("", None), (", optimizer not fused", {"foreach": True})):
             kit.claim(f"overflow by {how}{title}", lambda how=how, args=optim_args: overflow(kit, how, args))
     kit.claim("logits of a random model", lambda: random_model_logits(kit))
     if kit.device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def examine_steps(kit: Kit) -> None:
+    """What is long known of this kind of GPU, and is seen again if there is time."""
+    kit.claim("gradient of the stem's weights", lambda: stem_gradients(kit))
+    modes: dict[str, tuple[int, dict[str, Any]]] = {"deterministic": (64, {"full_determinism": True})}
+    modes |= {"autotuned": (56, {"cudnn_benchmark": True}), "not autotuned": (64, {"cudnn_benchmark": False})}
+    for mode, (batch_size, algorithms) in modes.items():
+        kit.claim(f"a step thrice, {mode}", lambda b=batch_size, a=algorithms: differing_operations(kit, b, **a))
 
 
 def examine_all(claims: Claims) -> None:
@@ -598,7 +645,6 @@ def examine_all(claims: Claims) -> None:
 
     tasks = [
         task(half, digits, "half", kit.precision),
-        task_here("gradient of the stem's weights", stem_gradients),
         task("killed and resumed", killed_and_resumed),
         task("evaluate", evaluated, needs=(half,)),
         task("inspect", inspected, needs=(half,)),
@@ -608,10 +654,14 @@ def examine_all(claims: Claims) -> None:
         task("profile", profiled, needs=("digits bf16",)),
         task("the same run twice", same_twice),
         task("compiled", compiled, needs=(half,)),
+        task("frozen and clipped", frozen, needs=(half,)),
+        task("taught", taught, needs=(half,)),
+        task("benchmark", benchmarked, needs=(half,)),
         task("compiled, on without", on_without_compiling, needs=("compiled",)),
         task("not compiled, on with it", on_compiling, needs=("compiled",)),
     ]
     claims.claim_side_by_side(tasks, AT_ONCE)
+    examine_steps(kit)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -619,7 +669,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    return examine_part("right", __doc__, 100.0, examine_all, arguments)
+    return examine_part("right", __doc__, 140.0, examine_all, arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """
 What only several GPUs need, as far as one can show it: NCCL, DDP with compressed gradients, BatchNorm over all
-processes, and torchrun, which starts again what was killed.
+processes, two processes that share a GPU, and torchrun, which starts again what was killed.
 
     python -m benchmarks.gpu.smoke --out FOLDER [--dry_run]
 
@@ -93,6 +93,23 @@ def restarted_in_ddp(claims: Claims) -> Finding:
     }
 
 
+def two_processes(claims: Claims) -> Finding:
+    """Two in DDP that share the GPU, over gloo: their epoch is that of the one that torchrun started."""
+    run, seen, begun_at = claims.scratch / "two", claims.scratch / "seen by two.jsonl", time.monotonic()
+    arguments = [str(seen), "0", *training(claims, run)[1:]]
+    run_torchrun(
+        ["-m", "benchmarks.gpu.train_in_ddp", *arguments], claims.scratch / "two.log", claims.seconds_left(), 2
+    )
+    found, starts = outcome(run), [json.loads(line) for line in seen.read_text().splitlines()]
+    holds = found["status"] == "finished" and found["processes"] == 2
+    holds &= len(starts) == 2 and all(start["in DDP"] and "gloo" in start["backends"] for start in starts)
+    if not claims.dry_run:
+        (loss,), (alone,) = found["train_loss"], outcome(claims.scratch / "torchrun")["train_loss"]
+        holds &= abs(loss - alone) < 0.05 * alone
+        found["train_loss"] = {"two": loss, "one": alone}
+    return {"holds": bool(holds), **found, "each process": starts, "seconds": round(time.monotonic() - begun_at, 1)}
+
+
 def synchronized(module: nn.SyncBatchNorm) -> Callable[[Tensor], Tensor]:
     """Its forward pass in training with the collective operations, which it leaves out where it is alone."""
 
@@ -179,10 +196,11 @@ def difference(found: dict[str, dict[str, Tensor]], exact: dict[str, dict[str, T
 
 
 def examine_all(claims: Claims) -> None:
-    """Two runs one after the other; while the first of them imports, what this process does."""
+    """Runs one after the other; while the first of them imports, what this process does."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(claims.claim, "restarted in DDP", lambda: restarted_in_ddp(claims))
         pool.submit(claims.claim, "by torchrun", lambda: by_torchrun(claims))
+        pool.submit(claims.claim, "two processes", lambda: two_processes(claims))
         claims.claim("synchronized BatchNorm", lambda: synchronized_batch_norm(claims))
 
 
@@ -191,7 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    return examine_part("smoke", __doc__, 60.0, examine_all, arguments)
+    return examine_part("smoke", __doc__, 90.0, examine_all, arguments)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """
-train.py as it runs where there are several processes, in a single one: Accelerate leaves DDP out of that.
+train.py as it runs where there are several processes: in a single one, which Accelerate leaves without DDP, or in
+several that share a GPU, which NCCL refuses and gloo does not.
 
-    torchrun --nproc-per-node 1 --max-restarts 1 -m benchmarks.gpu.train_in_ddp SEEN.jsonl STEP ARGUMENTS
+    torchrun --nproc-per-node N --max-restarts 1 -m benchmarks.gpu.train_in_ddp SEEN.jsonl STEP ARGUMENTS
 
-Before a first start has done STEP steps, it kills itself. Each start adds a line to SEEN.jsonl: the process group, and
-how the model is wrapped. ARGUMENTS are train.py's.
+Before a first start has done STEP steps, it kills itself; 0: never. Each start adds a line to SEEN.jsonl: the process
+group, and how the model is wrapped. ARGUMENTS are train.py's.
 """
 
 import json
@@ -14,8 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType, PartialState
 from torch.nn.parallel import DistributedDataParallel
 
 import train
@@ -46,8 +48,19 @@ def wrap_a_single_process_too(seen: Path) -> None:
     Accelerator.prepare = prepare_and_note
 
 
+def share_the_gpu() -> None:
+    """Processes of which each would have a GPU all have the one that is there."""
+    world_size = int(os.environ["WORLD_SIZE"])
+    if world_size == 1 or not torch.cuda.is_available():
+        return
+    torch.accelerator.device_count = lambda: world_size  # as the check of them sees it; Accelerate asks torch.cuda
+    PartialState._prepare_backend = lambda self, *_: ("gloo", DistributedType.MULTI_GPU)
+
+
 def kill_a_first_start(step: int) -> None:
     """When so many steps are nearly done."""
+    if step == 0:
+        return
     if int(os.environ["TORCHELASTIC_RESTART_COUNT"]) > 0:
         return
     step_was_taken = NumericsGuard.step_was_taken
@@ -62,6 +75,7 @@ def kill_a_first_start(step: int) -> None:
 
 if __name__ == "__main__":
     _, seen_file, last_step, *arguments = sys.argv
+    share_the_gpu()
     wrap_a_single_process_too(Path(seen_file))
     kill_a_first_start(int(last_step))
     sys.argv = ["train.py", *arguments]
