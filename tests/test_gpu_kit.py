@@ -21,9 +21,7 @@ from benchmarks.gpu.stem import Case, Convolution, repeated
 
 def test_right_examines_steps_overflow_and_logits(tmp_path):
     def examine_all(claims: Claims) -> None:
-        kit = right.Kit(claims)
-        right.examine_in_this_process(kit)
-        right.examine_steps(kit)
+        right.examine_in_this_process(right.Kit(claims))
 
     assert examine_part("right", None, 100.0, examine_all, ["--out", str(tmp_path), "--dry_run"]) == 0
     found = json.loads((tmp_path / "right.json").read_text())

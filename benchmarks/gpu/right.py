@@ -606,17 +606,11 @@ def onnx_from_the_device(kit: Kit) -> Finding:
 
 
 def examine_in_this_process(kit: Kit) -> None:
-    """What needs no run."""
+    """What needs no run. It has been seen to hold, and is seen again if there is time."""
     for how in ("the loss scale", "the images"):
         for title, optim_args in (("", None), (", optimizer not fused", {"foreach": True})):
             kit.claim(f"overflow by {how}{title}", lambda how=how, args=optim_args: overflow(kit, how, args))
     kit.claim("logits of a random model", lambda: random_model_logits(kit))
-    if kit.device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
-def examine_steps(kit: Kit) -> None:
-    """What is long known of this kind of GPU, and is seen again if there is time."""
     kit.claim("gradient of the stem's weights", lambda: stem_gradients(kit))
     modes: dict[str, tuple[int, dict[str, Any]]] = {"deterministic": (64, {"full_determinism": True})}
     modes |= {"autotuned": (56, {"cudnn_benchmark": True}), "not autotuned": (64, {"cudnn_benchmark": False})}
@@ -625,10 +619,9 @@ def examine_steps(kit: Kit) -> None:
 
 
 def examine_all(claims: Claims) -> None:
-    """What this process finds out while another one imports, then the runs, two at a time, by their value."""
+    """The runs, two at a time, first what no GPU has shown yet; then what this process finds out."""
     kit = Kit(claims)
     begin_importing()
-    examine_in_this_process(kit)
     half = "digits fp16" if not kit.dry_run else "digits bf16, first"
 
     here = threading.Lock()  # what this process computes changes how it computes, for all its threads
@@ -645,23 +638,23 @@ def examine_all(claims: Claims) -> None:
 
     tasks = [
         task(half, digits, "half", kit.precision),
-        task("killed and resumed", killed_and_resumed),
-        task("evaluate", evaluated, needs=(half,)),
-        task("inspect", inspected, needs=(half,)),
-        task_here("logits of a trained model", trained_model_logits, half),
-        task_here("ONNX", onnx_from_the_device, half),
-        task("digits bf16", digits, "bf16", "bf16", "--profile_steps", "3-5"),
-        task("profile", profiled, needs=("digits bf16",)),
-        task("the same run twice", same_twice),
         task("compiled", compiled, needs=(half,)),
         task("frozen and clipped", frozen, needs=(half,)),
         task("taught", taught, needs=(half,)),
         task("benchmark", benchmarked, needs=(half,)),
         task("compiled, on without", on_without_compiling, needs=("compiled",)),
         task("not compiled, on with it", on_compiling, needs=("compiled",)),
+        task("killed and resumed", killed_and_resumed),
+        task("the same run twice", same_twice),
+        task("evaluate", evaluated, needs=(half,)),
+        task("inspect", inspected, needs=(half,)),
+        task_here("logits of a trained model", trained_model_logits, half),
+        task_here("ONNX", onnx_from_the_device, half),
+        task("digits bf16", digits, "bf16", "bf16", "--profile_steps", "3-5"),
+        task("profile", profiled, needs=("digits bf16",)),
     ]
     claims.claim_side_by_side(tasks, AT_ONCE)
-    examine_steps(kit)
+    examine_in_this_process(kit)
 
 
 def main(arguments: list[str] | None = None) -> int:

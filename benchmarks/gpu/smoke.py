@@ -198,9 +198,9 @@ def difference(found: dict[str, dict[str, Tensor]], exact: dict[str, dict[str, T
 def examine_all(claims: Claims) -> None:
     """Runs one after the other; while the first of them imports, what this process does."""
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(claims.claim, "restarted in DDP", lambda: restarted_in_ddp(claims))
         pool.submit(claims.claim, "by torchrun", lambda: by_torchrun(claims))
         pool.submit(claims.claim, "two processes", lambda: two_processes(claims))
+        pool.submit(claims.claim, "restarted in DDP", lambda: restarted_in_ddp(claims))
         claims.claim("synchronized BatchNorm", lambda: synchronized_batch_norm(claims))
 
 
