@@ -21,10 +21,10 @@ _NUM_TRAINING = 1437  # four fifths of every class
 
 @cache
 def digits() -> DatasetDict:
-    """`train` and `validation`: the digits, enlarged to 32 × 32 pixels, as RGB PNGs."""
+    """`train` and `validation`: the digits, enlarged to 32 × 32 pixels, as RGB bitmaps: made and read in no time."""
     with np.load(Path(__file__).with_name("digits.npz")) as arrays:
         images, labels = arrays["images"], arrays["labels"].tolist()
-    rows = [{"bytes": _png(pixels), "path": None} for pixels in images]
+    rows = [{"bytes": _bitmap(pixels), "path": None} for pixels in images]
     halves = {"train": slice(_NUM_TRAINING), "validation": slice(_NUM_TRAINING, None)}
     return DatasetDict(
         {
@@ -34,8 +34,8 @@ def digits() -> DatasetDict:
     )
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def _bitmap(pixels: np.ndarray) -> bytes:
     image = PILImage.fromarray((pixels * (255 / 16)).round().astype(np.uint8))
     buffer = io.BytesIO()
-    image.resize((32, 32), PILImage.Resampling.BICUBIC).convert("RGB").save(buffer, "PNG")
+    image.resize((32, 32), PILImage.Resampling.BICUBIC).convert("RGB").save(buffer, "BMP")
     return buffer.getvalue()
