@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One would guess: torch.multinomial over 14 million rows of equal weight (ImageNet-21k) draws each as often, to chance; 50 times each, none is missing and none comes 100 times.
-# True:            float32 has no room for so many: on a GPU one row in twenty comes twice as often or more, some never, and with weights of float64 it is a third as bad. 1.28 million rows (ImageNet) are drawn right.
+# True:            float32 has no room for so many: on a GPU one row in twenty comes twice as often or more, some never; with weights of float64 one in 240 still does. 1.28 million rows (ImageNet) are drawn right.
 # Needs an NVIDIA GPU. PYTHON=python3 takes the packages that are there, for a machine without a network.
 set -euo pipefail
 if [ -z "${PYTHON:-}" ]; then
