@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One would guess: torch.backends.fp32_precision = "ieee" forbids TF32 everywhere; transformers' tf32=False, which sets it, does too.
-# True:            convolutions stay in TF32 in torch 2.11, also with backends.cudnn.fp32_precision (2.15 obeys); after set_float32_matmul_precision("high") matrix products do, in 2.15 too. Only cudnn.conv's and cuda.matmul's own switch helps.
+# True:            convolutions stay in TF32 in torch 2.11, also with backends.cudnn.fp32_precision (2.14 obeys); after set_float32_matmul_precision("high") matrix products do, in 2.15 too. Only cudnn.conv's and cuda.matmul's own switch helps.
 # PYTHON=python3 takes the packages that are there, for a machine without a network; with an NVIDIA GPU it measures there too.
 set -euo pipefail
 if [ -z "${PYTHON:-}" ]; then
