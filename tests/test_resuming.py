@@ -63,6 +63,7 @@ EVERYWHERE = range(3 * 3 - 1)
         ({"dataloader_num_workers": 2}, (4,)),
         ({"mixed_precision": "bf16"}, (3,)),
         ({"ema_decay": None, "swa_start_epoch": 2, "batch_norm_recalibration_steps": 2}, (7,)),
+        ({"optim": "sgd", "optim_args": json.dumps({"fused": True})}, (4,)),
         ({"streaming": True, "shuffle_buffer": 6, "dataloader_num_workers": 2}, (4,)),
         *(pytest.param({"dataloader_num_workers": workers}, EVERYWHERE, marks=pytest.mark.long) for workers in (0, 2)),
     ],
@@ -71,6 +72,7 @@ EVERYWHERE = range(3 * 3 - 1)
         "two workers",
         "bf16",
         "swa",
+        "fused",  # which reads momentum, weights and gradients in the order of their memory
         "streaming, two workers",
         "everywhere",
         "everywhere, two workers",
