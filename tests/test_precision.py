@@ -3,11 +3,15 @@
 import platform
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DynamoBackend
 from test_model_card import DIGITS, RECIPE, code_of, history, model_card, of_epoch, session, tiny_model
 
+from modeling_resnet50.commands.evaluate import _accelerator
 from modeling_resnet50.training.distributed import create_accelerator
 from modeling_resnet50.training.precision import cpu_has_bf16, precision_here
 from resnet50_cli import main
@@ -97,3 +101,11 @@ def test_the_command_on_a_card_has_the_precision_that_auto_was():
     recipe = TrainingArguments(**{**vars(RECIPE), "mixed_precision": "auto"})
     card = model_card(tiny_model(DIGITS), of_epoch(1, recipe, history(0.5), [session(mixed_precision="bf16")]))
     assert code_of(card)["To train it again"][0].strip().endswith("--mixed_precision bf16")
+
+
+def test_the_launchers_compiler_which_would_allow_tf32_changes_no_evaluation(cpu, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = _accelerator(SimpleNamespace(mixed_precision="no", torch_compile=False))
+    assert accelerator.state.dynamo_plugin.backend == DynamoBackend.NO
+    AcceleratorState._reset_state(reset_partial_state=True)

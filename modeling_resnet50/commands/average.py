@@ -68,7 +68,7 @@ def _recalibrate(found: Average, wanted: Wanted) -> str:
     drawn = drawn[: wanted.recalibration_steps * size]
     drawn = drawn[: max(size, len(drawn) // size * size)]  # each batch has the same weight
     parts = [[(0, index) for index in part.tolist()] for part in drawn.split(size)]
-    accelerator = Accelerator()
+    accelerator = Accelerator(dynamo_backend="no")  # the launcher's would allow TF32
     model, dtype = found.model, found.model.dtype
     model.to(accelerator.device).float()
     loader = make_loader(images, parts, Preparation(found.preprocessing), accelerator.device, wanted.loading)

@@ -149,7 +149,7 @@ def _write_pages(
 
 def _accelerator(evaluation: Evaluation) -> Accelerator:
     precision = precision_here(evaluation.mixed_precision, evaluation.torch_compile)
-    accelerator = Accelerator(mixed_precision=precision)
+    accelerator = Accelerator(mixed_precision=precision, dynamo_backend="no")  # the launcher's would allow TF32
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise UserError("fp16 needs a GPU (accelerate would silently go on in float32): --mixed_precision auto, or no")
     remark = remark_on(accelerator.mixed_precision)
