@@ -215,33 +215,42 @@ def stop() -> None:
 
 def _serve(control: socket.socket) -> dict:
     """Returns in what is started, with its request."""
-    while control in select.select([control, sys.stdin], [], [])[0]:
-        connection, _ = control.accept()
-        if os.fork() == 0:
-            control.close()
-            return _keep(connection)
-        connection.close()
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+    running: dict[int, tuple[int, socket.socket]] = {}  # by its descriptor, what was started, and who waits for it
+    while True:
+        ready = select.select([control, sys.stdin, *running], [], [])[0]
+        for descriptor in running.keys() & set(ready):
+            _tell_how_it_ended(*running.pop(descriptor))
+            os.close(descriptor)
+        if control in ready:
+            connection, _ = control.accept()
+            if (child := os.fork()) == 0:
+                control.close()
+                for descriptor, (_, other) in running.items():
+                    os.close(descriptor)
+                    other.close()
+                return _request(connection)
+            running[os.pidfd_open(child)] = child, connection
+        elif sys.stdin in ready:
+            break
+    for child, connection in running.values():
+        _tell_how_it_ended(child, connection)
     with suppress(ChildProcessError):
-        while os.wait():
+        while os.wait():  # the next server
             pass
     os._exit(0)
 
 
-def _keep(connection: socket.socket) -> dict:
-    """Start a process, tell its number, wait for it, and tell how it ended."""
-    message, files, _, _ = socket.recv_fds(connection, _MOST, 3)
-    if child := os.fork():
-        for file in files:
-            os.close(file)
-        connection.send(str(child).encode())
-        _, status = os.waitpid(child, 0)
-        with suppress(BrokenPipeError):  # nobody wants to know
-            connection.send(str(os.waitstatus_to_exitcode(status)).encode())
-        os._exit(0)
-    connection.close()
+def _tell_how_it_ended(child: int, connection: socket.socket) -> None:
+    _, status = os.waitpid(child, 0)
+    with suppress(BrokenPipeError), connection:  # nobody wants to know
+        connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _request(connection: socket.socket) -> dict:
+    """In what is started: tell its number, and take what it is to be, and the files it reads and writes."""
+    with connection:
+        connection.send(str(os.getpid()).encode())
+        message, files, _, _ = socket.recv_fds(connection, _MOST, 3)
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
