@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pickle
+import shutil
 import types
 
 import pytest
@@ -12,8 +13,9 @@ from safetensors.torch import save_file
 from shared import TINY
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.importing import import_model
-from modeling_resnet50.hub.model_folder import load_model
+from modeling_resnet50.hub.model_folder import image_processor, load_model, save_model_and_processor
 from modeling_resnet50.hub.weights import from_transformers_resnet, read_weights, to_transformers_resnet
 from resnet50_cli import main
 from resnet50_recipe.errors import UserError
@@ -153,3 +155,15 @@ def test_renaming_to_transformers_and_back_is_the_identity():
     back = from_transformers_resnet(to_transformers_resnet(state))
     assert list(back) == list(state)
     assert all(back[name] is state[name] for name in state)
+
+
+def test_a_file_that_is_copied_over_a_models_changes_nothing_in_memory(tmp_path):
+    for name in ("one", "another"):
+        model = ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3))
+        save_model_and_processor(tmp_path / name, model, image_processor(Preprocessing(32, 16)))
+    folder = str(tmp_path / "one")
+    opened = load_model(folder)[0]
+    before = {name: value.clone() for name, value in opened.state_dict().items()}
+    shutil.copyfile(tmp_path / "another" / "model.safetensors", tmp_path / "one" / "model.safetensors")
+    assert all(torch.equal(value, before[name]) for name, value in opened.state_dict().items())
+    assert not torch.equal(load_model(folder)[0].fc.weight, before["fc.weight"])

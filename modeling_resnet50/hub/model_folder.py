@@ -174,6 +174,9 @@ def load_model(
         model, loading = _class_of(name_or_path, trust_remote_code).from_pretrained(
             name_or_path, trust_remote_code=trust_remote_code, dtype=dtype, output_loading_info=True
         )
+        # safetensors maps the file into memory: another one copied over it would change the weights of this model
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
         missing = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
         if missing:
             raise UserError(f"its weights lack {len(missing)} tensors, first {missing[0]}")
