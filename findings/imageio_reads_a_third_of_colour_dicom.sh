@@ -31,7 +31,7 @@ def write(name, pixels):
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = SecondaryCaptureImageStorage
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
-    data.SeriesInstanceUID = generate_uid()
+    data.SeriesInstanceUID, data.InstanceNumber = generate_uid(), 1
     colours = pixels.shape[-1] if pixels.ndim == 3 else 1
     data.set_pixel_data(pixels, "RGB" if colours == 3 else "MONOCHROME2", 8)
     os.mkdir(name)

