@@ -54,9 +54,9 @@ for name, make in {"torchvision": by_torchvision, "albumentations": lambda: by_a
         alike = all(other == first for other in others)
         print(f"{name}, {workers} workers: {len(set(first))} different draws in an epoch, all epochs {'alike' if alike else 'different'}")
         repeated = name != "torchvision" and workers > 0
-        assert alike == repeated and ((len(set(first)) == 64 // workers) if repeated else len(set(first)) > 60)
+        assert alike == repeated and ((len(set(first)) <= 64 // workers) if repeated else len(set(first)) > 60)
 first, *others = epochs(by_albumentations(None), 2, persistent_workers=True)
 print(f"albumentations, 2 workers that are kept: {len(set(first))} different draws in an epoch, all epochs {'alike' if first in others else 'different'}")
-assert len(set(first)) == 32 and first not in others
+assert len(set(first)) <= 32 and first not in others
 PYTHON_CODE
 "$PYTHON" -W ignore draws.py
