@@ -239,7 +239,7 @@ def test_the_command_shows_it_on_a_screen_and_in_a_picture(tmp_path, monkeypatch
     assert re.search(r"learning rate +0\.\d+ → 1\.6 \(epoch 2\.0\)", output)
     assert re.search(r"images +160 → 192 pixels in training, 256 in validation", output)
     assert f"A100 {IMAGES_PER_SECOND['A100']:,.0f}" in output
-    assert "upper bound" in output
+    assert "by memory bandwidth" in output
     assert "Nothing looks wrong" in output
     with Image.open(tmp_path / "reports" / "plan-fast_16.png") as picture:
         assert picture.format == "PNG"

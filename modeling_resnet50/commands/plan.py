@@ -182,8 +182,9 @@ def show(plan: Plan, images_per_second: float | None = None, console: Console | 
     if images_per_second is None:
         console.print(
             f"\nTime is by images a second on one device, at 224 pixels in mixed precision: {shown}; {share}. A100: "
-            "measured by NVIDIA (DeepLearningExamples); the others: by memory bandwidth, an upper bound. The images "
-            "have to come as fast. A teacher's operations count as the student's."
+            "measured by NVIDIA (DeepLearningExamples); the others: by memory bandwidth (an H200 made 4 % more). The "
+            "images have to come as fast, and an epoch takes a second beside. A teacher's operations count as the "
+            "student's."
         )
     else:
         console.print(f"\nTime is by images a second on one device, at 224 pixels: {shown}; {share}.")
