@@ -43,8 +43,9 @@ ECOSYSTEM = (
     "transformers.pipelines",
 )  # fmt: skip
 PACKAGE = (
-    "modeling_resnet50.data.pipeline", "modeling_resnet50.evaluation.evaluate", "modeling_resnet50.hub.model_folder",
-    "modeling_resnet50.hub.pretrained", "modeling_resnet50.loop.building",
+    "modeling_resnet50.data.pipeline", "modeling_resnet50.evaluation.evaluate",
+    "modeling_resnet50.evaluation.metric_modules", "modeling_resnet50.evaluation.statistics",
+    "modeling_resnet50.hub.model_folder", "modeling_resnet50.hub.pretrained", "modeling_resnet50.loop.building",
     "modeling_resnet50.loop.saving", "modeling_resnet50.hub.publishing", "modeling_resnet50.training.checkpoint",
     "modeling_resnet50.training.console", "modeling_resnet50.training.kernels", "modeling_resnet50.training.profiling",
     "modeling_resnet50.training.supervision", "modeling_resnet50.training.tracking",
