@@ -125,6 +125,16 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
         )
         super().__post_init__(**kwargs)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # transformers sets each of the two for itself: given `id2label` alone, `label2id` keeps the classes of before, and
+        # of numbers that are words, as its example gives them, pipelines find none.
+        if name == "id2label" and isinstance(value, dict):
+            value = {int(index): label for index, label in value.items()}
+            super().__setattr__("label2id", {label: index for index, label in value.items()})
+        elif name == "label2id" and isinstance(value, dict):
+            value = {label: int(index) for label, index in value.items()}
+        super().__setattr__(name, value)
+
     def to_dict(self) -> dict[str, Any]:
         """As transformers', and beside it what timm and `AutoImageProcessor` look for in config.json."""
         fields = {**super().to_dict(), **self._timm_fields(), "image_processor_type": "BitImageProcessor"}

@@ -169,10 +169,16 @@ class ResNet50Block(nn.Module):
 
     def forward(self, hidden_state: Tensor) -> Tensor:
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            return self._gradient_checkpointing_func(partial(self._once_or_more, count()), hidden_state)
+            if hidden_state.requires_grad:
+                return self._gradient_checkpointing_func(partial(self._once_or_more, count()), hidden_state)
+            if any(parameter.requires_grad for parameter in self.parameters()):
+                # All before this block is frozen, and re-entrant checkpointing would leave the block untrained, unless
+                # something else that is given to it has a gradient.
+                anchor = hidden_state.new_empty(0).requires_grad_()
+                return self._gradient_checkpointing_func(partial(self._once_or_more, count()), hidden_state, anchor)
         return self._sum(hidden_state)
 
-    def _once_or_more(self, runs: Iterator[int], hidden_state: Tensor) -> Tensor:
+    def _once_or_more(self, runs: Iterator[int], hidden_state: Tensor, _: Tensor | None = None) -> Tensor:
         # The runs after the first are the backward pass's, of the same batch, which BatchNorm must not count again.
         # They are counted here: `context_fn` is refused by re-entrant checkpointing, and by torch.compile.
         with nullcontext() if next(runs) == 0 else _buffers_put_aside(self):
@@ -246,6 +252,7 @@ class ResNet50PreTrainedModel(PreTrainedModel):
     input_modalities = ("image",)  # type: ignore[assignment]  # as transformers' own models have it
     supports_gradient_checkpointing = True
     _no_split_modules = ["ResNet50Bottleneck", "ResNet50BasicBlock"]
+    _input_embed_layer = "conv1"  # transformers asks for it before torchao quantises
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

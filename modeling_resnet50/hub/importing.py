@@ -385,7 +385,7 @@ def _from_timm(name: str, source: str) -> Source:
     classes = timm_classes(model, source)
     if classes is not None:
         names, codes = classes
-        fields |= {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+        fields["id2label"] = dict(enumerate(names))
         if codes is not None:
             fields["pretrained_cfg"] = {"label_names": codes, "label_descriptions": dict(zip(codes, names))}
     preprocessing = timm_preprocessing(model, source)
