@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One would guess: DETR around a ResNet of transformers trains its last three stages, as around timm's, which it is meant to.
-# True:            it looks for "stage.1" in names that have "stages.1": all of the backbone is frozen, at random where no weights were put in. So for Conditional and Deformable DETR, Table Transformer and Grounding DINO, and any backbone whose model_type has "resnet" in it.
+# One would guess: DETR trains its backbone, or the last three stages of it as its code says, from whichever library it comes.
+# True:            timm's is trained throughout. Of transformers' own it looks for "stage.1" in names that have "stages.1", and freezes all: at random, where no weights were put in. So do Conditional and Deformable DETR, Table Transformer and Grounding DINO, with any backbone that has "resnet" in its model_type.
 # PYTHON=python3 takes the packages that are there, for a machine without a network.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -126,8 +126,8 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # transformers sets each of the two for itself: given `id2label` alone, `label2id` keeps the classes of before, and
-        # of numbers that are words, as its example gives them, pipelines find none.
+        # transformers sets each of the two for itself: given `id2label` alone, `label2id` keeps the classes of before;
+        # and of numbers that are words, as its example gives them, pipelines find none.
         if name == "id2label" and isinstance(value, dict):
             value = {int(index): label for index, label in value.items()}
             super().__setattr__("label2id", {label: index for index, label in value.items()})

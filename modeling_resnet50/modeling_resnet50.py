@@ -337,6 +337,14 @@ class ResNet50PreTrainedModel(PreTrainedModel):
                 f"pixel_values must have shape (batch, {self.config.num_channels}, height, width), "
                 f"got {tuple(pixel_values.shape)}"
             )
+        if not pixel_values.is_floating_point():
+            raise ValueError(
+                f"pixel_values must be normalised, as the image processor gives them, not {pixel_values.dtype}"
+            )
+        # Weights of 16 bits take the processor's float32, as under Trainer's `bf16_full_eval`.
+        first: Any = self.conv1[0] if isinstance(self.conv1, nn.Sequential) else self.conv1
+        if pixel_values.dtype != first.weight.dtype:  # asked first, as exported graphs would have a conversion more
+            pixel_values = pixel_values.to(first.weight.dtype)
         keep_all = self.config.output_hidden_states if keep_all is None else keep_all
         hidden_state = self.maxpool(self.activation(self.bn1(self.conv1(pixel_values))))
         kept = [hidden_state] if keep_all else []
@@ -407,7 +415,7 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
     ResNet-50 with its linear classifier.
 
     Args of `forward`:
-        pixel_values: normalised images, `(batch, num_channels, height, width)`.
+        pixel_values: normalised images, `(batch, num_channels, height, width)`, of any floating point type.
         labels: class indices `(batch,)`, or class probabilities `(batch, num_labels)` as mixup makes them. When given,
             `loss` is their mean cross-entropy. With `config.problem_type = "multi_label_classification"` they are 0 or
             1 for each class, `(batch, num_labels)`, and `loss` is the mean binary cross-entropy of all of them.
@@ -415,9 +423,9 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
     Returns `logits` `(batch, num_labels)`, `loss`, and `hidden_states` on request.
 
     Raises:
-        ValueError: labels are given, and the model has nothing to tell apart: `problem_type` is `"regression"`, or
-            there is a single label without `problem_type`. Or they mark several classes, and `problem_type` does not
-            say so.
+        ValueError: images of another shape, or of integers. Or labels are given, and the model has nothing to tell
+            apart: `problem_type` is `"regression"`, or there is a single label without `problem_type`. Or they mark
+            several classes, and `problem_type` does not say so.
     """
 
     # The loss is the mean of the batch that is given: transformers' Trainer divides it by the accumulation steps

@@ -4,9 +4,13 @@ import pytest
 import torch
 import transformers
 from shared import TINY, as_if_trained
-from transformers import AutoModelForImageClassification, TorchAoConfig
+from transformers import AutoModelForImageClassification, BitImageProcessor, TorchAoConfig
 
 from modeling_resnet50 import ResNet50Backbone, ResNet50Config, ResNet50ForImageClassification
+from modeling_resnet50.hub.exporting import training_checkpoint
+from modeling_resnet50.hub.importing import import_model
+from modeling_resnet50.hub.model_folder import load_model, load_our_model
+from resnet50_recipe.errors import UserError
 
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
@@ -92,16 +96,32 @@ def test_detectors_and_segmenters_are_saved_and_come_back_around_it(build, tmp_p
     assert torch.equal(first_output(model), first_output(again))
 
 
-def test_torchao_quantises_it_as_it_is_opened_and_its_answers_come_back(tmp_path):
+@pytest.fixture
+def quantised(tmp_path):
+    """A model, and what torchao makes of it as it is opened, which is saved."""
     quantization = pytest.importorskip("torchao.quantization")
     model = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY, num_labels=3))).eval()
     model.save_pretrained(tmp_path / "model")
     config = TorchAoConfig(quantization.Int8WeightOnlyConfig())
     small = AutoModelForImageClassification.from_pretrained(tmp_path / "model", quantization_config=config)
     small.save_pretrained(tmp_path / "small")
+    BitImageProcessor().save_pretrained(tmp_path / "small")
+    return model, small
+
+
+def test_torchao_quantises_it_as_it_is_opened_and_its_answers_come_back(quantised, tmp_path):
+    model, small = quantised
     again = AutoModelForImageClassification.from_pretrained(tmp_path / "small")
     pixel_values = torch.randn(4, 3, 32, 32)
     logits = model(pixel_values).logits
     assert not torch.equal(small(pixel_values).logits, logits)
     torch.testing.assert_close(small(pixel_values).logits, logits, rtol=0, atol=0.02 * logits.abs().max().item())
     assert torch.equal(again(pixel_values).logits, small(pixel_values).logits)
+
+
+def test_what_is_quantised_is_no_model_to_import_export_or_average(quantised, tmp_path):
+    small = str(tmp_path / "small")
+    for opened in (import_model, load_our_model, training_checkpoint):
+        with pytest.raises(UserError, match="is quantised, to evaluate and predict only"):
+            opened(small)
+    assert load_model(small)

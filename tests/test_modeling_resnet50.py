@@ -213,6 +213,19 @@ def test_wrong_number_of_channels_is_named(tiny_config):
         ResNet50Model(tiny_config)(torch.zeros(2, 1, 32, 32))
 
 
+def test_bytes_of_a_picture_are_no_pixel_values(tiny_config):
+    with pytest.raises(ValueError, match=r"must be normalised, as the image processor gives them, not torch\.uint8"):
+        ResNet50Model(tiny_config)(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("stem_type", ["imagenet", "deep", "cifar"])
+def test_weights_of_16_bits_take_float32(tiny_config, stem_type):
+    tiny_config.stem_type = stem_type
+    model = ResNet50ForImageClassification(tiny_config).to(torch.bfloat16).eval()
+    pixel_values = torch.randn(2, 3, 32, 32)
+    assert torch.equal(model(pixel_values).logits, model(pixel_values.bfloat16()).logits)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
