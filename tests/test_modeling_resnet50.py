@@ -267,6 +267,25 @@ def test_names_of_classes_have_one_number_both_ways_however_they_are_given(given
         assert config.label2id == {"ant": 0, "bee": 1}
 
 
+@pytest.mark.parametrize(
+    ("given", "is_kept"),
+    [
+        ({}, True),
+        ({"num_labels": 2}, True),
+        ({"id2label": {"0": "ant", "1": "bee"}}, True),
+        ({"id2label": {0: "cat", 1: "dog"}}, False),
+        ({"num_labels": 3}, False),
+    ],
+)
+def test_a_threshold_of_other_classes_is_not_taken_over(given, is_kept, tmp_path):
+    """As by who fine-tunes with another trainer: `predict` would go by it."""
+    threshold = {"threshold": 0.75}
+    ResNet50Config(id2label={0: "ant", 1: "bee"}, confidence_threshold=threshold).save_pretrained(tmp_path)
+    AutoConfig.from_pretrained(tmp_path, **given).save_pretrained(tmp_path / "tuned")
+    found = AutoConfig.from_pretrained(tmp_path / "tuned").confidence_threshold
+    assert found == (threshold if is_kept else None)
+
+
 def test_names_that_were_saved_out_of_step_are_mended_when_they_are_read():
     config = ResNet50Config(id2label={"0": "ant", "1": "bee"}, label2id={"cat": 0, "dog": 1})
     assert config.label2id == {"ant": 0, "bee": 1}
