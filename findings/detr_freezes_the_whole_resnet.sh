@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One would guess: DETR trains its backbone, or the last three stages of it as its code says, from whichever library it comes.
-# True:            timm's is trained throughout. Of transformers' own it looks for "stage.1" in names that have "stages.1", and freezes all: at random, where no weights were put in. So do Conditional and Deformable DETR, Table Transformer and Grounding DINO, with any backbone that has "resnet" in its model_type.
+# True:            timm's is trained throughout. Of transformers' own it looks for "stage.1" in names that have "stages.1", and freezes all: at random, where no weights were put in. Saved and opened again, all of it is trained. So do Conditional and Deformable DETR, Table Transformer and Grounding DINO, with any backbone that has "resnet" in its model_type.
 # PYTHON=python3 takes the packages that are there, for a machine without a network.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -26,5 +26,9 @@ for library, backbone in backbones.items():
     parameters = list(model.model.backbone.parameters())
     trained[library] = sum(parameter.requires_grad for parameter in parameters)
     print(f"transformers {transformers.__version__}, ResNet-18 of {library}: {trained[library]} of {len(parameters)} tensors learn")
-assert trained["timm"] > 0 and trained["transformers"] == 0
+model.save_pretrained("saved")
+again = DetrForObjectDetection.from_pretrained("saved")
+opened = sum(parameter.requires_grad for parameter in again.model.backbone.parameters())
+print(f"the latter saved and opened again: {opened}")
+assert trained["timm"] > 0 and trained["transformers"] == 0 and opened == len(parameters)
 PYTHON_CODE
