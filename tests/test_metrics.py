@@ -81,7 +81,7 @@ def test_scores_are_not_taken_for_classes(name):
     scores, labels = torch.tensor([[0.9, -1.2], [2.0, 3.0]]), [0, 1]
     others = {"confidences": [0.9, 0.9]} if name == "expected_calibration_error" else {}
     references = [[label] for label in labels] if name == "real_accuracy" else labels
-    wrong = [scores, scores.numpy(), scores.tolist(), scores[:, 0]]
+    wrong = [scores, scores.numpy(), scores.tolist(), scores[:, 0], scores.clone().requires_grad_(), scores.bfloat16()]
     for predictions in wrong:
         with pytest.raises(ValueError, match="not scores"):
             load(name).compute(predictions=predictions, references=references, **others)

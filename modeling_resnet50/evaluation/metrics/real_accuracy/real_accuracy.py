@@ -5,6 +5,7 @@ from typing import Any
 import datasets
 import evaluate
 import numpy as np
+from datasets.features.features import cast_to_python_objects
 
 
 _DESCRIPTION = (
@@ -49,7 +50,7 @@ class RealAccuracy(evaluate.Metric):
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **others: Any) -> None:
         """As `evaluate` has it, which would make whole numbers of scores, and go on."""
-        if np.asarray(predictions).dtype.kind == "f" and len(predictions):
+        if np.asarray(cast_to_python_objects(predictions)).dtype.kind == "f" and len(predictions):
             raise ValueError("predictions are classes, not scores: scores.argmax(-1)")
         super().add_batch(predictions=predictions, references=references, **others)
 
