@@ -26,14 +26,9 @@ def model_config(recipe: Recipe, label_names: list[str] | None = None) -> ResNet
             "each image. transformers' Trainer trains such a model by its own loss"
         )
     require_known(overrides, known)
-    labels: dict[str, Any] = {}
-    if label_names is not None:
-        labels = {
-            "id2label": dict(enumerate(label_names)),
-            "label2id": {name: index for index, name in enumerate(label_names)},
-        }
+    id2label = None if label_names is None else dict(enumerate(label_names))
     try:
-        return ResNet50Config(**overrides, **labels)
+        return ResNet50Config(**overrides, id2label=id2label)
     except (StrictDataclassError, TypeError) as error:
         raise UserError(f"config_overrides: {cause(error)}") from error
 

@@ -80,7 +80,8 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
             `crop_pct`), for whoever opens the model with timm. transformers reads preprocessor_config.json instead.
             Classes that have a code beside their name: `label_names` and `label_descriptions`, as timm has them.
         confidence_threshold: below which probability of the likeliest class "none" is the better answer, and how that
-            was found: `threshold`, `wanted_precision`, `precision`, `coverage`, `images`, `dataset`, ….
+            was found: `threshold`, `wanted_precision`, `precision`, `coverage`, `images`, `dataset`, …. Other classes
+            in `id2label` have none.
         out_features, out_indices: which of `"stem"`, `"stage1"`, … the backbone returns. Default: the last stage.
 
     The number of classes is `num_labels` (default 1000) or, with names, `id2label`.
@@ -124,6 +125,18 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
             out_features=kwargs.pop("out_features", None), out_indices=kwargs.pop("out_indices", None)
         )
         super().__post_init__(**kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # transformers sets each of the two for itself: given `id2label` alone, `label2id` keeps the classes of before;
+        # and of numbers that are words, as its example gives them, pipelines find none.
+        if name == "id2label" and isinstance(value, dict):
+            value = {int(index): label for index, label in value.items()}
+            super().__setattr__("label2id", {label: index for index, label in value.items()})
+            if value != (getattr(self, "id2label", None) or value):  # a model for other classes begins
+                super().__setattr__("confidence_threshold", None)
+        elif name == "label2id" and isinstance(value, dict):
+            value = {label: int(index) for label, index in value.items()}
+        super().__setattr__(name, value)
 
     def to_dict(self) -> dict[str, Any]:
         """As transformers', and beside it what timm and `AutoImageProcessor` look for in config.json."""

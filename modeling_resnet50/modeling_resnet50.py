@@ -169,10 +169,16 @@ class ResNet50Block(nn.Module):
 
     def forward(self, hidden_state: Tensor) -> Tensor:
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            return self._gradient_checkpointing_func(partial(self._once_or_more, count()), hidden_state)
+            if hidden_state.requires_grad:
+                return self._gradient_checkpointing_func(partial(self._once_or_more, count()), hidden_state)
+            if any(parameter.requires_grad for parameter in self.parameters()):
+                # All before this block is frozen, and re-entrant checkpointing would leave the block untrained, unless
+                # something else that is given to it has a gradient.
+                anchor = hidden_state.new_empty(0).requires_grad_()
+                return self._gradient_checkpointing_func(partial(self._once_or_more, count()), hidden_state, anchor)
         return self._sum(hidden_state)
 
-    def _once_or_more(self, runs: Iterator[int], hidden_state: Tensor) -> Tensor:
+    def _once_or_more(self, runs: Iterator[int], hidden_state: Tensor, _: Tensor | None = None) -> Tensor:
         # The runs after the first are the backward pass's, of the same batch, which BatchNorm must not count again.
         # They are counted here: `context_fn` is refused by re-entrant checkpointing, and by torch.compile.
         with nullcontext() if next(runs) == 0 else _buffers_put_aside(self):
@@ -246,6 +252,7 @@ class ResNet50PreTrainedModel(PreTrainedModel):
     input_modalities = ("image",)  # type: ignore[assignment]  # as transformers' own models have it
     supports_gradient_checkpointing = True
     _no_split_modules = ["ResNet50Bottleneck", "ResNet50BasicBlock"]
+    _input_embed_layer = "conv1"  # transformers asks for it before torchao quantises
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -330,6 +337,14 @@ class ResNet50PreTrainedModel(PreTrainedModel):
                 f"pixel_values must have shape (batch, {self.config.num_channels}, height, width), "
                 f"got {tuple(pixel_values.shape)}"
             )
+        if not pixel_values.is_floating_point():
+            raise ValueError(
+                f"pixel_values must be normalised, as the image processor gives them, not {pixel_values.dtype}"
+            )
+        # Weights of 16 bits take the processor's float32, as under Trainer's `bf16_full_eval`.
+        first: Any = self.conv1[0] if isinstance(self.conv1, nn.Sequential) else self.conv1
+        if pixel_values.dtype != first.weight.dtype:  # asked first, as exported graphs would have a conversion more
+            pixel_values = pixel_values.to(first.weight.dtype)
         keep_all = self.config.output_hidden_states if keep_all is None else keep_all
         hidden_state = self.maxpool(self.activation(self.bn1(self.conv1(pixel_values))))
         kept = [hidden_state] if keep_all else []
@@ -400,7 +415,7 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
     ResNet-50 with its linear classifier.
 
     Args of `forward`:
-        pixel_values: normalised images, `(batch, num_channels, height, width)`.
+        pixel_values: normalised images, `(batch, num_channels, height, width)`, of any floating point type.
         labels: class indices `(batch,)`, or class probabilities `(batch, num_labels)` as mixup makes them. When given,
             `loss` is their mean cross-entropy. With `config.problem_type = "multi_label_classification"` they are 0 or
             1 for each class, `(batch, num_labels)`, and `loss` is the mean binary cross-entropy of all of them.
@@ -408,9 +423,9 @@ class ResNet50ForImageClassification(ResNet50PreTrainedModel):
     Returns `logits` `(batch, num_labels)`, `loss`, and `hidden_states` on request.
 
     Raises:
-        ValueError: labels are given, and the model has nothing to tell apart: `problem_type` is `"regression"`, or
-            there is a single label without `problem_type`. Or they mark several classes, and `problem_type` does not
-            say so.
+        ValueError: images of another shape, or of integers. Or labels are given, and the model has nothing to tell
+            apart: `problem_type` is `"regression"`, or there is a single label without `problem_type`. Or they mark
+            several classes, and `problem_type` does not say so.
     """
 
     # The loss is the mean of the batch that is given: transformers' Trainer divides it by the accumulation steps

@@ -249,6 +249,21 @@ def test_averaged_weights_are_preferred(tmp_path):
     assert torch.equal(imported.model.fc.weight, average.fc.weight)
 
 
+def test_of_lightnings_averaging_the_average_is_read(tmp_path):
+    """Its callbacks move the weights that are trained to `current_model_state`."""
+    average = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY)))
+    trained = as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY)))
+    content = {
+        "state_dict": under("model.", average.state_dict()),
+        "current_model_state": under("model.", trained.state_dict()),
+        "averaging_state": {"n_averaged": torch.tensor(3)},
+    }
+    torch.save(content, tmp_path / "last.ckpt")
+    assert torch.equal(import_model(str(tmp_path / "last.ckpt")).model.fc.weight, average.fc.weight)
+    chosen = import_model(str(tmp_path / "last.ckpt"), weights="current_model_state")
+    assert torch.equal(chosen.model.fc.weight, trained.fc.weight)
+
+
 @pytest.fixture
 def student_and_teacher():
     return [as_if_trained(ResNet50ForImageClassification(ResNet50Config(**TINY))) for _ in range(2)]

@@ -72,6 +72,29 @@ def test_topk_accuracy_equals_scikit_learn(said):
         assert result[f"top{k}"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["classification_report", "confusion_matrix", "expected_calibration_error", "real_accuracy", "topk_accuracy"],
+)
+def test_scores_are_not_taken_for_classes(name):
+    """As Trainer's `compute_metrics` is given them; `evaluate` makes 0 and -1 of 0.9 and -1.2."""
+    scores, labels = torch.tensor([[0.9, -1.2], [2.0, 3.0]]), [0, 1]
+    others = {"confidences": [0.9, 0.9]} if name == "expected_calibration_error" else {}
+    references = [[label] for label in labels] if name == "real_accuracy" else labels
+    wrong = [scores, scores.numpy(), scores.tolist(), scores[:, 0], scores.clone().requires_grad_(), scores.bfloat16()]
+    for predictions in wrong:
+        with pytest.raises(ValueError, match="not scores"):
+            load(name).compute(predictions=predictions, references=references, **others)
+    metric = load(name)
+    with pytest.raises(ValueError, match="not scores"):
+        metric.add(prediction=scores[0].tolist(), reference=references[0], **dict.fromkeys(others, 0.9))
+    for number in range(2):
+        right = int(scores[number].argmax())
+        metric.add(prediction=right, reference=references[number], **dict.fromkeys(others, 0.9))
+    alone = metric.compute()
+    assert load(name).compute(predictions=scores.argmax(-1), references=references, **others) == alone
+
+
 def test_cross_entropy_equals_scikit_learn(said):
     inputs = inputs_of(said)
     result = load("cross_entropy").compute(

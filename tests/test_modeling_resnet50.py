@@ -164,6 +164,26 @@ def test_gradient_checkpointing_changes_neither_gradients_nor_running_statistics
     assert checkpointed.bn1.num_batches_tracked == checkpointed.layer1[0].bn1.num_batches_tracked == 1
 
 
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@pytest.mark.filterwarnings("error:None of the inputs")
+@pytest.mark.parametrize("frozen", ["conv1 bn1", "conv1 bn1 layer1", "conv1 bn1 layer1.0.conv layer2 fc"])
+def test_checkpointing_behind_frozen_layers_changes_no_gradient(tiny_config, frozen, use_reentrant):
+    """As who fine-tunes freezes them, or PEFT, which leaves a few parameters anywhere."""
+    plain = ResNet50ForImageClassification(tiny_config).train()
+    for name, parameter in plain.named_parameters():
+        parameter.requires_grad_(not name.startswith(tuple(frozen.split())))
+    checkpointed = copy.deepcopy(plain)
+    enable = getattr(checkpointed, "activation_checkpointing_enable", checkpointed.gradient_checkpointing_enable)
+    enable({"use_reentrant": use_reentrant})
+    for model in (plain, checkpointed):
+        model(torch.ones(4, 3, 32, 32), labels=torch.tensor([0, 1, 2, 0])).loss.backward()
+    for name, parameter in plain.named_parameters():
+        other = checkpointed.get_parameter(name)
+        assert (other.grad is not None) is parameter.requires_grad, name
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter.grad, other.grad)
+
+
 def test_layers_that_others_add_are_initialised_with_and_without_a_bias(tiny_config, tmp_path):
     class WithMore(ResNet50ForImageClassification):
         def __init__(self, config):
@@ -193,6 +213,19 @@ def test_wrong_number_of_channels_is_named(tiny_config):
         ResNet50Model(tiny_config)(torch.zeros(2, 1, 32, 32))
 
 
+def test_bytes_of_a_picture_are_no_pixel_values(tiny_config):
+    with pytest.raises(ValueError, match=r"must be normalised, as the image processor gives them, not torch\.uint8"):
+        ResNet50Model(tiny_config)(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("stem_type", ["imagenet", "deep", "cifar"])
+def test_weights_of_16_bits_take_float32(tiny_config, stem_type):
+    tiny_config.stem_type = stem_type
+    model = ResNet50ForImageClassification(tiny_config).to(torch.bfloat16).eval()
+    pixel_values = torch.randn(2, 3, 32, 32)
+    assert torch.equal(model(pixel_values).logits, model(pixel_values.bfloat16()).logits)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -211,6 +244,51 @@ def test_impossible_architecture_is_refused(fields, message):
 def test_number_of_labels_survives_saving(num_labels, tmp_path):
     ResNet50Config(num_labels=num_labels).save_pretrained(tmp_path)
     assert AutoConfig.from_pretrained(tmp_path).num_labels == num_labels
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"id2label": {0: "ant", 1: "bee"}},
+        {"id2label": {"0": "ant", "1": "bee"}, "label2id": {"ant": "0", "bee": "1"}},  # as transformers' example
+        {"num_labels": 2, "id2label": {"0": "ant", "1": "bee"}},
+        {"label2id": {"ant": "0", "bee": "1"}, "num_labels": 2, "id2label": {"0": "ant", "1": "bee"}},
+    ],
+    ids=lambda given: " ".join(given),
+)
+def test_names_of_classes_have_one_number_both_ways_however_they_are_given(given, tmp_path):
+    ResNet50Config(id2label={0: "cat", 1: "dog", 2: "fox"}).save_pretrained(tmp_path)
+    tuned = AutoConfig.from_pretrained(tmp_path, **given)
+    tuned.save_pretrained(tmp_path / "tuned")
+    later = ResNet50Config(num_labels=2)
+    later.id2label = given["id2label"]
+    for config in (tuned, AutoConfig.from_pretrained(tmp_path / "tuned"), ResNet50Config(**given), later):
+        assert config.id2label == {0: "ant", 1: "bee"}
+        assert config.label2id == {"ant": 0, "bee": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "is_kept"),
+    [
+        ({}, True),
+        ({"num_labels": 2}, True),
+        ({"id2label": {"0": "ant", "1": "bee"}}, True),
+        ({"id2label": {0: "cat", 1: "dog"}}, False),
+        ({"num_labels": 3}, False),
+    ],
+)
+def test_a_threshold_of_other_classes_is_not_taken_over(given, is_kept, tmp_path):
+    """As by who fine-tunes with another trainer: `predict` would go by it."""
+    threshold = {"threshold": 0.75}
+    ResNet50Config(id2label={0: "ant", 1: "bee"}, confidence_threshold=threshold).save_pretrained(tmp_path)
+    AutoConfig.from_pretrained(tmp_path, **given).save_pretrained(tmp_path / "tuned")
+    found = AutoConfig.from_pretrained(tmp_path / "tuned").confidence_threshold
+    assert found == (threshold if is_kept else None)
+
+
+def test_names_that_were_saved_out_of_step_are_mended_when_they_are_read():
+    config = ResNet50Config(id2label={"0": "ant", "1": "bee"}, label2id={"cat": 0, "dog": 1})
+    assert config.label2id == {"ant": 0, "bee": 1}
 
 
 def test_saved_model_opens_with_the_auto_classes_and_holds_torchvision_names(tiny_config, tmp_path):

@@ -370,7 +370,9 @@ def test_a_pickle_is_not_published(hub, trained, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["publish", str(tmp_path / "run"), "--to", "ann/net"])
     assert exit_.value.code == 2
-    assert "optimizer.pt is a pickle" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "optimizer.pt is a pickle" in said
+    assert f"resnet50 import {tmp_path / 'run' / 'best'} OUT" in said
     assert hub.repos == {}
 
 

@@ -6,6 +6,7 @@ import datasets
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from shared import PROJECT, as_if_trained
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
@@ -62,6 +63,18 @@ def test_the_tables_are_found():
 @pytest.mark.parametrize("library", OPEN_IT_WITH)
 def test_three_lines_open_the_folder(library, model_folder, names):
     exec(OPEN_IT_WITH[library].replace("runs/digits/best", str(model_folder)), names)
+
+
+def test_the_lines_that_make_a_detector_give_it_the_weights_and_leave_three_stages_to_learn(model_folder):
+    code = README.split("### Under other trainers")[1].split("```python\n")[1].split("```")[0]
+    names: dict = {}
+    exec(code.replace("runs/digits/best", str(model_folder)), names)
+    inner = names["detector"].model.backbone.model
+    saved = load_file(model_folder / "model.safetensors")
+    for name, value in inner.state_dict().items():
+        assert torch.equal(value, saved[name]), name
+    learning = {name.split(".")[0] for name, parameter in inner.named_parameters() if parameter.requires_grad}
+    assert learning == {"layer2", "layer3", "layer4"}
 
 
 @pytest.mark.parametrize("kind", EXPORTS)

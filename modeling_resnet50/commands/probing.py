@@ -115,7 +115,6 @@ def save_probe(folder: Path, classifier: Classifier, probe: LinearProbe, fitting
     model.fc = head.to(model.fc.weight)  # in the network's precision, where it is
     model.config.pretrained_cfg = model.config.confidence_threshold = model.config.problem_type = None
     model.config.id2label = dict(enumerate(label_names))
-    model.config.label2id = {label_name: number for number, label_name in enumerate(label_names)}
     with replaced_folder(folder) as unfinished:
         save_model_and_processor(unfinished, model, image_processor(classifier.preprocessing))
         _card(fitting).save(unfinished / "README.md")

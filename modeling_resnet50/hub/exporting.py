@@ -14,7 +14,7 @@ from ..configuration_resnet50 import ResNet50Config
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from ..training.run_folder import is_run, open_run
 from ..training.trained_model import TrainedModel
-from .model_folder import load_model, renew_card
+from .model_folder import load_model, renew_card, require_plain_weights
 from .weights import read_weights, to_transformers_resnet
 
 
@@ -92,7 +92,7 @@ def training_checkpoint(source: str, dtype: Literal["float32", "auto"] = "float3
         optimizer's state is kept at checkpoints only.
 
     Raises:
-        UserError: there is no model there.
+        UserError: there is no model there, or it is quantised.
     """
     folder = Path(source)
     is_checkpoint = folder.parent.name == "checkpoints"
@@ -102,11 +102,15 @@ def training_checkpoint(source: str, dtype: Literal["float32", "auto"] = "float3
     checkpoint = folder if is_checkpoint else run / "checkpoints" / f"epoch-{row.get('epoch', 0):04d}"
     optimizer_file = checkpoint / "optimizer.pt"
     step = row.get("step")
+    if is_checkpoint:
+        state = read_weights(folder / "model.safetensors")[0]
+    else:
+        model, _ = load_model(source, dtype=dtype)
+        require_plain_weights(model, source)
+        state = model.state_dict()
     return {
         "epoch": row.get("epoch"),
-        "model_state_dict": read_weights(folder / "model.safetensors")[0]
-        if is_checkpoint
-        else load_model(source, dtype=dtype)[0].state_dict(),
+        "model_state_dict": state,
         "optimizer_state_dict": torch.load(optimizer_file, map_location="cpu", weights_only=True)
         if optimizer_file.is_file()
         else None,

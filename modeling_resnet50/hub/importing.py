@@ -23,7 +23,7 @@ from ..configuration_resnet50 import DEFAULT_PRETRAINED_CFG, ResNet50Config
 from ..data.class_names import imagenet_words, is_wnid, names_in_words, told_apart
 from ..data.preprocessing import Preprocessing
 from ..modeling_resnet50 import ResNet50ForImageClassification, ResNet50Model
-from .model_folder import has_processor, load_model, require_statistics_of
+from .model_folder import has_processor, load_model, require_plain_weights, require_statistics_of
 from .shapes import check_numbers, check_sizes, read_shapes
 from .weights import (
     LogitsOnly,
@@ -354,6 +354,7 @@ def _from_this_library(source: str) -> Source:
     model, processor = load_model(source, dtype="auto", needs_processor=False)
     if not isinstance(model, ResNet50ForImageClassification):
         raise UserError(f"{source} is a {type(model).__name__}, not a ResNet")
+    require_plain_weights(model, source)
     architecture = [name for name in _ARCHITECTURE if hasattr(model.config, name)]
     fields = {name: getattr(model.config, name) for name in architecture if name != "pretrained_cfg"}
     fields |= {name: getattr(model.config, name) for name in _OF_CLASSES}
@@ -385,7 +386,7 @@ def _from_timm(name: str, source: str) -> Source:
     classes = timm_classes(model, source)
     if classes is not None:
         names, codes = classes
-        fields |= {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+        fields["id2label"] = dict(enumerate(names))
         if codes is not None:
             fields["pretrained_cfg"] = {"label_names": codes, "label_descriptions": dict(zip(codes, names))}
     preprocessing = timm_preprocessing(model, source)

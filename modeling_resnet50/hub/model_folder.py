@@ -142,12 +142,22 @@ def load_our_model(
     As `load_model`.
 
     Raises:
-        UserError: also, another library's.
+        UserError: also, another library's, or quantised.
     """
     model, processor = load_model(name_or_path, dtype=dtype)
     if not isinstance(model, ResNet50ForImageClassification):
         raise UserError(f"{name_or_path} is a {type(model).__name__}; make it ours first: resnet50 import")
+    require_plain_weights(model, name_or_path)
     return model, processor
+
+
+def require_plain_weights(model: PreTrainedModel, name_or_path: str) -> None:
+    """
+    Raises:
+        UserError: they are of a quantisation of transformers, which computes with them and does nothing else.
+    """
+    if getattr(model.config, "quantization_config", None) is not None:
+        raise UserError(f"{name_or_path} is quantised, to evaluate and predict only: give the model it was made of")
 
 
 def load_model(

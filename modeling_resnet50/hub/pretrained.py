@@ -52,7 +52,6 @@ def starting_model(recipe: Recipe, label_names: list[str]) -> ResNet50ForImageCl
     model.config.confidence_threshold = None  # it was for the weights before
     model.config.problem_type = None  # one class for each image, whatever it was before
     model.config.id2label = dict(enumerate(label_names))
-    model.config.label2id = {name: index for index, name in enumerate(label_names)}
     return model
 
 

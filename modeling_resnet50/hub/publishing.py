@@ -228,7 +228,10 @@ def model_files(folder: Path) -> dict[str, Path]:
         raise UserError(f"{folder} holds no model: no config.json in it")
     pickles = [name for name in files if name.endswith(_PICKLES)]
     if pickles:
-        raise UserError(f"{folder / pickles[0]} is a pickle, which could run code where it is loaded: remove it first")
+        raise UserError(
+            f"{folder / pickles[0]} is a pickle, which could run code where it is loaded: remove it, or publish the "
+            f"model alone, as `{command('resnet50', 'import', folder, 'OUT')}` makes it"
+        )
     return files
 
 

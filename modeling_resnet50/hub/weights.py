@@ -103,7 +103,10 @@ def _tensors_in(content: dict[Any, Any]) -> StateDict:
 def _choose(prefixes: list[str], wanted: str | None, path: Path) -> str:
     """The one that is meant of the prefixes before the networks' names."""
     if wanted is None:
-        averaged = [prefix for prefix in prefixes if re.search(r"(?:^|[._])ema[._]", prefix)]
+        # Lightning's callbacks put the average in the place of `state_dict`, and move what was there.
+        is_lightnings = any(prefix.startswith("current_model_state.") for prefix in prefixes)
+        pattern = r"state_dict\." if is_lightnings else r"(?:.*[._])?ema[._]"
+        averaged = [prefix for prefix in prefixes if re.match(pattern, prefix)]
         found = averaged if len(averaged) == 1 else prefixes
     else:
         wanted = wanted.rstrip(".")

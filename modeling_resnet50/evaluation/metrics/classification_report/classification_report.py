@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 import evaluate
 import numpy as np
+from datasets.features.features import cast_to_python_objects
 
 
 _DESCRIPTION = (
@@ -51,6 +52,17 @@ class ClassificationReport(evaluate.Metric):
                 for predictions in (datasets.Sequence(datasets.Value("int64")), datasets.Value("int64"))
             ],
         )
+
+    def add_batch(self, *, predictions: Any = None, references: Any = None, **others: Any) -> None:
+        """As `evaluate` has it, which would make whole numbers of scores, and go on."""
+        if np.asarray(cast_to_python_objects(predictions)).dtype.kind == "f" and len(predictions):
+            raise ValueError("predictions are classes, the likeliest first, not scores: (-scores).argsort(-1)")
+        super().add_batch(predictions=predictions, references=references, **others)
+
+    def add(self, *, prediction: Any = None, reference: Any = None, **others: Any) -> None:
+        """One image, as a batch."""
+        batches = {name: [value] for name, value in others.items()}
+        self.add_batch(predictions=[prediction], references=[reference], **batches)
 
     def _compute(self, predictions: Any, references: Any, per_class: bool = False) -> dict[str, Any]:
         predictions, references = np.asarray(predictions), np.asarray(references)
