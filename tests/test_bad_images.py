@@ -154,6 +154,11 @@ REFUSED = {
     ),
     "JPEG that claims to be huge": (jpeg_with_size(65000, 65000), "decompression bomb"),
     "PNG that claims to be huge": (png_with_header(100_000, 100_000), "decompression bomb"),
+    "PNG of one row that is too long to be resized": (
+        saved(Image.new("RGB", (1001, 1)), "PNG"),
+        "times as long as wide",
+    ),
+    "JPEG of a column too long": (saved(Image.new("RGB", (2, 2001)), "JPEG"), "times as long as wide"),
     "PNG without width": (png_with_header(0, 40), None),
     "PNG with a bomb in its text": (png_with_a_bomb_of_text(), "[Dd]ecompressed data too large"),
     "PNG cut off": (PNG[: len(PNG) // 2], "truncated|broken"),
@@ -223,6 +228,7 @@ CONVERTED = {
     "JPEG 2000": (saved(PICTURE, "JPEG2000"), PICTURE, 1),
     "PPM": (saved(PICTURE, "PPM"), PICTURE, 0),
     "a profile of colours that is none": (saved(PICTURE, "PNG", icc_profile=b"none"), PICTURE, 0),
+    "a row": (saved(PICTURE[:1].repeat(2, 1)[:, :100], "PNG"), PICTURE[:1].repeat(2, 1)[:, :100], 0),
     "one pixel": (saved(PICTURE[:1, :1], "PNG"), PICTURE[:1, :1], 0),
 }  # fmt: skip
 

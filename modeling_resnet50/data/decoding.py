@@ -42,6 +42,9 @@ IMAGE_ENDINGS = frozenset(ending for ending, kind in Image.registered_extensions
 
 IMAGE_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's, by the number of channels
 
+# Of the longer side to the shorter one. Resized by its short side, a strip of 1 × 20,000 pixels takes 5 GB.
+_MOST_SLENDER = 1000
+
 _JPEG = b"\xff\xd8\xff"
 _FOUR_COLOURS = ("CMYK", "YCCK")
 _TIFF_BITS = 258
@@ -116,8 +119,8 @@ def decode_image(data: bytes, num_channels: int = 3, exif_orientation: ExifOrien
         Pixels, uint8, `(num_channels, height, width)`, channels last in memory.
 
     Raises:
-        UNREADABLE: not an image, damaged, absurdly large, of 32 bits, which have no agreed range, or a camera's raw
-            file, as DNG, whose first picture is a thumbnail.
+        UNREADABLE: not an image, damaged, absurdly large or slender, of 32 bits, which have no agreed range, or a
+            camera's raw file, as DNG, whose first picture is a thumbnail.
     """
     return decode_with_warning(data, num_channels, exif_orientation)[0]
 
@@ -219,7 +222,7 @@ def _size_of_plain_jpeg(data: bytes, exif_orientation: ExifOrientation) -> tuple
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    if height * width > Image.MAX_IMAGE_PIXELS or colours in _FOUR_COLOURS:
+    if height * width > Image.MAX_IMAGE_PIXELS or colours in _FOUR_COLOURS or _is_a_strip(height, width):
         return None
     if exif_orientation == "apply" and _is_turned(data):
         return None
@@ -315,7 +318,13 @@ def _open(data: bytes) -> Image.Image:
         raise UnidentifiedImageError(what) from error
     if _is_a_thumbnail(image):
         raise UnidentifiedImageError("a camera's raw file, which begins with a thumbnail: develop it to TIFF or JPEG")
+    if _is_a_strip(*image.size):
+        raise ValueError(f"{image.width} × {image.height} pixels: more than {_MOST_SLENDER:,} times as long as wide")
     return image
+
+
+def _is_a_strip(*sides: int) -> bool:
+    return max(sides) > _MOST_SLENDER * min(sides)
 
 
 def _is_a_thumbnail(image: Image.Image) -> bool:

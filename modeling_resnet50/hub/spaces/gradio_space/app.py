@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 NUM_CLASSES_SHOWN = 5
 # Of a stranger's picture: a file of a few kilobytes may have a thousand million pixels.
 MAX_BYTES, MAX_PIXELS = 20_000_000, 50_000_000
+MAX_RATIO = 100  # of its sides: resized by the short one, a strip of 1 × 20,000 pixels takes gigabytes
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
 # Pillow knows dozens, with as many decoders to attack; EPS is a program, which it would have run.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -97,6 +98,8 @@ def opened(file: str) -> Image.Image:
     try:
         picture = Image.open(file, formats=FORMATS)
         tags = getattr(picture, "tag_v2", None)  # a TIFF's
+        if max(picture.size) > MAX_RATIO * min(picture.size):
+            raise ValueError("a strip")
         if tags is None or not is_raw(tags):
             if tags is None:  # Pillow turns a TIFF by itself
                 picture = ImageOps.exif_transpose(picture)
