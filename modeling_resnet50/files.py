@@ -16,21 +16,19 @@ from resnet50_recipe.errors import UserError, storage_trouble
 
 
 @contextmanager
-def replaced_folder(target: Path) -> Iterator[Path]:
+def replaced_folder(target: Path, overwrite: bool = True) -> Iterator[Path]:
     """
     Gives a hidden folder beside `target` to fill; on leaving, it takes the place of `target`. A link stays: what it
     leads to is replaced.
 
     Raises:
-        UserError: there was nothing at `target`, and now there is: from another process, for which this one waited.
+        UserError: as by `require_free`, of which this is sure: another process may have been faster.
     """
     target = target.resolve()
     unfinished = _hidden(target, "unfinished")
-    is_new = not target.exists()
     with _held(unfinished, lambda: unfinished.mkdir(parents=True, exist_ok=True)):
         try:
-            if is_new and target.exists():
-                raise UserError(f"another process has just written {target}: choose another place for it")
+            require_free(target, overwrite)
             _empty(unfinished)  # what a kill has left
             yield unfinished
             give_usual_modes(unfinished)
@@ -45,7 +43,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replaced_file(target: Path) -> Iterator[Path]:
+def replaced_file(target: Path, overwrite: bool = True) -> Iterator[Path]:
     """
     Gives a hidden path beside `target` to write to; on leaving, that file takes the place of `target`, once the disk
     has it: renamed before its content is written, it may be empty after a power failure. Links as above.
@@ -55,6 +53,7 @@ def replaced_file(target: Path) -> Iterator[Path]:
     unfinished = _hidden(target, "unfinished")
     with _held(unfinished, unfinished.touch):
         try:
+            require_free(target, overwrite)
             yield unfinished
             sync(unfinished)
             os.replace(unfinished, target)

@@ -12,7 +12,7 @@ from hub_server import HubServer
 from shared import write_image_folder
 
 from modeling_resnet50 import files
-from modeling_resnet50.commands import evaluation_output
+from modeling_resnet50.commands import evaluation_output, export
 from modeling_resnet50.commands.abstaining import keep_threshold
 from modeling_resnet50.files import replaced_file, replaced_folder, sole_process
 from modeling_resnet50.hub.upload import Item, enqueue, files_of, read_item, waiting
@@ -50,28 +50,40 @@ def second(monkeypatch):
         assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("there_before", [False, True])
-def test_of_two_who_write_a_folder_the_second_waits_and_nothing_is_mixed(there_before, second, tmp_path):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_who_write_a_folder_the_second_waits_and_nothing_is_mixed_or_lost(overwrite, second, tmp_path):
     target, told = tmp_path / "out", []
-    if there_before:
-        target.mkdir()
 
     def write(name: str) -> None:
         try:
-            with replaced_folder(target) as folder:
+            with replaced_folder(target, overwrite) as folder:
                 (folder / name).write_text(name)
         except UserError as error:
             told.append(str(error))
 
-    with replaced_folder(target) as folder:
+    with replaced_folder(target, overwrite) as folder:
         other = second(lambda: write("second"))
         (folder / "first").write_text("first")
     other.join(60)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert [path.name for path in target.iterdir()] == (["second"] if there_before else ["first"])
-    # As `require_free` has it: what was not there when it began is not replaced.
-    said = f"another process has just written {target}: choose another place for it"
-    assert told == ([] if there_before else [said])
+    assert [path.name for path in target.iterdir()] == (["second"] if overwrite else ["first"])
+    assert told == ([] if overwrite else [f"{target} is there already: choose another place, or give --overwrite"])
+
+
+@pytest.mark.parametrize("kind", ["transformers", "pth"])
+def test_of_two_exports_the_slower_one_does_not_replace_the_others(kind, trained, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    load = export.load_our_model
+
+    def meanwhile(*_):
+        out.write_text("the other's")
+
+    monkeypatch.setattr(export, "load_our_model", lambda *given: (load(*given), meanwhile())[0])
+    monkeypatch.setattr(export, "require_free", lambda *_: meanwhile() if kind == "pth" else None)
+    with pytest.raises(SystemExit):
+        main(["export", str(trained(num_train_epochs=2) / "best"), str(out), "--format", kind])
+    assert f"{out} is there already" in capsys.readouterr().err
+    assert out.read_text() == "the other's"
 
 
 def test_of_two_who_write_a_file_both_write_it_whole(second, tmp_path):
