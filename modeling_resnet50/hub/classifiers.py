@@ -85,8 +85,8 @@ def _open(source: str, trust_remote_code: bool, dtype: Literal["float32", "auto"
         return Classifier(*open_onnx(path))
     if (path / "onnx" / "model.onnx").is_file() and not (path / "model.safetensors").is_file():
         return Classifier(*open_onnx(path / "onnx" / "model.onnx"))
-    for name, runtime in _OTHER_EXPORTS.items():
-        if (path / name).exists() and not (path / "model.safetensors").is_file():
+    for file, runtime in _OTHER_EXPORTS.items():
+        if (path / file).exists() and not (path / "model.safetensors").is_file():
             raise UserError(
                 f"{source} is an export for {runtime}: here the model itself is asked, or an ONNX file of it"
             )

@@ -117,7 +117,7 @@ def enqueue(folder: Path, item: Item, files: dict[str, Path], growing: dict[str,
         unfinished.rename(queue / f"{number:06d}")
 
 
-def link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path | str, target: Path | str) -> None:
     """A copy where the disk cannot link: on another file system, or one without links."""
     try:
         os.link(source, target)
@@ -352,7 +352,9 @@ def explain_failures(repo_id: str, action: Callable[[], dict[str, Any]]) -> dict
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status in _REFUSALS:
-            return {"refused": _REFUSALS[status].format(repo=repo_id)}
+            # Of 403 and 413 there are several, such as a storage that is full.
+            said = " ".join((error.server_message or "").split()) if status in (403, 413) else ""
+            return {"refused": _REFUSALS[status].format(repo=repo_id) + (f". The Hub says: {said}" if said else "")}
         seconds = error.response.headers.get("Retry-After", "") if error.response is not None else ""
         return {"failure": _one_line(error), "after": float(seconds) if seconds.isdigit() else None}
     except (HTTPError, ConnectionError, TimeoutError) as error:  # no answer at all, or one to what was sent by Xet

@@ -96,7 +96,7 @@ def opened(file: str) -> Image.Image:
         gradio.Error: there is none that is read here.
     """
     try:
-        picture = Image.open(file, formats=FORMATS)
+        picture: Image.Image = Image.open(file, formats=FORMATS)
         tags = getattr(picture, "tag_v2", None)  # a TIFF's
         if max(picture.size) > MAX_RATIO * min(picture.size):
             raise ValueError("a strip")
