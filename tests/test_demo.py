@@ -297,3 +297,12 @@ def test_a_strangers_picture_is_neither_a_large_file_nor_many_pixels(monkeypatch
         Image.new("1", (10_000, height)).save(data, "PNG")
         with pytest.raises(Image.DecompressionBombError) if refused else pytest.warns(Image.DecompressionBombWarning):
             Image.open(data)
+
+
+def test_a_space_without_a_model_says_so(tmp_path, monkeypatch):
+    """One whose models/ did not come along, and whose README.md names none."""
+    write_gradio_space(tmp_path, "Ask the net", [], [])
+    monkeypatch.setattr(app, "HERE", tmp_path)
+    monkeypatch.setitem(sys.modules, "grad_cam", SimpleNamespace(grad_cam=grad_cam, overlay=overlay))
+    with pytest.raises(SystemExit, match="no model to ask"):
+        app.main()

@@ -5,6 +5,7 @@ It runs alone, with what requirements.txt names: `python app.py`, or as a Space.
 else those on the Hub that README.md names; its examples are the pictures in examples/.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -275,6 +276,8 @@ def main() -> None:
     logging.set_verbosity_error()  # it would complain that a folder's name is no Python identifier
     carried = sorted(str(path.parent) for path in HERE.glob("models/*/config.json"))
     names = carried or SpaceCard.load(HERE / "README.md").data.models
+    if not names:
+        sys.exit("no model to ask: there is none in models/, and README.md names none (models: [user/name])")
     examples = sorted((HERE / "examples").glob("*"))
     launch(build_page([open_classifier(name) for name in names], grad_cam, overlay, examples))
 
