@@ -86,9 +86,11 @@ def sole_process(folder: Path, purpose: str) -> Iterator[None]:
         purpose: what it does there, for the message: "prepares data".
 
     Raises:
-        UserError: another one does.
+        UserError: another one does; or there is a file in its place.
     """
     is_new = not folder.exists()
+    if not (is_new or folder.is_dir()):
+        raise UserError(f"{folder} is a file, and not a folder: choose another place")
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -115,11 +117,18 @@ def _held(path: Path, make: Callable[[], object]) -> Iterator[None]:
             continue
         try:
             _lock(descriptor, fcntl.LOCK_EX)
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            if _is_at(descriptor, path):
                 yield
                 return
         finally:
             _unlock(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(descriptor: int, how: int) -> None:

@@ -122,6 +122,13 @@ def test_two_prepare_one_data_set_and_the_second_is_told(tmp_path, capsys):
     assert (to / "packed-256").is_dir()
 
 
+def test_a_file_in_the_place_of_a_data_set_is_said(tmp_path, capsys):
+    (tmp_path / "to").touch()
+    with pytest.raises(SystemExit):
+        main(["prepare", "folder", str(tmp_path), "--to", str(tmp_path / "to")])
+    assert f"{tmp_path / 'to'} is a file, and not a folder" in capsys.readouterr().err
+
+
 def test_what_several_queue_at_once_waits_whole(tmp_path):
     models = [tmp_path / f"{number}" for number in range(4)]
     for model in models:
