@@ -19,12 +19,15 @@ from PIL import Image, ImageOps
 
 
 MAX_PHOTOS, MAX_BYTES, MAX_PIXELS, TOP = 16, 20_000_000, 50_000_000, 5
+MAX_RATIO = 100  # of a photo's sides: of a strip that is longer, the preparation may take gigabytes
 FORMATS = ["JPEG", "PNG", "WEBP"]  # Pillow knows dozens, with as many decoders to attack
 
 folder = os.path.join(os.environ["MODEL"], "onnx")
 prepare = onnxruntime.InferenceSession(os.path.join(folder, "preprocessing.onnx"))
 network = onnxruntime.InferenceSession(os.path.join(folder, "model.onnx"))
-names = json.loads(network.get_modelmeta().custom_metadata_map["id2label"])
+about = network.get_modelmeta().custom_metadata_map
+names, preprocessing = json.loads(about["id2label"]), json.loads(about["preprocessing"])
+mode = {1: "L", 3: "RGB", 4: "RGBA"}[prepare.get_inputs()[0].shape[3]]
 app = FastAPI()
 
 
@@ -44,13 +47,17 @@ def pixel_values_of(photo: UploadFile) -> np.ndarray:
         image = Image.open(io.BytesIO(data), formats=FORMATS)  # its first bytes alone
         if image.width * image.height > MAX_PIXELS:
             raise HTTPException(413, f"{photo.filename}: more than {MAX_PIXELS} pixels")
-        image = ImageOps.exif_transpose(image)
+        if max(image.size) > MAX_RATIO * min(image.size):
+            raise HTTPException(413, f"{photo.filename}: more than {MAX_RATIO} times as long as wide")
+        if preprocessing["exif_orientation"] == "apply":
+            image = ImageOps.exif_transpose(image)
         if image.mode == "I;16":  # of which Pillow would make white whatever is above 255
             image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-        image = image.convert("RGB")
+        image = image.convert(mode)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise HTTPException(415, f"{photo.filename}: no picture that is read here") from error
-    return prepare.run(None, {"images": np.asarray(image)[None]})[0]
+    pixels = np.asarray(image).reshape(1, image.height, image.width, -1)
+    return prepare.run(None, {"images": pixels})[0]
 
 
 @app.post("/classify")

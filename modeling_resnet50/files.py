@@ -1,41 +1,49 @@
-"""Files and folders that are whole or not there: written beside their place under a hidden name, then renamed."""
+"""
+Files and folders that are whole or not there: written beside their place under a hidden name, then renamed. Who writes
+holds a lock on what has that name (flock, which ends with its process); another process waits.
+"""
 
+import fcntl
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from resnet50_recipe.errors import UserError, storage_trouble
 
 
 @contextmanager
-def replaced_folder(target: Path) -> Iterator[Path]:
+def replaced_folder(target: Path, overwrite: bool = True) -> Iterator[Path]:
     """
     Gives a hidden folder beside `target` to fill; on leaving, it takes the place of `target`. A link stays: what it
     leads to is replaced.
+
+    Raises:
+        UserError: as by `require_free`, of which this is sure: another process may have been faster.
     """
     target = target.resolve()
     unfinished = _hidden(target, "unfinished")
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        give_usual_modes(unfinished)
-        for path in unfinished.rglob("*"):
-            sync(path)
-        put_in_place(unfinished, target)
+    with _held(unfinished, lambda: unfinished.mkdir(parents=True, exist_ok=True)):
+        try:
+            require_free(target, overwrite)
+            _empty(unfinished)  # what a kill has left
+            yield unfinished
+            give_usual_modes(unfinished)
+            for path in unfinished.rglob("*"):
+                sync(path)
+            put_in_place(unfinished, target)
+        except BaseException:
+            if unfinished.exists():
+                shutil.rmtree(unfinished)
+            raise
         sync(target.parent)
-    finally:
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
 
 
 @contextmanager
-def replaced_file(target: Path) -> Iterator[Path]:
+def replaced_file(target: Path, overwrite: bool = True) -> Iterator[Path]:
     """
     Gives a hidden path beside `target` to write to; on leaving, that file takes the place of `target`, once the disk
     has it: renamed before its content is written, it may be empty after a power failure. Links as above.
@@ -43,13 +51,106 @@ def replaced_file(target: Path) -> Iterator[Path]:
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = _hidden(target, "unfinished")
-    try:
-        yield unfinished
-        sync(unfinished)
-        os.replace(unfinished, target)
+    with _held(unfinished, unfinished.touch):
+        try:
+            require_free(target, overwrite)
+            yield unfinished
+            sync(unfinished)
+            os.replace(unfinished, target)
+        except BaseException:  # once it has its name, a file that is called so is another process's
+            unfinished.unlink(missing_ok=True)
+            raise
         sync(target.parent)
+
+
+@contextmanager
+def not_replaced(target: Path) -> Iterator[None]:
+    """While this lasts, who would replace a folder waits; if this user may write beside it, which that takes."""
+    unfinished = _hidden(target.resolve(), "unfinished")
+    if not os.access(unfinished.parent, os.W_OK):
+        yield
+        return
+    with _held(unfinished, lambda: unfinished.mkdir(exist_ok=True)):
+        try:
+            yield
+        finally:
+            shutil.rmtree(unfinished)
+
+
+@contextmanager
+def sole_process(folder: Path, purpose: str) -> Iterator[None]:
+    """
+    While this lasts, no other process does the same in a folder, which is made if it is not there.
+
+    Args:
+        purpose: what it does there, for the message: "prepares data".
+
+    Raises:
+        UserError: another one does; or there is a file in its place.
+    """
+    is_new = not folder.exists()
+    if not (is_new or folder.is_dir()):
+        raise UserError(f"{folder} is a file, and not a folder: choose another place")
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{folder}: another process {purpose} there already; wait for it, or stop it") from error
+        yield
     finally:
-        unfinished.unlink(missing_ok=True)
+        _unlock(descriptor)
+        if is_new:
+            with suppress(OSError):  # there is something in it now
+                folder.rmdir()
+
+
+@contextmanager
+def _held(path: Path, make: Callable[[], object]) -> Iterator[None]:
+    """Make a file or folder and hold it alone: what another process held has another name, or is gone, after that."""
+    while True:
+        make()
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            _lock(descriptor, fcntl.LOCK_EX)
+            if _is_at(descriptor, path):
+                yield
+                return
+        finally:
+            _unlock(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _lock(descriptor: int, how: int) -> None:
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        raise
+    except OSError:  # some network file systems have no locks: there, one goes without
+        pass
+
+
+def _unlock(descriptor: int) -> None:
+    _lock(descriptor, fcntl.LOCK_UN)  # closing alone would leave it to the processes that were forked meanwhile
+    os.close(descriptor)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def give_usual_modes(folder: Path) -> None:

@@ -11,8 +11,10 @@ import pytest
 import torch
 from datasets import Dataset
 from PIL import Image, PngImagePlugin
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from modeling_resnet50.data.decoding import UNREADABLE, EncodedImage, decode_image
+from modeling_resnet50.data.image_files import find_images
 from modeling_resnet50.data.loader import ImageBatches
 from modeling_resnet50.data.transforms import ImageTransform
 from resnet50_recipe.errors import UserError
@@ -104,6 +106,22 @@ def twelve_bits(values: np.ndarray) -> bytes:
     return np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1).astype(np.uint8).tobytes()
 
 
+def raw_photo(**tags: tuple[int, int, bytes | int]) -> bytes:
+    """As cameras' raw files begin, with a thumbnail, by tag, type and value; behind it is another picture."""
+    directory = ImageFileDirectory_v2()
+    for tag, kind, value in tags.values():
+        directory.tagtype[tag] = kind
+        directory[tag] = value
+    small, large = Image.fromarray(PICTURE[:9, :9].copy()), Image.fromarray(PICTURE)
+    return saved(small, "TIFF", tiffinfo=directory, save_all=True, append_images=[large])
+
+
+RAW_PHOTOS = {
+    "DNG": raw_photo(version=(50706, 1, b"\1\4\0\0"), kind=(254, 4, 1)),
+    "DNG that lies on its side": raw_photo(version=(50706, 1, b"\1\4\0\0"), orientation=(274, 3, 6)),
+    "NEF, whose first picture is a copy of a later one": raw_photo(kind=(254, 4, 1)),
+}
+
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/tmp/x) deletefile\nshowpage\n%%EOF\n"
 
 REFUSED = {
@@ -136,6 +154,11 @@ REFUSED = {
     ),
     "JPEG that claims to be huge": (jpeg_with_size(65000, 65000), "decompression bomb"),
     "PNG that claims to be huge": (png_with_header(100_000, 100_000), "decompression bomb"),
+    "PNG of one row that is too long to be resized": (
+        saved(Image.new("RGB", (1001, 1)), "PNG"),
+        "times as long as wide",
+    ),
+    "JPEG of a column too long": (saved(Image.new("RGB", (2, 2001)), "JPEG"), "times as long as wide"),
     "PNG without width": (png_with_header(0, 40), None),
     "PNG with a bomb in its text": (png_with_a_bomb_of_text(), "[Dd]ecompressed data too large"),
     "PNG cut off": (PNG[: len(PNG) // 2], "truncated|broken"),
@@ -147,6 +170,7 @@ REFUSED = {
     "TIFF of 32-bit integers": (saved(PICTURE[..., 0].astype(np.int32) * 70000, "TIFF"), "32 bits"),
     "TIFF of 16-bit integers with a sign": (tiff(16, PICTURE[..., 0].astype("<i2").tobytes(), signed=True), "sign"),
     "TIFF of floats": (saved(PICTURE[..., 0].astype(np.float32) / 255, "TIFF"), "32 bits"),
+    **{kind: (data, "a camera's raw file, which begins with a thumbnail") for kind, data in RAW_PHOTOS.items()},
 }
 
 RGBA = np.dstack([PICTURE, np.full(PICTURE.shape[:2], 90, np.uint8)])
@@ -198,10 +222,13 @@ CONVERTED = {
     "WebP": (saved(PICTURE, "WEBP", lossless=True), PICTURE, 0),
     "AVIF": (saved(PICTURE, "AVIF", quality=100, subsampling="4:4:4"), PICTURE, 8),
     "BMP": (saved(PICTURE, "BMP"), PICTURE, 0),
+    "TIFF of several pages": (saved(PICTURE, "TIFF", save_all=True, append_images=[PALETTE]), PICTURE, 0),
+    "TIFF that calls itself a smaller copy, of nothing": (saved(PICTURE, "TIFF", tiffinfo={254: 1}), PICTURE, 0),
     "TIFF, CMYK": (saved(Image.fromarray(PICTURE).convert("CMYK"), "TIFF"), PICTURE, 1),
     "JPEG 2000": (saved(PICTURE, "JPEG2000"), PICTURE, 1),
     "PPM": (saved(PICTURE, "PPM"), PICTURE, 0),
     "a profile of colours that is none": (saved(PICTURE, "PNG", icc_profile=b"none"), PICTURE, 0),
+    "a row": (saved(PICTURE[:1].repeat(2, 1)[:, :100], "PNG"), PICTURE[:1].repeat(2, 1)[:, :100], 0),
     "one pixel": (saved(PICTURE[:1, :1], "PNG"), PICTURE[:1, :1], 0),
 }  # fmt: skip
 
@@ -217,6 +244,15 @@ def test_it_is_refused_by_name(kind, tmp_path):
     error = ImageBatches(rows, ImageTransform()).__getitems__([(0, 0)])
     assert isinstance(error, UserError)
     assert str(error).startswith(f"unreadable image: {path} (row 0): ")
+
+
+def test_raw_photos_in_a_folder_are_left_out_as_what_they_are(tmp_path):
+    for number, data in enumerate(RAW_PHOTOS.values()):
+        (tmp_path / f"{number}.dng").write_bytes(data)
+    (tmp_path / "photo").write_bytes(JPEG)
+    found = find_images(tmp_path)
+    assert found.paths == [str(tmp_path / "photo")]
+    assert found.left_out == {".dng": len(RAW_PHOTOS)}
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>not found</html>", b"\x00" * 100], ids=["empty", "a page", "zeros"])

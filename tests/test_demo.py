@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from gradio.data_classes import ImageData
 from hub_server import HubServer
 from PIL import Image
 from shared import TINY, as_if_trained, free_port, write_image
-from test_bad_images import CONVERTED
+from test_bad_images import CONVERTED, EPS, PICTURE, RAW_PHOTOS, saved
 from transformers import pipeline
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
@@ -151,7 +152,7 @@ def write_abstaining_model(folder: Path, seed: int, threshold: float) -> Path:
 
 def test_below_its_own_threshold_a_model_says_none_of_these(models, pictures, tmp_path):
     """As `resnet50 predict` does, in the demo's page and a Space's: the likeliest classes stay to be seen."""
-    picture = Image.open(pictures / "1.jpg")
+    picture = app.opened(str(pictures / "1.jpg"))
     plain = app.open_classifier(str(models[0]))
     best = max(plain.scores(plain.pixel_values(picture)))
     sure, unsure = (
@@ -160,7 +161,7 @@ def test_below_its_own_threshold_a_model_says_none_of_these(models, pictures, tm
     )
     page = app.build_page([plain, sure, unsure], grad_cam, overlay)
     (answer,) = (function.fn for function in page.fns.values() if function.api_name == "classify")
-    said = answer(picture)
+    said = answer(str(pictures / "1.jpg"))
     words = [value for value in said if isinstance(value, str)]
     assert words == ["", f"<b>None of these</b>: no class reaches {best + 1e-4:.1%}; most likely:"]
     assert len(said) == 2 + 3 + 3
@@ -246,8 +247,44 @@ def test_a_picture_of_any_kind_is_to_the_page_what_it_is_in_training(kind, tmp_p
     data, *_ = CONVERTED[kind]
     (tmp_path / "picture").write_bytes(data)
     picture = app._picture_field([]).preprocess(ImageData(path=str(tmp_path / "picture")))
-    pixels = np.asarray(app.of_8_bits(picture).convert("RGB"))
+    pixels = np.asarray(app.opened(picture).convert("RGB"))
     assert np.array_equal(pixels, decode_image(data).permute(1, 2, 0))
+
+
+STRIP = saved(Image.new("RGB", (101, 1)), "PNG")  # resized, a longer one would take gigabytes
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(data, "a camera's raw file") for data in RAW_PHOTOS.values()]
+    + [(data, "no picture that is read here") for data in (b"", b"<svg/>", EPS, saved(PICTURE, "TIFF")[:3000], STRIP)],
+)
+def test_what_is_no_picture_is_said_on_the_page(data, message, tmp_path):
+    (tmp_path / "picture.tif").write_bytes(data)
+    with pytest.raises(gr.Error, match=message):
+        app.opened(str(tmp_path / "picture.tif"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_shared_page_ends_as_by_ctrl_c_whatever_ends_it(number, models, monkeypatch):
+    """Then Gradio ends the tunnel, a process of its own, which would else go on to lead strangers to this machine."""
+    ended = []
+
+    def block_thread(self):
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            ended.append(number)
+
+    monkeypatch.setattr(gr.Blocks, "block_thread", block_thread)
+    monkeypatch.setattr(app, "launch", lambda page, **options: setattr(page, "share_url", "https://…"))
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        main(["demo", str(models[0]), "--share"])
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert ended == [number]
 
 
 def test_a_strangers_picture_is_neither_a_large_file_nor_many_pixels(monkeypatch):
@@ -260,3 +297,12 @@ def test_a_strangers_picture_is_neither_a_large_file_nor_many_pixels(monkeypatch
         Image.new("1", (10_000, height)).save(data, "PNG")
         with pytest.raises(Image.DecompressionBombError) if refused else pytest.warns(Image.DecompressionBombWarning):
             Image.open(data)
+
+
+def test_a_space_without_a_model_says_so(tmp_path, monkeypatch):
+    """One whose models/ did not come along, and whose README.md names none."""
+    write_gradio_space(tmp_path, "Ask the net", [], [])
+    monkeypatch.setattr(app, "HERE", tmp_path)
+    monkeypatch.setitem(sys.modules, "grad_cam", SimpleNamespace(grad_cam=grad_cam, overlay=overlay))
+    with pytest.raises(SystemExit, match="no model to ask"):
+        app.main()

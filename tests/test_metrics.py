@@ -221,6 +221,30 @@ def test_a_cache_that_cannot_be_written_does_not_end_a_run_at_its_first_validati
     assert metric.compute()["top1"] == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("classification_report", {"predictions": [0.9, 0.2], "references": [1, 0]}),
+        ("classification_report", {"predictions": [1, 0], "references": [0.9, 0.2]}),
+        ("confusion_matrix", {"predictions": [[0.1, 0.9], [0.8, 0.2]], "references": [1, 0]}),
+        ("expected_calibration_error", {"predictions": [0.9], "references": [1], "confidences": [0.9]}),
+        ("one_vs_rest_auc", {"prediction_scores": [[0.1, 0.9], [0.8, 0.2]], "references": [0.9, 0.2]}),
+        ("real_accuracy", {"predictions": [0.9], "references": [[1]]}),
+        ("real_accuracy", {"predictions": [1], "references": [[0.9]]}),
+        ("topk_accuracy", {"predictions": [[0.1, 0.9], [0.8, 0.2]], "references": [1, 0]}),
+        ("topk_accuracy", {"predictions": [float("nan")], "references": [1]}),
+    ],
+)
+def test_probabilities_in_place_of_classes_are_refused_not_cut_off(name, inputs):
+    """`evaluate` makes whole numbers of them where a metric declares such, and 0.9 would be class 0."""
+    with pytest.raises(ValueError, match="are class indices, not probabilities"):
+        load(name).compute(**inputs)
+    metric = load(name)
+    metric.add_batch(**{key: np.array(value) for key, value in inputs.items()})
+    with pytest.raises(ValueError, match="are class indices, not probabilities"):
+        metric.compute()
+
+
 def test_unknown_metric_is_one_line_with_the_nearest_name():
     with pytest.raises(UserError, match=r"unknown metric 'topk_acuracy'; did you mean 'topk_accuracy'\?"):
         load_metric("topk_acuracy")

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from executorch.runtime import Runtime
-from shared import TINY, as_if_trained
+from shared import TINY, as_if_trained, write_image
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing
@@ -239,3 +239,29 @@ def test_a_size_that_a_file_does_not_take_is_a_line(exported, capsys):
         main(["benchmark", executorch, "--image_size", "96", "--batch_sizes", "1", "--device", "cpu"])
     assert exit_.value.code == 2
     assert "does not take images of 1×3×96×96" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["openvino", "executorch", "coreml"])
+def test_who_asks_a_model_is_told_what_another_librarys_export_is(kind, exported, capsys):
+    """A folder of it, and a file: XML is no web page, nor is what has 0x3C for its first byte."""
+    folder = exported(kind)
+    runtime = {"openvino": "OpenVINO", "executorch": "ExecuTorch", "coreml": "Core ML"}[kind]
+    for source in [folder, *folder.glob("*.xml"), *folder.glob("*.pte")]:
+        with pytest.raises(SystemExit):
+            main(["predict", str(source), "photo.jpg"])
+        assert f"{source} is an export for {runtime}" in capsys.readouterr().err
+
+
+def test_benchmark_of_a_program_that_prepares_photos_itself_says_which_to_give(exported, capsys):
+    program = exported("pt2", "--with_preprocessing")
+    with pytest.raises(SystemExit):
+        main(["benchmark", str(program)])
+    assert f"{program} takes photos of any size and prepares them itself" in capsys.readouterr().err
+
+
+def test_a_file_of_weights_alone_is_asked_with_a_note_on_how_images_are_prepared(exported, tmp_path, capsys):
+    """In silence, those of a model of other images would be resized and normalised as ImageNet's."""
+    write_image(tmp_path / "photo.jpg", seed=0)
+    weights = exported("pth")
+    main(["predict", str(weights), str(tmp_path / "photo.jpg")])
+    assert f"note: {weights}: image preparation: not stated there, so ImageNet's usual one" in capsys.readouterr().err

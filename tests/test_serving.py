@@ -3,9 +3,11 @@
 import base64
 import importlib.util
 import io
+import json
 import re
 import subprocess
 import zlib
+from contextlib import nullcontext
 
 import numpy as np
 import onnx
@@ -14,9 +16,10 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 from shared import PROJECT, as_if_trained, with_spread_logits, write_image
+from test_bad_images import JPEG
 
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
-from modeling_resnet50.data.decoding import decode_image
+from modeling_resnet50.data.decoding import decode_image, with_orientation
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.transforms import EvaluationTransform, normalize_by
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
@@ -110,6 +113,71 @@ def test_the_service_takes_grey_of_16_bits_as_of_8(deep, service):
     assert of_16 == of_8
 
 
+def export_of(folder, num_channels=3, **settings):
+    """A small model of images with so many channels, prepared so: its folder, and beside it the export."""
+    torch.manual_seed(0)
+    config = ResNet50Config(depths=[1], hidden_sizes=[16], embedding_size=8, num_channels=num_channels, num_labels=3)
+    preprocessing = Preprocessing(32, 32, "bilinear", *([value] * num_channels for value in (0.7, 0.1)), **settings)
+    folder.mkdir()
+    save_model_and_processor(
+        folder, as_if_trained(ResNet50ForImageClassification(config)), image_processor(preprocessing)
+    )
+    return folder
+
+
+def predicted(model, photo, capsys) -> list[tuple]:
+    capsys.readouterr()
+    main(["predict", str(model), str(photo), "--topk", "3", "--json"])
+    answers = json.loads(capsys.readouterr().out)["predictions"]
+    return [(answer["label"], pytest.approx(answer["score"], abs=5e-3)) for answer in answers]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"num_channels": 1}, {"num_channels": 4}, {"exif_orientation": "ignore"}, {"exif_orientation": "apply"}],
+    ids=str,
+)
+def test_the_service_prepares_as_the_model_was_judged(settings, tmp_path, monkeypatch, capsys):
+    """In its own channels, and turned or not: as `resnet50 predict` does."""
+    model = export_of(tmp_path / "model", **settings)
+    main(["export", str(model), str(tmp_path / "onnx"), "--format", "onnx", "--with_preprocessing"])
+    monkeypatch.setenv("MODEL", str(tmp_path / "onnx"))
+    client = TestClient(module_of(EXAMPLES / "serve.py", "serve").app)
+    colours = np.random.default_rng(0).integers(0, 256, (6, 9, 4), np.uint8)
+    picture = Image.fromarray(colours).resize((60, 40), Image.Resampling.BICUBIC)
+    picture.save(tmp_path / "photo.png", exif=with_orientation(6))
+    response = client.post("/classify", files=photos((tmp_path / "photo.png").read_bytes()))
+    assert pairs(response.json()[0]) == predicted(model, tmp_path / "photo.png", capsys)
+
+
+@pytest.mark.parametrize("size", [(60, 41), (40, 61), (32, 32), (90, 1)])
+@pytest.mark.parametrize("resize_size", [32, 37])
+def test_the_handler_pads_with_the_mean_colour_as_we_do(resize_size, size, tmp_path, capsys):
+    """Where transformers pads with black."""
+    model = export_of(tmp_path / "model", crop_mode="pad")
+    processor = image_processor(Preprocessing(resize_size, 32, "bilinear", [0.7] * 3, [0.1] * 3, crop_mode="pad"))
+    processor.save_pretrained(model)
+    write_image(tmp_path / "photo.png", 0, size)
+    handler = module_of(EXAMPLES / "inference_endpoint/handler.py", "handler").EndpointHandler(str(model))
+    answers = handler({"inputs": Image.open(tmp_path / "photo.png")})
+    assert pairs(answers) == predicted(model, tmp_path / "photo.png", capsys)
+
+
+def png(*size: int) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", size).save(data, "PNG")
+    return data.getvalue()
+
+
+def test_strips_whose_preparation_would_take_gigabytes_are_refused(service, handler):
+    _, client = service
+    for size, refused in (((2, 201), True), ((201, 2), True), ((2, 200), False)):
+        response = client.post("/classify", files=photos(png(*size)))
+        assert response.status_code == (413 if refused else 200)
+        with pytest.raises(ValueError, match="more than 100 times as long as wide") if refused else nullcontext():
+            assert handler({"inputs": png(*size)})
+
+
 def bomb() -> bytes:
     """A PNG of a few hundred bytes that says it has 900 million pixels."""
     data = io.BytesIO()
@@ -176,6 +244,7 @@ def text_of(path):
         ({"inputs": 3}, "inputs must be a picture"),
         ({"inputs": "not base64!"}, "no picture of a kind"),
         ({"inputs": b"no picture"}, "no picture of a kind"),
+        ({"inputs": JPEG[: len(JPEG) // 2]}, "the picture is damaged"),
         ({"inputs": b"x" * 20_000_001}, "more than 20,000,000 bytes"),
         ({"inputs": "x" * 30_000_000}, "more than 20,000,000 bytes"),
         ({"inputs": Image.new("1", (10_000, 5_001))}, "more than 50,000,000 pixels"),

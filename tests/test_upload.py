@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hub_client import HubClient
@@ -181,6 +182,17 @@ def test_what_differs_is_told_by_the_hubs_own_checksums(tmp_path, model):
     }
 
 
+def test_weights_in_other_files_go_as_transformers_would_take_them():
+    """Of model.safetensors and shards, it takes the first, whichever is newer."""
+    one = {"model.safetensors": "1", "config.json": "2", "vocab.json": "3", "below/model.safetensors": "4"}
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)] + ["model.safetensors.index.json"]
+    none = dict.fromkeys(shards, Path(os.devnull))
+    assert compare(none, one, set())["deleted"] == ["model.safetensors"]
+    single = {"model.safetensors": Path(os.devnull)}
+    assert compare(single, dict.fromkeys([*shards, "model.md"], "1"), set())["deleted"] == sorted(shards)
+    assert compare({"README.md": Path(os.devnull)}, one, set())["deleted"] == []
+
+
 def test_what_it_asks_the_hub_for(hub, upload_all, tmp_path, model):
     """The same by huggingface_hub 1.33 and 2.4, the first and the last that this was tried with."""
     asked = []
@@ -263,6 +275,8 @@ def test_what_will_not_pass_is_said_and_sent_when_it_is_mended(status, stage, hu
     enqueue(tmp_path / "hub", ITEM, files_of(model))
     assert upload_all() == EXIT_REFUSED
     assert MESSAGES[status] in state_of(tmp_path / "hub")["trouble"] or (status, stage) == (403, "create")
+    if status == 403 and stage != "create":  # which may be a storage that is full
+        assert state_of(tmp_path / "hub")["trouble"].endswith(". The Hub says: fail_next asked for it")
     assert state_of(tmp_path / "hub")["waiting"] == ["The model → ann/net@main"]
     hub.faults.clear()
     assert upload_all() == 0

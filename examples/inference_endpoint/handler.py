@@ -18,6 +18,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 
 MAX_BYTES, MAX_PIXELS = 20_000_000, 50_000_000
+MAX_RATIO = 100  # of its sides: resized by the short one, a strip of 1 × 20,000 pixels takes gigabytes
 FORMATS = ["JPEG", "PNG", "WEBP"]  # Pillow knows dozens, with as many decoders to attack
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -51,7 +52,10 @@ class EndpointHandler:
         if not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k must be a number above 0, got {top_k!r}")
         image = self._upright(_opened(data.get("inputs")))
-        pixel_values = self.processor(image, return_tensors="pt")["pixel_values"].to(self.device)
+        done = {}
+        if getattr(self.processor, "crop_mode", "center") == "pad":
+            image, done = _padded(image, self.processor), {"do_resize": False, "do_center_crop": False}
+        pixel_values = self.processor(image, return_tensors="pt", **done)["pixel_values"].to(self.device)
         config = self.model.config
         logits = self.model(pixel_values=pixel_values).logits[0].float()
         several = config.problem_type == "multi_label_classification" or config.num_labels == 1
@@ -62,11 +66,28 @@ class EndpointHandler:
     def _upright(self, image: Image.Image) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:  # by its first bytes: nothing is decoded yet
             raise ValueError(f"the picture has more than {MAX_PIXELS:,} pixels")
+        if max(image.size) > MAX_RATIO * min(image.size):
+            raise ValueError(f"the picture is more than {MAX_RATIO} times as long as wide")
+        try:
+            image.load()
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError("the picture is damaged") from error
         if getattr(self.processor, "exif_orientation", "apply") == "apply":
             image = ImageOps.exif_transpose(image)
         if image.mode == "I;16":  # of which Pillow would make white whatever is above 255
             image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
         return image.convert(MODES[self.model.config.num_channels])
+
+
+def _padded(image: Image.Image, processor: Any) -> Image.Image:
+    """All of a picture, in a square of the mean colour: transformers itself would pad with black."""
+    size, side = processor.size["max_height"], processor.crop_size["height"]
+    ratio = max(length / size for length in image.size)
+    image = image.resize([max(1, round(length / ratio)) for length in image.size], processor.resample)
+    square = Image.new(image.mode, (side, side), tuple(round(255 * mean) for mean in processor.image_mean))
+    corner = [(side - n) // 2 if n <= side else -round((n - side) / 2) for n in image.size]
+    square.paste(image, corner)
+    return square
 
 
 def _opened(inputs: Any) -> Image.Image:

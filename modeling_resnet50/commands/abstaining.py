@@ -15,7 +15,7 @@ from ..data.file_names import path_as_text, without_path
 from ..data.image_files import FORMATS_IN_WORDS, find_images
 from ..data.preprocessing import Preprocessing
 from ..files import replaced_file
-from ..hub.exporting import renew_card_of_run
+from ..hub.exporting import is_in_training, renew_card_of_run
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def keep_threshold(folder: Path, result: dict[str, Any], dataset_name: str) -> b
         dataset_name: of the images that it was found on; of a path, the last name is told.
 
     Returns:
-        Whether there is such a folder, and it prepares images as they were here.
+        Whether there is such a folder, it prepares images as they were here, and no training replaces it.
     """
     config_file = folder / "config.json"
-    if not config_file.is_file():
+    if not config_file.is_file() or is_in_training(folder):
         return False
     config = json.loads(config_file.read_text(encoding="utf-8"))
     if config.get("model_type") != "resnet50" or result["protocol"]["flip"]:

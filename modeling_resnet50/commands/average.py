@@ -45,7 +45,7 @@ def _average(wanted: Wanted) -> None:
     require_free(wanted.output, wanted.overwrite)
     found = average(wanted.models, wanted.use_ema)
     recalibrated = "" if wanted.source.dataset is None else _recalibrate(found, wanted)
-    with replaced_folder(wanted.output) as folder:
+    with replaced_folder(wanted.output, wanted.overwrite) as folder:
         save_average(folder, found, recalibrated)
     if wanted.json:
         members = [{"name": each.name, "weights": each.weights, "sha256": each.sha256} for each in found.members]

@@ -1,6 +1,7 @@
 """`resnet50 demo`: a page on this machine, to ask one model, or two side by side, about pictures."""
 
 import argparse
+import signal
 import tempfile
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         examples = save_examples(pictures, Path(scratch) / "examples")
         page = app.build_page(classifiers, grad_cam, overlay, examples)
+        if options.share:  # the tunnel is a process of its own, which Gradio ends at Ctrl-C
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.default_int_handler)
         where = {"server_name": options.host, "server_port": options.port, "share": options.share}
         try:
             app.launch(page, **where, quiet=True, prevent_thread_lock=True)

@@ -16,7 +16,7 @@ from ..evaluation.class_report import AVERAGES, SHOWN_AVERAGES
 from ..evaluation.results import to_json, write_results
 from ..evaluation.statistics import TEMPERATURES, allowed_digits
 from ..hub.eval_results import both_in_words, protocol_in_words, write_eval_results
-from ..hub.exporting import renew_card_of_run
+from ..hub.exporting import is_in_training, renew_card_of_run
 from .abstaining import keep_threshold
 
 
@@ -76,11 +76,15 @@ def _keep_threshold(name: str, result: dict[str, Any], dataset_name: str) -> Non
     elif keep_threshold(Path(name).expanduser(), result, dataset_name):
         say(f"{name}: its config.json has the threshold, which resnet50 predict goes by", file=sys.stderr)
     else:
-        say(f"{name}: the threshold is not kept: no folder of ours, or other images than its own", file=sys.stderr)
+        why = "no folder of ours, a run that still trains, or other images than its own"
+        say(f"{name}: the threshold is not kept: {why}", file=sys.stderr)
 
 
 def _tell_the_card(folder: Path, dataset_name: str, result: dict[str, Any]) -> None:
-    """What another preparation of the images changes, if it is a model in a run."""
+    """What another preparation of the images changes, if it is a model in a run that has ended."""
+    if is_in_training(folder):
+        say(f"{folder}: its card is not told of the other preparation, as the run still trains", file=sys.stderr)
+        return
     measured = {"dataset": without_path(dataset_name), "images": result["images"], "words": both_in_words(result)}
     renew_card_of_run(folder, both_protocols=measured)
 

@@ -66,7 +66,7 @@ def _export(wanted: Export) -> None:
     _check(wanted)
     require_free(wanted.out, wanted.overwrite)
     if wanted.format == "pth":
-        with replaced_file(wanted.out) as file:
+        with replaced_file(wanted.out, wanted.overwrite) as file:
             torch.save(training_checkpoint(wanted.model, wanted.dtype), file)
         _say(wanted)
         return
@@ -80,10 +80,10 @@ def _export(wanted: Export) -> None:
     if wanted.fold_bn:
         model = fold_batch_norm(model)
     if wanted.format == "pt2":
-        with replaced_file(wanted.out) as file:
+        with replaced_file(wanted.out, wanted.overwrite) as file:
             about = _export_program(model, processor, file, wanted)
     else:
-        with replaced_folder(wanted.out) as folder:
+        with replaced_folder(wanted.out, wanted.overwrite) as folder:
             about = _export_folder(model, processor, folder, wanted)
     _say(wanted, **about)
 

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> None:
         weights=options.weights,
         dtype=options.dtype,
     )
-    with replaced_folder(options.out) as folder:
+    with replaced_folder(options.out, options.overwrite) as folder:
         save_model_and_processor(folder, imported.model, image_processor(imported.preprocessing))
     parameters = imported.model.num_parameters()
     if options.json:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..data.notes import say_note
 from ..data.sources import images_and_labels, load_splits
 from ..data.tables import USUAL_COLUMNS, Columns
 from ..evaluation.results import to_json
+from ..files import sole_process
 from ..hub.upload import Item, explain_failures, send
 from ..prepare.check import EXPECTATIONS, CheckResult, check_folder
 from ..prepare.check_report import write_report
@@ -73,7 +75,8 @@ class Archives:
 
 def run(options: argparse.Namespace) -> None:
     """Prepare what was asked for."""
-    _PREPARE[options.what](options)
+    with sole_process(options.to, "prepares data") if "to" in options else nullcontext():
+        _PREPARE[options.what](options)
 
 
 def _tiny_imagenet(options: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from resnet50_recipe.training_arguments import TrainingArguments
 from resnet50_recipe.words import counted
 
 from ..evaluation.results import to_json
+from ..files import not_replaced
 from ..hub.model_folder import load_model, renew_card
 from ..hub.publishing import model_files
 from ..hub.upload import (
@@ -27,6 +28,7 @@ from ..hub.upload import (
     compare,
     enqueue,
     explain_failures,
+    link_or_copy,
     ours_in,
     published,
     read_records,
@@ -62,12 +64,13 @@ def run(options: argparse.Namespace) -> None:
         if is_run(options.folder):
             run, recipe = open_run(options.folder)
             repo_id, folder, growing = options.to or recipe.hub_model_id, run.hub, run.tensorboard_files()
-            files = model_files(run.best)
+            model = _as_it_is(run.best, Path(temporary))
             if repo_id not in (recipe.hub_model_id, None):  # which the card names
-                files = model_files(_renamed(run, replace(recipe, hub_model_id=repo_id), Path(temporary) / "best"))
+                _rename(model, run, replace(recipe, hub_model_id=repo_id))
         else:
             repo_id, folder, growing = options.to, Path(temporary) / "hub", {}
-            files = model_files(options.folder)
+            model = _as_it_is(options.folder, Path(temporary))
+        files = model_files(model)
         if repo_id is None:
             raise UserError("which repository? --to user/name")
         item = Item(repo_id, options.revision, options.message, options.tag, options.private)
@@ -84,12 +87,18 @@ def _deliver(folder: Path, item: Item, files: dict[str, Path], growing: dict[str
     _send(folder, 60 * delivery.minutes, delivery.json)
 
 
-def _renamed(run: RunFolder, recipe: TrainingArguments, folder: Path) -> Path:
-    """The run's best model, with a card for the repository that the recipe names."""
-    shutil.copytree(run.best, folder)
+def _as_it_is(model: Path, temporary: Path) -> Path:
+    """A model's folder; in a run, which may train and replace it, what it is now, all of one state."""
+    if not model.is_dir() or not is_run(model.resolve().parent):
+        return model
+    with not_replaced(model):
+        return Path(shutil.copytree(model, temporary / "model", copy_function=link_or_copy))
+
+
+def _rename(model: Path, run: RunFolder, recipe: TrainingArguments) -> None:
+    """Give a copy of the run's best model a card for the repository that the recipe names."""
     _, weights = run.best_model(recipe)
-    renew_card(folder, load_model(str(run.best))[0], run.trained_model(recipe, weights))
-    return folder
+    renew_card(model, load_model(str(model))[0], run.trained_model(recipe, weights))
 
 
 def _send(folder: Path, seconds: float, as_json: bool) -> None:
@@ -99,7 +108,9 @@ def _send(folder: Path, seconds: float, as_json: bool) -> None:
     try:
         code = uploader.run(patience=10)
     except Timeout as error:
-        raise UserError(f"{folder} is being published by another process: wait for it, or stop it") from error
+        raise UserError(
+            f"{folder} is being published by another process: it sends this, too, unless it is stopped"
+        ) from error
     for record in read_records(folder)[known:]:
         if as_json:
             say(to_json(record))

@@ -54,7 +54,7 @@ def write_space(wanted: WantedSpace, scratch: Path) -> tuple[Item, dict[str, Pat
     if is_folder(place):
         target = Path(place).expanduser()
         require_free(target, overwrite=False)
-        with replaced_folder(target) as folder:
+        with replaced_folder(target, overwrite=False) as folder:
             _write(wanted, _title(wanted.folder), folder)
         how = "python app.py" if wanted.space else "python -m http.server"
         say(to_json({"out": place}) if wanted.json else f"wrote {place}: {command('cd', target)} && {how}")

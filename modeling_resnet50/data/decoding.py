@@ -42,10 +42,16 @@ IMAGE_ENDINGS = frozenset(ending for ending, kind in Image.registered_extensions
 
 IMAGE_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's, by the number of channels
 
+# Of the longer side to the shorter one. Resized by its short side, a strip of 1 × 20,000 pixels takes 5 GB.
+_MOST_SLENDER = 1000
+
 _JPEG = b"\xff\xd8\xff"
 _FOUR_COLOURS = ("CMYK", "YCCK")
 _TIFF_BITS = 258
 _TIFF_PHOTOMETRIC = 262  # 0: white is zero
+_TIFF_SUBFILE = 254  # bit 0: a smaller copy of another picture in the file
+_TIFF_SUBFILES = 330
+_TIFF_DNG = 50706
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -86,8 +92,8 @@ def stored_path(image: dict[str, Any] | None) -> str | None:
 def is_image(path: str) -> bool:
     """Whether a file, by its first bytes, is of a format that `decode_image` takes."""
     try:
-        with _quiet(), Image.open(path, formats=_FORMATS):
-            return True
+        with _quiet(), Image.open(path, formats=_FORMATS) as image:
+            return not _is_a_thumbnail(image)
     except Image.DecompressionBombError:
         return True  # of that format; it is refused when it is decoded
     except UNREADABLE:
@@ -113,7 +119,8 @@ def decode_image(data: bytes, num_channels: int = 3, exif_orientation: ExifOrien
         Pixels, uint8, `(num_channels, height, width)`, channels last in memory.
 
     Raises:
-        UNREADABLE: not an image, damaged, absurdly large, or of 32 bits, which have no agreed range.
+        UNREADABLE: not an image, damaged, absurdly large or slender, of 32 bits, which have no agreed range, or a
+            camera's raw file, as DNG, whose first picture is a thumbnail.
     """
     return decode_with_warning(data, num_channels, exif_orientation)[0]
 
@@ -215,7 +222,7 @@ def _size_of_plain_jpeg(data: bytes, exif_orientation: ExifOrientation) -> tuple
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    if height * width > Image.MAX_IMAGE_PIXELS or colours in _FOUR_COLOURS:
+    if height * width > Image.MAX_IMAGE_PIXELS or colours in _FOUR_COLOURS or _is_a_strip(height, width):
         return None
     if exif_orientation == "apply" and _is_turned(data):
         return None
@@ -305,10 +312,28 @@ def _is_turned(data: bytes) -> bool:
 def _open(data: bytes) -> Image.Image:
     """By PIL, whose own message names an object in memory."""
     try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
         what = f"not an image of a kind that is read here ({', '.join(_FORMATS)})" if data else "the file is empty"
         raise UnidentifiedImageError(what) from error
+    if _is_a_thumbnail(image):
+        raise UnidentifiedImageError("a camera's raw file, which begins with a thumbnail: develop it to TIFF or JPEG")
+    if _is_a_strip(*image.size):
+        raise ValueError(f"{image.width} × {image.height} pixels: more than {_MOST_SLENDER:,} times as long as wide")
+    return image
+
+
+def _is_a_strip(*sides: int) -> bool:
+    return max(sides) > _MOST_SLENDER * min(sides)
+
+
+def _is_a_thumbnail(image: Image.Image) -> bool:
+    """Whether it is no picture by itself: PIL opens the first one of DNG, NEF and other raw files, which are TIFF."""
+    if not isinstance(image, TiffImageFile):
+        return False
+    tags = image.tag_v2
+    is_one_of_several = _TIFF_SUBFILES in tags or tags.next != 0
+    return _TIFF_DNG in tags or (tags.get(_TIFF_SUBFILE, 0) & 1 == 1 and is_one_of_several)
 
 
 def orientation_of(data: bytes) -> int:

@@ -147,9 +147,15 @@ def _weights_of(path: Path) -> set[str]:
 
 def _program(path: Path, threads: int) -> Backend:
     try:
-        program = torch.export.load(path).module()
+        exported = torch.export.load(path)
+        program = exported.module()
     except Exception as error:  # a damaged archive, or one of another version: it has no common base
         raise UserError(f"{path} is damaged, or no program that this PyTorch can open: {error}") from error
+    if exported.graph_signature.user_inputs == ("images",):
+        raise UserError(
+            f"{path} takes photos of any size and prepares them itself: give a file that was exported without "
+            "--with_preprocessing"
+        )
 
     @torch.inference_mode()
     def run(pixel_values: np.ndarray) -> np.ndarray:

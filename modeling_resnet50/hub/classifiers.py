@@ -14,11 +14,15 @@ from resnet50_recipe.errors import UserError
 from ..configuration_resnet50 import ResNet50Config
 from ..data.class_names import imagenet_wnids, imagenet_words, names_of
 from ..data.decoding import require_known_channels
+from ..data.notes import say_note
 from ..data.preprocessing import Preprocessing
 from ..modeling_resnet50 import ResNet50ForImageClassification
-from .importing import import_model, open_timm, timm_classes, timm_name, timm_preprocessing
+from .importing import ASSUMED_PREPROCESSING, import_model, open_timm, timm_classes, timm_name, timm_preprocessing
 from .model_folder import load_model
 from .onnx import open_onnx
+
+
+_OTHER_EXPORTS = {"openvino_model.xml": "OpenVINO", "model.pte": "ExecuTorch", "model.mlpackage": "Core ML"}
 
 
 @dataclass
@@ -81,6 +85,11 @@ def _open(source: str, trust_remote_code: bool, dtype: Literal["float32", "auto"
         return Classifier(*open_onnx(path))
     if (path / "onnx" / "model.onnx").is_file() and not (path / "model.safetensors").is_file():
         return Classifier(*open_onnx(path / "onnx" / "model.onnx"))
+    for file, runtime in _OTHER_EXPORTS.items():
+        if (path / file).exists() and not (path / "model.safetensors").is_file():
+            raise UserError(
+                f"{source} is an export for {runtime}: here the model itself is asked, or an ONNX file of it"
+            )
     name = timm_name(source)
     if name is not None:  # transformers' wrapper cannot open what timm 1.0.31 writes
         model = open_timm(name, source)
@@ -91,6 +100,8 @@ def _open(source: str, trust_remote_code: bool, dtype: Literal["float32", "auto"
         return Classifier(TimmClassifier(model), names, timm_preprocessing(model, source), codes)
     if path.is_file():
         imported = import_model(source, dtype=dtype)
+        if ASSUMED_PREPROCESSING in imported.notes:
+            say_note(f"{source}: {ASSUMED_PREPROCESSING}")
         _take_float32(imported.model)
         label_names = names_of(imported.model)
         if label_names[0] == "LABEL_0" and len(label_names) == 1000:  # the file has no names; these classes are known

@@ -122,6 +122,12 @@ def training_checkpoint(source: str, dtype: Literal["float32", "auto"] = "float3
     }
 
 
+def is_in_training(folder: Path) -> bool:
+    """Whether a model lies in a run that trains now: it may have been replaced since it was opened."""
+    run = folder.resolve().parent
+    return is_run(run) and open_run(run)[0].stands() == "running"
+
+
 def renew_card_of_run(folder: Path, both_protocols: dict[str, Any] | None = None) -> None:
     """
     Tell the card of a model in a run, which is made of the run's records, what is new; other models have none.

@@ -36,6 +36,9 @@ from .weights import (
 )
 
 
+ASSUMED_PREPROCESSING = "image preparation: not stated there, so ImageNet's usual one (256 → 224 pixels, bilinear)"
+"""A note of `Imported`."""
+
 _ARCHITECTURE = list(ResNet50Config.__annotations__)
 
 # The layers that give features and answers; what else there is comes after them, or is another network's.
@@ -127,7 +130,7 @@ def import_model(
         notes.append(f"weights: float32 here, saved in {str(saved_in).removeprefix('torch.')}")
     preprocessing = found.preprocessing or _usual_preprocessing(model.config.num_channels, source)
     if found.preprocessing is None:
-        notes.append("image preparation: not stated there, so ImageNet's usual one (256 → 224 pixels, bilinear)")
+        notes.append(ASSUMED_PREPROCESSING)
     return Imported(model, preprocessing, notes)
 
 

@@ -38,7 +38,9 @@ _OF_A_DAMAGED_PICKLE = (ValueError, TypeError, LookupError, AttributeError, Asse
 # The first bytes of what else is found under the names of weights.
 _OTHERS = {
     rb"version https://git-lfs": "a pointer of Git LFS, and not the file itself: git lfs pull fetches that",
-    rb"\s*<": "a web page: what was downloaded is not the file itself",
+    rb"\s*(<\?xml[^>]*>\s*)?<net ": "an export for OpenVINO, which resnet50 benchmark runs; others take ONNX files",
+    rb"(?s).{4}ET\d\d": "an export for ExecuTorch, which resnet50 benchmark runs; others take ONNX files",
+    rb"\s*<[!?a-zA-Z]": "a web page: what was downloaded is not the file itself",
     rb"\s*\{": "JSON text",
     rb"\x89HDF": "a file of HDF5, as Keras writes them",
 }

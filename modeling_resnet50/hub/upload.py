@@ -41,6 +41,9 @@ BATCH_SIZE = 2**28  # bytes, about, of files that arrive for good together: what
 _OUR_FOLDERS = {"space": ("examples/", "model/", "models/", "vendor/"), "dataset": ("data/",), "model": ()}
 _PAGES = {"space": "spaces/", "dataset": "datasets/", "model": ""}
 
+# Of one model: of several, transformers takes model.safetensors, which may be the one before.
+_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+
 # Answers that no repetition will change.
 _REFUSALS = {
     401: "the Hub does not know who this is (401): run `hf auth login`, or set HF_TOKEN",
@@ -99,28 +102,27 @@ def enqueue(folder: Path, item: Item, files: dict[str, Path], growing: dict[str,
     """
     queue = folder / "queue"
     queue.mkdir(parents=True, exist_ok=True)
-    number = 1 + max((int(path.name) for path in queue.glob("[0-9]*")), default=0)
-    unfinished = queue / f".{number:06d}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for name, source in {**files, **growing}.items():
-        target = unfinished / "files" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if name in growing or not _link(source, target):
-            shutil.copyfile(source, target)
-    with (unfinished / "item.json").open("w") as file:
-        file.write(json.dumps(asdict(item)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())  # before the name: else a power failure may leave it empty, in the queue for ever
-    unfinished.rename(queue / f"{number:06d}")
+    with FileLock(queue / ".lock"):  # a run that trains may queue something as well
+        number = 1 + max((int(path.name) for path in queue.glob("[0-9]*")), default=0)
+        unfinished = queue / f".{number:06d}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for name, source in {**files, **growing}.items():
+            target = unfinished / "files" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copyfile if name in growing else link_or_copy)(source, target)
+        with (unfinished / "item.json").open("w") as file:
+            file.write(json.dumps(asdict(item)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # before the name: else a power failure may leave it empty, in the queue for ever
+        unfinished.rename(queue / f"{number:06d}")
 
 
-def _link(source: Path, target: Path) -> bool:
-    """False where the disk cannot: on another file system, or one without links."""
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """A copy where the disk cannot link: on another file system, or one without links."""
     try:
         os.link(source, target)
     except OSError:
-        return False
-    return True
+        shutil.copyfile(source, target)
 
 
 def waiting(folder: Path) -> list[Path]:
@@ -248,7 +250,12 @@ def ours_in(item: Item, remote: dict[str, str], known: set[str]) -> set[str]:
 
 
 def compare(files: dict[str, Path], remote: dict[str, str], ours: set[str]) -> dict[str, list[str]]:
-    """What has to be `added`, `changed` and `deleted` in a branch, and what is the `same`."""
+    """
+    What has to be `added`, `changed` and `deleted` in a branch, and what is the `same`. Where weights are sent, those
+    that lie there in other files go.
+    """
+    if any(map(_WEIGHTS.fullmatch, files)):
+        ours = ours | {name for name in remote if _WEIGHTS.fullmatch(name)}
     same = [name for name, path in files.items() if name in remote and remote[name] in _ids(path)]
     return {
         "added": sorted(files.keys() - remote.keys()),
@@ -345,7 +352,9 @@ def explain_failures(repo_id: str, action: Callable[[], dict[str, Any]]) -> dict
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status in _REFUSALS:
-            return {"refused": _REFUSALS[status].format(repo=repo_id)}
+            # Of 403 and 413 there are several, such as a storage that is full.
+            said = " ".join((error.server_message or "").split()) if status in (403, 413) else ""
+            return {"refused": _REFUSALS[status].format(repo=repo_id) + (f". The Hub says: {said}" if said else "")}
         seconds = error.response.headers.get("Retry-After", "") if error.response is not None else ""
         return {"failure": _one_line(error), "after": float(seconds) if seconds.isdigit() else None}
     except (HTTPError, ConnectionError, TimeoutError) as error:  # no answer at all, or one to what was sent by Xet

@@ -48,8 +48,8 @@ class ClassificationReport(evaluate.Metric):
             citation=_CITATION,
             inputs_description=_INPUTS,
             features=[
-                datasets.Features({"predictions": predictions, "references": datasets.Value("int64")})
-                for predictions in (datasets.Sequence(datasets.Value("int64")), datasets.Value("int64"))
+                datasets.Features({"predictions": predictions, "references": datasets.Value("float64")})
+                for predictions in (datasets.Sequence(datasets.Value("float64")), datasets.Value("float64"))
             ],
         )
 
@@ -65,11 +65,24 @@ class ClassificationReport(evaluate.Metric):
         self.add_batch(predictions=[prediction], references=[reference], **batches)
 
     def _compute(self, predictions: Any, references: Any, per_class: bool = False) -> dict[str, Any]:
-        predictions, references = np.asarray(predictions), np.asarray(references)
+        predictions, references = _classes(predictions), _classes(references)
         if predictions.ndim == 2:
             predictions = predictions[:, 0]
         counts = ClassCounts(references, predictions)
         return counts.averages() | ({"classes": counts.classes()} if per_class else {})
+
+
+def _classes(numbers: Any) -> np.ndarray:
+    """
+    As int64. They are declared as float64: of int64, `evaluate` would cut probabilities off to classes in silence.
+
+    Raises:
+        ValueError: not class indices.
+    """
+    numbers = np.asarray(numbers, np.float64)
+    if (numbers != np.floor(numbers)).any():
+        raise ValueError("predictions and references are class indices, not probabilities")
+    return numbers.astype(np.int64)
 
 
 class ClassCounts:

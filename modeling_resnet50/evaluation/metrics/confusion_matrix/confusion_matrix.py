@@ -34,8 +34,8 @@ class ConfusionMatrix(evaluate.Metric):
             citation="",
             inputs_description=_INPUTS,
             features=[
-                datasets.Features({"predictions": predictions, "references": datasets.Value("int64")})
-                for predictions in (datasets.Sequence(datasets.Value("int64")), datasets.Value("int64"))
+                datasets.Features({"predictions": predictions, "references": datasets.Value("float64")})
+                for predictions in (datasets.Sequence(datasets.Value("float64")), datasets.Value("float64"))
             ],
         )
 
@@ -51,11 +51,24 @@ class ConfusionMatrix(evaluate.Metric):
         self.add_batch(predictions=[prediction], references=[reference], **batches)
 
     def _compute(self, predictions: Any, references: Any, num_labels: int | None = None) -> dict[str, Any]:
-        predictions, references = np.asarray(predictions), np.asarray(references)
+        predictions, references = _classes(predictions), _classes(references)
         if predictions.ndim == 2:
             predictions = predictions[:, 0]
         num_labels = num_labels or 1 + int(max(predictions.max(), references.max()))
         return {"confusion_matrix": confusion_matrix(references, predictions, num_labels).tolist()}
+
+
+def _classes(numbers: Any) -> np.ndarray:
+    """
+    As int64. They are declared as float64: of int64, `evaluate` would cut probabilities off to classes in silence.
+
+    Raises:
+        ValueError: not class indices.
+    """
+    numbers = np.asarray(numbers, np.float64)
+    if (numbers != np.floor(numbers)).any():
+        raise ValueError("predictions and references are class indices, not probabilities")
+    return numbers.astype(np.int64)
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_labels: int) -> np.ndarray:

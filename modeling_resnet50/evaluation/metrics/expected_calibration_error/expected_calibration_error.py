@@ -52,11 +52,11 @@ class ExpectedCalibrationError(evaluate.Metric):
                 datasets.Features(
                     {
                         "predictions": predictions,
-                        "references": datasets.Value("int64"),
+                        "references": datasets.Value("float64"),
                         "confidences": datasets.Value("float64"),
                     }
                 )
-                for predictions in (datasets.Sequence(datasets.Value("int64")), datasets.Value("int64"))
+                for predictions in (datasets.Sequence(datasets.Value("float64")), datasets.Value("float64"))
             ],
         )
 
@@ -72,11 +72,24 @@ class ExpectedCalibrationError(evaluate.Metric):
         self.add_batch(predictions=[prediction], references=[reference], **batches)
 
     def _compute(self, predictions: Any, references: Any, confidences: Any, num_bins: int = 15) -> dict[str, float]:
-        predictions = np.asarray(predictions)
+        predictions = _classes(predictions)
         if predictions.ndim == 2:
             predictions = predictions[:, 0]
-        bins = reliability_bins(np.asarray(confidences), predictions == np.asarray(references), num_bins)
+        bins = reliability_bins(np.asarray(confidences), predictions == _classes(references), num_bins)
         return {"ece": calibration_error(bins)}
+
+
+def _classes(numbers: Any) -> np.ndarray:
+    """
+    As int64. They are declared as float64: of int64, `evaluate` would cut probabilities off to classes in silence.
+
+    Raises:
+        ValueError: not class indices.
+    """
+    numbers = np.asarray(numbers, np.float64)
+    if (numbers != np.floor(numbers)).any():
+        raise ValueError("predictions and references are class indices, not probabilities")
+    return numbers.astype(np.int64)
 
 
 def reliability_bins(confidences: np.ndarray, correct: np.ndarray, num_bins: int = 15) -> list[dict[str, Any]]:

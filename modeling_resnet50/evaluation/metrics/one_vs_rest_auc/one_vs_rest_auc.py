@@ -50,13 +50,13 @@ class OneVsRestAUC(evaluate.Metric):
             features=datasets.Features(
                 {
                     "prediction_scores": datasets.Sequence(datasets.Value("float64")),
-                    "references": datasets.Value("int64"),
+                    "references": datasets.Value("float64"),
                 }
             ),
         )
 
     def _compute(self, prediction_scores: Any, references: Any, per_class: bool = False) -> dict[str, Any]:
-        scores, references = np.asarray(prediction_scores), np.asarray(references)
+        scores, references = np.asarray(prediction_scores), _classes(references)
         labels, images = np.unique(references, return_counts=True)
         classes = []
         for label in labels:
@@ -64,6 +64,19 @@ class OneVsRestAUC(evaluate.Metric):
             areas = {"roc_auc": ranking.roc_auc(), "average_precision": ranking.average_precision()}
             classes.append({"label": int(label), **areas})
         return mean_areas(classes, images) | ({"classes": classes} if per_class else {})
+
+
+def _classes(numbers: Any) -> np.ndarray:
+    """
+    As int64. They are declared as float64: of int64, `evaluate` would cut probabilities off to classes in silence.
+
+    Raises:
+        ValueError: not class indices.
+    """
+    numbers = np.asarray(numbers, np.float64)
+    if (numbers != np.floor(numbers)).any():
+        raise ValueError("predictions and references are class indices, not probabilities")
+    return numbers.astype(np.int64)
 
 
 def mean_areas(classes: list[dict[str, Any]], images: np.ndarray) -> dict[str, float]:

@@ -44,7 +44,7 @@ class RealAccuracy(evaluate.Metric):
             citation=_CITATION,
             inputs_description=_INPUTS,
             features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Sequence(datasets.Value("int64"))}
+                {"predictions": datasets.Value("float64"), "references": datasets.Sequence(datasets.Value("float64"))}
             ),
         )
 
@@ -60,5 +60,19 @@ class RealAccuracy(evaluate.Metric):
         self.add_batch(predictions=[prediction], references=[reference], **batches)
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, Any]:
-        hits = [prediction in right for prediction, right in zip(predictions, references) if len(right)]
+        pairs = zip(_classes(predictions), map(_classes, references))
+        hits = [prediction in right for prediction, right in pairs if len(right)]
         return {"real_accuracy": float(np.mean(hits)) if hits else float("nan"), "images": len(hits)}
+
+
+def _classes(numbers: Any) -> np.ndarray:
+    """
+    As int64. They are declared as float64: of int64, `evaluate` would cut probabilities off to classes in silence.
+
+    Raises:
+        ValueError: not class indices.
+    """
+    numbers = np.asarray(numbers, np.float64)
+    if (numbers != np.floor(numbers)).any():
+        raise ValueError("predictions and references are class indices, not probabilities")
+    return numbers.astype(np.int64)

@@ -33,8 +33,8 @@ class TopKAccuracy(evaluate.Metric):
             citation="",
             inputs_description=_INPUTS,
             features=[
-                datasets.Features({"predictions": predictions, "references": datasets.Value("int64")})
-                for predictions in (datasets.Sequence(datasets.Value("int64")), datasets.Value("int64"))
+                datasets.Features({"predictions": predictions, "references": datasets.Value("float64")})
+                for predictions in (datasets.Sequence(datasets.Value("float64")), datasets.Value("float64"))
             ],
         )
 
@@ -50,8 +50,21 @@ class TopKAccuracy(evaluate.Metric):
         self.add_batch(predictions=[prediction], references=[reference], **batches)
 
     def _compute(self, predictions: Any, references: Any, k: Any = (1, 5)) -> dict[str, float]:
-        predictions = np.asarray(predictions)
+        predictions = _classes(predictions)
         if predictions.ndim == 1:
             predictions, k = predictions[:, None], (1,)
-        hits = predictions == np.asarray(references)[:, None]
+        hits = predictions == _classes(references)[:, None]
         return {f"top{n}": float(hits[:, :n].any(axis=1).mean()) for n in k}
+
+
+def _classes(numbers: Any) -> np.ndarray:
+    """
+    As int64. They are declared as float64: of int64, `evaluate` would cut probabilities off to classes in silence.
+
+    Raises:
+        ValueError: not class indices.
+    """
+    numbers = np.asarray(numbers, np.float64)
+    if (numbers != np.floor(numbers)).any():
+        raise ValueError("predictions and references are class indices, not probabilities")
+    return numbers.astype(np.int64)

@@ -5,6 +5,7 @@ It runs alone, with what requirements.txt names: `python app.py`, or as a Space.
 else those on the Hub that README.md names; its examples are the pictures in examples/.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import gradio as gr
 import numpy as np
 import torch
 from huggingface_hub import SpaceCard
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import center_crop, pad, to_pil_image
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
@@ -29,8 +30,11 @@ HERE = Path(__file__).parent
 NUM_CLASSES_SHOWN = 5
 # Of a stranger's picture: a file of a few kilobytes may have a thousand million pixels.
 MAX_BYTES, MAX_PIXELS = 20_000_000, 50_000_000
+MAX_RATIO = 100  # of its sides: resized by the short one, a strip of 1 × 20,000 pixels takes gigabytes
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
-BITS, PHOTOMETRIC = 258, 262  # TIFF's tags
+# Pillow knows dozens, with as many decoders to attack; EPS is a program, which it would have run.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+BITS, PHOTOMETRIC, SUBFILE, SUBFILES, DNG = 258, 262, 254, 330, 50706  # TIFF's tags
 # The visitor's own fonts: others would come from servers elsewhere.
 CSS = "#picture img { width: 100%; height: 100%; object-fit: contain }"  # small pictures are enlarged
 THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -83,6 +87,33 @@ class Classifier:
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.processor.image_mean, self.processor.image_std))
         pixels = ((pixel_values[0].cpu() * std + mean) * 255).round().clamp(0, 255).byte()
         return to_pil_image(pixels)
+
+
+def opened(file: str) -> Image.Image:
+    """
+    The picture in a file, upright and of 8 bits.
+
+    Raises:
+        gradio.Error: there is none that is read here.
+    """
+    try:
+        picture: Image.Image = Image.open(file, formats=FORMATS)
+        tags = getattr(picture, "tag_v2", None)  # a TIFF's
+        if max(picture.size) > MAX_RATIO * min(picture.size):
+            raise ValueError("a strip")
+        if tags is None or not is_raw(tags):
+            if tags is None:  # Pillow turns a TIFF by itself
+                picture = ImageOps.exif_transpose(picture)
+            picture.load()
+            return of_8_bits(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise gr.Error("This is no picture that is read here.") from error
+    raise gr.Error("This is a camera's raw file, which begins with a thumbnail: develop it to TIFF or JPEG.")
+
+
+def is_raw(tags: Any) -> bool:
+    """Whether they are those of DNG, NEF and the like: of a TIFF, Pillow opens the first picture, a smaller copy."""
+    return DNG in tags or (tags.get(SUBFILE, 0) & 1 == 1 and (SUBFILES in tags or tags.next != 0))
 
 
 def of_8_bits(picture: Image.Image) -> Image.Image:
@@ -153,10 +184,11 @@ def build_page(
                 with gr.Column():
                     outputs += _answer_fields(classifier, picture, explain)
 
-        def answer(picture: Image.Image | None) -> list[Any]:
+        def answer(file: str | None) -> list[Any]:
             """Of each model whether it is none of its classes, its probabilities, and the likeliest one's heat map."""
-            if picture is None:
+            if file is None:
                 return [None] * len(outputs)
+            picture = opened(file)
             return [value for classifier in classifiers for value in _answers(classifier, picture, explain)]
 
         picture.change(answer, picture, outputs, api_name="classify")
@@ -165,7 +197,7 @@ def build_page(
 
 def _picture_field(examples: Sequence[Path]) -> gr.Image:
     picture = gr.Image(
-        type="pil",
+        type="filepath",
         image_mode=None,  # as it comes: each model has it converted
         sources=["upload", "webcam", "clipboard"],
         label="Picture",
@@ -194,8 +226,8 @@ def _answer_fields(
         buttons=["download", "fullscreen"],
     )
 
-    def explain_chosen(picture, chosen: gr.SelectData):
-        return explain(classifier, picture, chosen.value)
+    def explain_chosen(file, chosen: gr.SelectData):
+        return explain(classifier, opened(file), chosen.value)
 
     label.select(explain_chosen, picture, heat, api_visibility="private")
     return [*remark, label, heat]
@@ -244,6 +276,8 @@ def main() -> None:
     logging.set_verbosity_error()  # it would complain that a folder's name is no Python identifier
     carried = sorted(str(path.parent) for path in HERE.glob("models/*/config.json"))
     names = carried or SpaceCard.load(HERE / "README.md").data.models
+    if not names:
+        sys.exit("no model to ask: there is none in models/, and README.md names none (models: [user/name])")
     examples = sorted((HERE / "examples").glob("*"))
     launch(build_page([open_classifier(name) for name in names], grad_cam, overlay, examples))
 
