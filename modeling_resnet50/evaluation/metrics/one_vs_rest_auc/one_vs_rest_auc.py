@@ -75,7 +75,7 @@ def _classes(numbers: Any) -> np.ndarray:
     """
     numbers = np.asarray(numbers, np.float64)
     if (numbers != np.floor(numbers)).any():
-        raise ValueError("predictions and references are class indices, not probabilities")
+        raise ValueError("predictions and references are class indices, not scores: (-scores).argsort(-1) gives them")
     return numbers.astype(np.int64)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import datasets
 import evaluate
 import numpy as np
-from datasets.features.features import cast_to_python_objects
 
 
 _DESCRIPTION = "Share of the images whose true class is among the k classes the model holds most likely."
@@ -38,17 +37,6 @@ class TopKAccuracy(evaluate.Metric):
             ],
         )
 
-    def add_batch(self, *, predictions: Any = None, references: Any = None, **others: Any) -> None:
-        """As `evaluate` has it, which would make whole numbers of scores, and go on."""
-        if np.asarray(cast_to_python_objects(predictions)).dtype.kind == "f" and len(predictions):
-            raise ValueError("predictions are classes, the likeliest first, not scores: (-scores).argsort(-1)")
-        super().add_batch(predictions=predictions, references=references, **others)
-
-    def add(self, *, prediction: Any = None, reference: Any = None, **others: Any) -> None:
-        """One image, as a batch."""
-        batches = {name: [value] for name, value in others.items()}
-        self.add_batch(predictions=[prediction], references=[reference], **batches)
-
     def _compute(self, predictions: Any, references: Any, k: Any = (1, 5)) -> dict[str, float]:
         predictions = _classes(predictions)
         if predictions.ndim == 1:
@@ -66,5 +54,5 @@ def _classes(numbers: Any) -> np.ndarray:
     """
     numbers = np.asarray(numbers, np.float64)
     if (numbers != np.floor(numbers)).any():
-        raise ValueError("predictions and references are class indices, not probabilities")
+        raise ValueError("predictions and references are class indices, not scores: (-scores).argsort(-1) gives them")
     return numbers.astype(np.int64)
