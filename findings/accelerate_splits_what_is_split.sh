@@ -7,7 +7,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/venv"
-  "$folder/venv/bin/pip" install --quiet accelerate==1.15.0 torch==2.15.0 datasets==5.2.0
+  "$folder/venv/bin/pip" install --quiet accelerate==1.15.0 torch==2.14.1 datasets==5.2.0
   PYTHON=$folder/venv/bin/python
 fi
 cd "$folder"

@@ -7,7 +7,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/venv"
-  "$folder/venv/bin/pip" install --quiet ptflops==0.7.5 calflops==0.3.2 fvcore==0.1.5.post20221221 torchprofile==0.1.0 torchinfo==1.8.0 transformers==5.24.0 openvino==2026.4.1 torch==2.15.0
+  "$folder/venv/bin/pip" install --quiet ptflops==0.7.5 calflops==0.3.2 fvcore==0.1.5.post20221221 torchprofile==0.1.0 torchinfo==1.8.0 transformers==5.24.0 openvino==2026.4.1 torch==2.14.1
   PYTHON=$folder/venv/bin/python
 fi
 cd "$folder"

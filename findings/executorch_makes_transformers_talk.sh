@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # One would guess: an exporter that is installed beside transformers changes nothing for programs that do not import it.
-# True:            ExecuTorch brings torchao, which transformers imports wherever it is: with torch 2.15, every import of a model class writes two warnings to stderr, past warnings.simplefilter, by PyTorch's own logger.
+# True:            ExecuTorch brings torchao, which transformers imports wherever it is: with torch 2.14 and 2.15, every import of a model class writes two warnings to stderr, past warnings.simplefilter, by PyTorch's own logger.
 # PYTHON=python3 takes the packages that are there, for a machine without a network.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/venv"
-  "$folder/venv/bin/pip" install --quiet torch==2.15.0 transformers==5.24.0 executorch==1.5.1 torchao==0.18.0
+  "$folder/venv/bin/pip" install --quiet torch==2.14.1 transformers==5.24.0 executorch==1.5.1 torchao==0.18.0
   PYTHON=$folder/venv/bin/python
 fi
 cd "$folder"

@@ -8,7 +8,7 @@ memory=$(mktemp -d -p /dev/shm) # a file system that lists what was written last
 trap 'rm -rf "$folder" "$memory"' EXIT
 if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/venv"
-  "$folder/venv/bin/pip" install --quiet fastai==2.8.12 torch==2.15.0 torchvision==0.29.2 pillow==13.0.0
+  "$folder/venv/bin/pip" install --quiet fastai==2.8.12 torch==2.14.1 torchvision==0.29.1 pillow==13.0.0
   PYTHON=$folder/venv/bin/python
 fi
 cat > "$folder/split.py" <<'PYTHON_CODE'

@@ -7,7 +7,7 @@ if [ -z "${PYTHON:-}" ]; then
   folder=$(mktemp -d)
   trap 'rm -rf "$folder"' EXIT
   python3 -m venv "$folder/venv"
-  "$folder/venv/bin/pip" install --quiet torch==2.15.0
+  "$folder/venv/bin/pip" install --quiet torch==2.14.1
   PYTHON=$folder/venv/bin/python
 fi
 "$PYTHON" - <<'PYTHON_CODE'

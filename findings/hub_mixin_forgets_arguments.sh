@@ -7,7 +7,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/venv"
-  "$folder/venv/bin/pip" install --quiet huggingface-hub==2.4.0 safetensors==0.8.0 torch==2.15.0 numpy==2.4.6
+  "$folder/venv/bin/pip" install --quiet huggingface-hub==2.4.0 safetensors==0.8.0 torch==2.14.1 numpy==2.4.6
   PYTHON=$folder/venv/bin/python
 fi
 cd "$folder"

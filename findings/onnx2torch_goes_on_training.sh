@@ -7,7 +7,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/venv"
-  "$folder/venv/bin/pip" install --quiet onnx2torch==1.5.15 torch==2.15.0 torchvision==0.29.2 onnx==1.23.2 onnxruntime==1.32.0 numpy==2.4.6
+  "$folder/venv/bin/pip" install --quiet onnx2torch==1.5.15 torch==2.14.1 torchvision==0.29.1 onnx==1.23.2 onnxruntime==1.32.0 numpy==2.4.6
   PYTHON=$folder/venv/bin/python
 fi
 cd "$folder"

@@ -7,7 +7,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 if [ -z "${PYTHON:-}" ]; then
   python3 -m venv "$folder/venv"
-  "$folder/venv/bin/pip" install --quiet gradio==6.31.0 datasets==5.2.0 torchvision==0.29.2 torch==2.15.0 pillow==12.3.0 numpy==2.4.6
+  "$folder/venv/bin/pip" install --quiet gradio==6.31.0 datasets==5.2.0 torchvision==0.29.1 torch==2.14.1 pillow==12.3.0 numpy==2.4.6
   PYTHON=$folder/venv/bin/python
 fi
 cd "$folder"
