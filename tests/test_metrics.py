@@ -82,7 +82,7 @@ def test_scores_are_not_taken_for_classes(name):
     others = {"confidences": [0.9, 0.9]} if name == "expected_calibration_error" else {}
     references = [[label] for label in labels] if name == "real_accuracy" else labels
     for predictions in [scores, scores.numpy(), scores.tolist(), scores[:, 0], scores.bfloat16()]:
-        with pytest.raises(ValueError, match="not scores|match the expected format"):
+        with pytest.raises(ValueError, match=r"not scores|match the expected format"):
             load(name).compute(predictions=predictions, references=references, **others)
     metric = load(name)
     for number in range(2):
