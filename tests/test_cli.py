@@ -235,14 +235,15 @@ def test_ctrl_c_is_one_word_and_130(monkeypatch, capsys):
 
 
 def test_the_package_ends_with_no_other_code():
-    """What `sys.exit` gets in a program is an `ExitCode`. The uploader is a process of its own, heard by us alone."""
+    """What `sys.exit` gets in a program is an `ExitCode`. The uploader is a process of its own, heard by us alone;
+    so is a Space, by whoever reads its log."""
     programs = [PROJECT / "train.py", *(PROJECT / "modeling_resnet50").rglob("*.py")]
     for path in programs:
         text = path.read_text()
         for node in ast.walk(ast.parse(text)) if "exit(" in text else ():
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("sys.exit", "os._exit"):
                 given = ast.unparse(node.args[0])
-                in_own_process = path.name in ("upload.py", "loader.py")
+                in_own_process = path.name in ("upload.py", "loader.py", "app.py")
                 assert in_own_process or given.startswith("ExitCode.") or path.name == "errors.py", (path, given)
 
 

@@ -92,6 +92,7 @@ def _as_it_is(model: Path, temporary: Path) -> Path:
     if not model.is_dir() or not is_run(model.resolve().parent):
         return model
     with not_replaced(model):
+        model_files(model)  # what is wrong is said of this folder, not of its copy
         return Path(shutil.copytree(model, temporary / "model", copy_function=link_or_copy))
 
 
