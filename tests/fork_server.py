@@ -248,10 +248,10 @@ def _tell_how_it_ended(child: int, connection: socket.socket) -> None:
 
 
 def _request(connection: socket.socket) -> dict:
-    """In what is started: tell its number, and take what it is to be, and the files it reads and writes."""
+    """In what is started: take what it is to be, and the files it reads and writes, and tell its number."""
     with connection:
-        connection.send(str(os.getpid()).encode())
         message, files, _, _ = socket.recv_fds(connection, _MOST, 3)
+        connection.send(str(os.getpid()).encode())  # whoever knows it may kill this: with nothing left to be read
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)

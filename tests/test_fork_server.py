@@ -100,6 +100,13 @@ def test_it_hears_signals_and_is_waited_for():
     process.kill()  # which is too late, and no error
 
 
+def test_what_is_killed_at_once_has_ended_and_the_server_has_not():
+    for _ in range(3):
+        process = start_python(["-c", "import signal; signal.pause()"], {**os.environ}, PROJECT)
+        process.kill()
+        assert process.wait(60) == -signal.SIGKILL
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
 def test_a_server_that_is_gone_is_an_error(tmp_path, monkeypatch):
     """Before it is asked, by when it has been asked, and when it has started something."""
