@@ -78,6 +78,17 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def best_row(kit: Kit) -> dict[str, Any]:
+    """Of the run that others begin with: of equals the first, as the run itself has it."""
+    return max(rows_of(kit.run("half")), key=lambda row: row["val_top1"])
+
+
+def json_line(command: Started) -> str:
+    """What it printed for scripts."""
+    (line,) = [line for line in command.said().splitlines() if line.startswith("{")]
+    return line
+
+
 def weights_sha256(folder: Path) -> str:
     """Of the names and bytes of all tensors of a model."""
     digest = hashlib.sha256()
@@ -235,9 +246,9 @@ def evaluated(kit: Kit) -> Finding:
     for precision in precisions:
         command = kit.resnet50(f"evaluate-{precision}", "evaluate", best, *options, "--mixed_precision", precision)
         command.wait(kit.seconds_left())
-        (line,) = [line for line in command.said().splitlines() if line.startswith("{")]
-        found[precision] = {name: json.loads(line)[name] for name in ("top1", "top5", "loss", "images")}
-    row = max(rows_of(kit.run("half")), key=lambda row: row["val_top1"])  # of equals the first, as in the run
+        answer = json.loads(json_line(command))
+        found[precision] = {name: answer[name] for name in ("top1", "top5", "loss", "images")}
+    row = best_row(kit)
     same = found[kit.precision]
     an_image = 1 / same["images"]
     holds = abs(same["top1"] - row["val_top1"]) < 0.5 * an_image and abs(same["loss"] - row["val_loss"]) < SAME_LOGITS
@@ -255,16 +266,16 @@ def frozen(kit: Kit) -> Finding:
     before, after = (load_file(folder / "model.safetensors") for folder in (best, run / "final"))
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     kept = {name for name in before if name.startswith(("conv1.", "bn1.", "layer1."))}
-    row, best_row = rows_of(run)[-1], max(rows_of(kit.run("half")), key=lambda row: row["val_top1"])
+    top1 = [row["val_top1"] for row in (best_row(kit), rows_of(run)[-1])]
     # Toys learn little.
-    learns = kit.dry_run or row["val_top1"] > best_row["val_top1"] - 0.05
+    learns = kit.dry_run or top1[1] > top1[0] - 0.05
     return {
         "holds": bool(kept and moved) and not moved & kept and learns,
         "kept": len(kept),
         "kept, but moved": sorted(moved & kept)[:5] or "none",
         "moved": len(moved),
-        "val_top1": [best_row["val_top1"], row["val_top1"]],
-        "skipped_steps": row["skipped_steps"],
+        "val_top1": top1,
+        "skipped_steps": rows_of(run)[-1]["skipped_steps"],
     }
 
 
@@ -283,8 +294,7 @@ def benchmarked(kit: Kit) -> Finding:
     options = ["--batch_sizes", "1,32", "--rounds", "5", "--device", kit.device.type, "--json"]
     command = kit.resnet50("benchmark", "benchmark", str(kit.run("half") / "best"), *options)
     seconds = command.wait(kit.seconds_left())
-    (line,) = [line for line in command.said().splitlines() if line.startswith("{")]
-    found = json.loads(line.replace(str(kit.scratch), ""))
+    found = json.loads(json_line(command).replace(str(kit.scratch), ""))
     return {"holds": bool(found["results"]), **found, "seconds": round(seconds, 1)}
 
 
