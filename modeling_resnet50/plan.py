@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePath
 
-import timm
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -380,6 +379,8 @@ def teacher_on_paper(name: str) -> nn.Module | None:
 
 @lru_cache(maxsize=32)
 def _timm_on_paper(architecture: str) -> nn.Module:
+    import timm  # here and below: for teachers alone
+
     with torch.device("meta"):
         model: nn.Module = timm.create_model(architecture)
     return model
@@ -390,6 +391,8 @@ def _model_of_config(config: Path) -> nn.Module:
         fields = json.loads(config.read_text(encoding="utf-8"))
         if "model_type" in fields:
             return AutoModelForImageClassification.from_config(AutoConfig.from_pretrained(config.parent))
+        import timm
+
         return timm.create_model(fields["architecture"], **fields.get("model_args", {}))
     except (ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{config} describes no classifier of timm or transformers: {error}") from error

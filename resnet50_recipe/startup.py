@@ -1,5 +1,6 @@
 """What a program does while PyTorch and transformers are imported, which takes seconds."""
 
+import atexit
 import gc
 import logging
 import multiprocessing
@@ -17,7 +18,7 @@ def importing() -> Iterator[None]:
     """
     Around imports that take seconds. A terminal that watches is told at once, in a line that goes again; of several
     processes, by the first. Garbage is not collected meanwhile: there is next to none, and the search takes a tenth of
-    the time.
+    the time; nor later, as what was imported stays.
     """
     # torchao, which ExecuTorch brings along and transformers imports, is written for an older PyTorch, which says so.
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
@@ -31,6 +32,8 @@ def importing() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()  # the next collection would look through a million objects, and find them in use
+        atexit.register(gc.unfreeze)  # or Triton's binding reports all it is made of as leaked, in 30 lines
         gc.enable()
         if shown:
             print(" " * len(_SAID), end="\r", file=sys.stderr, flush=True)

@@ -5,7 +5,6 @@ from itertools import chain, islice
 
 import torch
 from accelerate import Accelerator
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
@@ -60,11 +59,11 @@ class ExponentialMovingAverage(WeightAverage):
     from one kernel for all that is averaged, and one for the counters.
     """
 
-    average: ModelEmaV3
-
     def __init__(self, model: nn.Module, recipe: Recipe):
+        from timm.utils import ModelEmaV3  # which only those who average wait for
+
         assert recipe.ema_decay is not None
-        self.average = ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=recipe.ema_warmup)
+        self.average: ModelEmaV3 = ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=recipe.ema_warmup)
         self.module = self.average.module
         self.every_steps, self.start_epoch = recipe.ema_every_steps, recipe.ema_start_epoch
         self.num_updates = 0

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.loss import BinaryCrossEntropy
 from torch import Tensor, nn
 
 from resnet50_recipe.errors import UserError
@@ -43,6 +42,8 @@ class Criterion:
         if class_weights is not None or recipe.focal_gamma:
             self.loss: nn.Module = _uneven_loss(recipe, smoothing, class_weights)
         elif recipe.loss == "bce":
+            from timm.loss import BinaryCrossEntropy  # which others do not wait for
+
             self.loss = BinaryCrossEntropy(smoothing, target_threshold=recipe.bce_target_threshold)
         else:
             self.loss = nn.CrossEntropyLoss(label_smoothing=smoothing)

@@ -3,9 +3,10 @@
 import inspect
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers
 from torch import nn
 
 from resnet50_recipe.errors import UserError, did_you_mean
@@ -23,20 +24,15 @@ def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     Raises:
         UserError: no optimizer of that name, or arguments that it does not take.
     """
-    known = ["sgd", *map(str, list_optimizers())]
-    if recipe.optim not in known:
-        raise UserError(f"optim {recipe.optim}: no such optimizer{did_you_mean(recipe.optim, known)}")
-    name = recipe.optim
-    if name == "sgd":
-        name = "nesterov" if recipe.nesterov else "momentum"  # in timm, sgd alone means Nesterov
+    kind, create = _class_and_factory(recipe)
     arguments = recipe.optim_args or {}
     on_gpu = next(model.parameters()).device.type == "cuda"
-    if on_gpu and not {"fused", "foreach", "dampening"} & arguments.keys() and _can_be_fused(name):
+    can_be_fused = "fused" in inspect.signature(kind).parameters
+    if on_gpu and can_be_fused and not {"fused", "foreach", "dampening"} & arguments.keys():
         arguments = {**arguments, "fused": True}
     try:
-        optimizer = create_optimizer_v2(
+        optimizer = create(
             parameter_groups(model, recipe),
-            opt=name,
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
@@ -47,6 +43,17 @@ def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if isinstance(optimizer, torch.optim.SGD):
         _begin_momentum(optimizer)
     return optimizer
+
+
+def _class_and_factory(recipe: Recipe) -> tuple[Callable[..., Any], Callable[..., torch.optim.Optimizer]]:
+    if recipe.optim == "sgd":
+        return torch.optim.SGD, partial(torch.optim.SGD, nesterov=recipe.nesterov)
+    from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers  # SGD does not wait for them
+
+    known = ["sgd", *map(str, list_optimizers())]
+    if recipe.optim not in known:
+        raise UserError(f"optim {recipe.optim}: no such optimizer{did_you_mean(recipe.optim, known)}")
+    return get_optimizer_class(recipe.optim, bind_defaults=False), partial(create_optimizer_v2, opt=recipe.optim)
 
 
 def _begin_momentum(optimizer: torch.optim.SGD) -> None:
@@ -62,10 +69,6 @@ def _begin_momentum(optimizer: torch.optim.SGD) -> None:
                 )
             for parameter in group["params"]:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-
-
-def _can_be_fused(name: str) -> bool:
-    return "fused" in inspect.signature(get_optimizer_class(name, bind_defaults=False)).parameters
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:

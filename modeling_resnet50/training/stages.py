@@ -1,6 +1,5 @@
 """Which parts of the network learn, from when on, and how fast against the others."""
 
-from timm.models import group_parameters
 from torch import nn
 
 from resnet50_recipe.errors import UserError
@@ -73,6 +72,8 @@ def learning_rate_scales(model: nn.Module, recipe: Recipe) -> dict[str, float]:
     """
     if recipe.layer_decay is None and recipe.head_learning_rate_factor == 1:
         return {}
+    from timm.models import group_parameters  # which others do not wait for
+
     layers = group_parameters(model, _LAYERS, reverse=True)
     last, decay = max(layers.values()), 1.0 if recipe.layer_decay is None else recipe.layer_decay
     return {
