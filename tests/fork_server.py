@@ -59,8 +59,8 @@ KINDS = {"libraries": LIBRARIES, "ecosystem": ECOSYSTEM, "package": PACKAGE, "te
 READ_LATE = (
     "ACCELERATE_", "GLOO_", "GRADIO_", "LOCAL_", "MASTER_", "NO_PROXY", "OMP_NUM_THREADS", "PYTEST_", "PYTHONPATH",
     "RANK", "WORLD_SIZE", "no_proxy",
-    "CUBLAS_WORKSPACE_CONFIG", "KMP_", "OPENVINO_LIB_PATH", "TF_CPP_", "TOKENIZERS_PARALLELISM", "TORCHINDUCTOR_",
-    "TRACKIO_DIR", "_TORCHINDUCTOR_",
+    "CUBLAS_WORKSPACE_CONFIG", "KINETO_LOG_LEVEL", "KMP_", "OPENVINO_LIB_PATH", "PYTORCH_NVML_BASED_CUDA_CHECK",
+    "TF_CPP_", "TOKENIZERS_PARALLELISM", "TORCHINDUCTOR_", "TRACKIO_DIR", "_TORCHINDUCTOR_",
 )  # fmt: skip
 READ_AGAIN = ("HF_",)  # `read_again` sees to it
 _MOST = 1 << 20  # bytes of a request
@@ -370,9 +370,8 @@ def _load(modules: tuple[str, ...]) -> None:
         if find_spec(name.partition(".")[0]):  # some are of extras
             import_module(name)
     logging.disable(logging.NOTSET)
-    gc.enable()
-    gc.collect()
     gc.freeze()  # the collector would write to, and so copy, what is shared
+    gc.enable()
     assert len(os.listdir("/proc/self/task")) == 1, "a fork has none of the other threads, and their locks for ever"
 
 

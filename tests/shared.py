@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
+import fork_server
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +23,6 @@ from accelerate.state import AcceleratorState, GradientState
 from datasets.fingerprint import generate_random_fingerprint
 from datasets.table import embed_table_storage
 from filelock import FileLock
-from fork_server import start_python
 from PIL import Image
 from transformers import dynamic_module_utils
 from undrawn import as_text
@@ -43,7 +43,15 @@ TINY = {"depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8}
 
 
 @pytest.fixture(autouse=True)
-def _fresh_state(monkeypatch):
+def _nothing_left_in_the_environment():
+    """All that is forked afterwards would import everything anew."""
+    before = fork_server.read_by_imports(dict(os.environ))
+    yield
+    assert fork_server.read_by_imports(dict(os.environ)) <= before, "put it back, or into READ_LATE if it is read late"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_state(_nothing_left_in_the_environment, monkeypatch):
     """accelerate keeps its state for the whole process, and training sets the threads; each test starts without."""
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
@@ -272,7 +280,7 @@ def run_python(arguments: list[str], fresh: bool = False, **environment: str) ->
     if fresh:
         command = [sys.executable, *arguments]
         return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
-    return ended([start_python(arguments, environment, PROJECT)])
+    return ended([fork_server.start_python(arguments, environment, PROJECT)])
 
 
 def run_ranks(arguments: list[str], number: int = 2, **environment: str) -> subprocess.CompletedProcess:
@@ -281,8 +289,9 @@ def run_ranks(arguments: list[str], number: int = 2, **environment: str) -> subp
         "ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number),
     }  # fmt: skip
+    environment = {**os.environ, **environment}
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
-    return ended([start_python(arguments, {**os.environ, **environment, **rank}, PROJECT) for rank in ranks])
+    return ended([fork_server.start_python(arguments, environment | rank, PROJECT) for rank in ranks])
 
 
 def free_port() -> int:

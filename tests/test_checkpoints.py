@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-import timm
+import timm.optim
 import torch
 from processes import run_in_a_fork
 from safetensors.torch import load_file
