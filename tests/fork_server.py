@@ -330,6 +330,8 @@ def _main() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     for control, modules in zip(controls, KINDS.values(), strict=True):
         _load(modules)
+        if modules is PACKAGE:
+            _work_out()
         if control is controls[-1] or os.fork():
             break
     sys.path.pop(0)
@@ -373,6 +375,15 @@ def _load(modules: tuple[str, ...]) -> None:
     gc.freeze()  # the collector would write to, and so copy, what is shared
     gc.enable()
     assert len(os.listdir("/proc/self/task")) == 1, "a fork has none of the other threads, and their locks for ever"
+
+
+def _work_out() -> None:
+    """What every run works out once, of files of the package and of timm: a tenth of its second."""
+    from modeling_resnet50.data.class_names import imagenet_names
+    from modeling_resnet50.hub.model_card import template
+
+    imagenet_names()
+    template()
 
 
 if __name__ == "__main__":

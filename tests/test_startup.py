@@ -41,7 +41,9 @@ NEEDED = {
 # Each command in a process of its own, from where the package has been imported once, until it says something.
 PROGRAM = """
 import io, json, os, sys
-import modeling_resnet50
+from resnet50_recipe.startup import importing
+with importing():
+    import modeling_resnet50
 from resnet50_cli import main
 
 heavy, commands = map(json.loads, sys.argv[1:])

@@ -86,7 +86,7 @@ def card_text(
     accuracies = _accuracies(trained, config.num_labels)
     footprint = estimate_footprint(trained.history, trained.sessions)
     metadata = _metadata(trained, config, accuracies, footprint)
-    return _template().render(
+    return template().render(
         card_data=metadata.to_yaml(),
         recipe=trained.recipe,
         session=_session_of(trained),
@@ -107,7 +107,7 @@ def card_text(
 
 
 @cache
-def _template() -> Template:
+def template() -> Template:
     """Compiling it takes longer than all else about a card, and a run writes one each time it is at its best."""
     return Template(files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"))
 
