@@ -33,6 +33,7 @@ from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.data.sources import load_splits
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
 from modeling_resnet50.training import curves
+from modeling_resnet50.training.environment import _git_commit
 from resnet50_cli import main
 
 
@@ -72,6 +73,8 @@ def _nothing_for_nothing():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", os.fstat)  # an error all the same, of what is not open
         patched.setattr(os, "sync", lambda: None)
+        # Two processes in each of many runs
+        patched.setattr("modeling_resnet50.training.environment._git_commit", functools.cache(_git_commit))
         # The name of what `map` would store: a hash of all that is in memory.
         patched.setattr(datasets.arrow_dataset, "generate_fingerprint", lambda _: generate_random_fingerprint())
         if importlib.util.find_spec("onnxscript"):  # for each graph, half of a small one's export
