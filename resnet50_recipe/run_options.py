@@ -163,6 +163,9 @@ class RunOptions(Settings):
         "it is new, and each checkpoint's model to a branch of its own, epoch-0010.",
         private=True,
     )
+    hub_overwrite: bool = setting(
+        False, "Replace the model that main of hub_model_id has, if another recipe made it.", private=True
+    )
     hub_private_repo: bool | None = setting(
         None, "Whether a new repository is private. Unset: the namespace's default.", private=True
     )
