@@ -150,7 +150,7 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
         for name in _DERIVED:
             kwargs.pop(name, None)
         if self.id2label is None and self.label2id:
-            self.id2label = {index: label for label, index in self.label2id.items()}
+            self.id2label = {int(index): label for label, index in self.label2id.items()}
         if self.id2label is None:
             kwargs.setdefault("num_labels", 1000)
         kwargs.setdefault("auto_map", dict(AUTO_MAP))

@@ -16,7 +16,7 @@ from shared import run_python, tiny_arguments, write_shards
 from test_resuming import outcome
 from transformers import AutoModelForImageClassification
 
-from modeling_resnet50.hub.publishing import Publisher
+from modeling_resnet50.hub.publishing import Publisher, model_files
 from modeling_resnet50.hub.upload import Uploader, files_of, read_records, waiting
 from modeling_resnet50.training.manifest import seal
 from modeling_resnet50.training.progress import Progress
@@ -432,6 +432,24 @@ def test_a_pickle_is_not_published(hub, trained, tmp_path, capsys):
     assert "optimizer.pt is a pickle" in said
     assert f"resnet50 import {tmp_path / 'run' / 'best'} OUT" in said
     assert hub.repos == {}
+
+
+def test_a_clone_and_a_download_are_published_without_what_their_tools_keep_there(tmp_path):
+    names = ["config.json", ".gitattributes", "runs/events", ".git/HEAD", "below/.git/old.bin"]
+    for name in [*names, ".cache/huggingface/download/config.json.metadata"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"{}")
+    assert model_files(tmp_path).keys() == {"config.json", ".gitattributes", "runs/events"}
+
+
+@pytest.mark.parametrize("name", ["net", "ann/net/x", "ann/née"])
+def test_a_name_that_may_be_somebody_elses_or_nobodys_is_refused(name, hub, trained, image_folder, capsys):
+    for command in (["publish", str(trained(**SETTINGS)), "--to", name], ["prepare", "push", str(image_folder), name]):
+        with pytest.raises(SystemExit) as exit_:
+            main(command)
+        assert exit_.value.code == 2
+        assert "user/name, of letters, digits, '-', '_' and '.'" in capsys.readouterr().err
+    assert hub.requests == []
 
 
 def test_a_folder_that_holds_no_model_is_refused(tmp_path, capsys):

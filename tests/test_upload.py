@@ -283,6 +283,25 @@ def test_what_will_not_pass_is_said_and_sent_when_it_is_mended(status, stage, hu
     assert_published_once(hub, tmp_path, model)
 
 
+@pytest.mark.parametrize(
+    ("message", "files", "words"),
+    [
+        ("", {}, "commit_message` can't be empty"),
+        ("The model", {"README.md": b"\xff\xfe"}, "can't decode byte 0xff"),
+        ("The model", {".cache/a": b""}, "cannot update files under a '.cache/' folder"),
+    ],
+)
+def test_what_the_client_itself_does_not_take_is_said_once(message, files, words, hub, upload_all, tmp_path, model):
+    for name, content in files.items():
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_bytes(content)
+    enqueue(tmp_path / "hub", Item("ann/net", "main", message), files_of(model))
+    assert upload_all() == EXIT_REFUSED
+    trouble = state_of(tmp_path / "hub")["trouble"]
+    assert trouble.startswith("the Hub's client refuses this: ")
+    assert words in trouble
+
+
 def test_what_is_refused_of_one_branch_holds_no_other_up(hub, upload_all, tmp_path, model):
     hub.fail_next("POST", "/commit/epoch-0001", 400)
     enqueue(tmp_path / "hub", Item("ann/net", "epoch-0001", "Epoch 1"), files_of(model))

@@ -28,6 +28,7 @@ from .upload import FAREWELL, Item, enqueue, explain_failures, files_of, in_a_pr
 
 
 SECONDS_FOR_THE_FIRST_ANSWER = 60.0
+_KEPT_BY_TOOLS = {".git", ".cache"}  # the client raises for a file in these
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
@@ -257,12 +258,13 @@ def _other_recipe(recipe: TrainingArguments, published: str | None) -> str:
 
 def model_files(folder: Path) -> dict[str, Path]:
     """
-    What is published of a model's folder: everything in it, by its path there.
+    What is published of a model's folder: everything in it, by its path there, but what git and the Hub's client keep
+    in a clone or a download for themselves.
 
     Raises:
         UserError: there is no model in it, or something that could run code when it is loaded.
     """
-    files = files_of(folder)
+    files = {name: path for name, path in files_of(folder).items() if _KEPT_BY_TOOLS.isdisjoint(name.split("/"))}
     if "config.json" not in files:
         raise UserError(f"{folder} holds no model: no config.json in it")
     pickles = [name for name in files if name.endswith(_PICKLES)]

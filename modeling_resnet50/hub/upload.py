@@ -349,7 +349,7 @@ def prepare(repo_id: str, private: bool | None) -> dict[str, Any]:
         api = HfApi()
         name = _repository(api, repo_id, private=private)
         api.auth_check(name, write=True)
-        info = api.repo_info(name)
+        info = api.model_info(name)
         files = [file.rfilename for file in info.siblings or []]
         recipe = None
         if "recipe.yaml" in files:
@@ -384,10 +384,11 @@ def explain_failures(repo_id: str, action: Callable[[], dict[str, Any]]) -> dict
         return {"refused": _one_line(error)}
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
-        if _is_refusal(status):
+        refusal = _refusal(repo_id, status)
+        if refusal is not None:
             # Of all but these there are several, such as a storage that is full.
             said = "" if status in (401, 404) else " ".join((error.server_message or "").split())
-            return {"refused": _refusal(repo_id, status) + (f". The Hub says: {said}" if said else "")}
+            return {"refused": refusal + (f". The Hub says: {said}" if said else "")}
         seconds = error.response.headers.get("Retry-After", "") if error.response is not None else ""
         return {"failure": _one_line(error), "after": float(seconds) if seconds.isdigit() else None}
     except (HTTPError, ConnectionError, TimeoutError) as error:  # no answer at all, or one to what was sent by Xet
@@ -396,26 +397,27 @@ def explain_failures(repo_id: str, action: Callable[[], dict[str, Any]]) -> dict
             return {"failure": f"the Hub cannot be reached ({_one_line(error)})"}
         status = int(answer[1])
         # By a 400 the storage, unlike the Hub, may refuse what was spoilt on the way.
-        if status in _REFUSALS or (_XET_TOKEN in str(error) and _is_refusal(status)):
-            return {"refused": _refusal(repo_id, status)}
-        return {"failure": _one_line(error)}
+        is_final = status in _REFUSALS or _XET_TOKEN in str(error)
+        refusal = _refusal(repo_id, status) if is_final else None
+        return {"failure": _one_line(error)} if refusal is None else {"refused": refusal}
     except RuntimeError as error:  # the client's word for what goes wrong on the way to or from the storage
         status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
         if status == 413:
             return {"refused": _refusal(repo_id, status)}
         # The addresses that it gives for large files are good for some time only: a new try has new ones.
         return {"failure": _one_line(error) + (f" The storage answered {status}" if status else "")}
-    except ValueError as error:  # what the client itself, or the Hub through it, finds wrong with a card
+    except json.JSONDecodeError as error:
+        return {"failure": f"the Hub's answer is not whole ({_one_line(error)})"}
+    except ValueError as error:  # what the client itself, or the Hub through it, finds wrong with what is sent
         if "metadata" in str(error).lower() or "yaml" in str(error).lower():
             return {"refused": f"the Hub refuses the model card: {_one_line(error)}"}
-        raise
+        return {"refused": f"the Hub's client refuses this: {_one_line(error)}"}
 
 
-def _is_refusal(status: int | None) -> bool:
-    return status is not None and 400 <= status < 500 and status not in _NOT_NOW
-
-
-def _refusal(repo_id: str, status: int) -> str:
+def _refusal(repo_id: str, status: int | None) -> str | None:
+    """What the Hub means for good by an answer, in words; None if it may be another one later."""
+    if status is None or not 400 <= status < 500 or status in _NOT_NOW:
+        return None
     return _REFUSALS.get(status, _OTHER_REFUSAL).format(repo=repo_id, status=status)
 
 
