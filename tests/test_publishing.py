@@ -244,10 +244,14 @@ def test_a_repository_without_a_model_and_one_that_was_renamed_are_published_to(
 
 def test_the_backup_of_another_run_is_gone_on_from_and_never_mixed_with_a_new_run(hub, check_access):
     """The newest checkpoint is by its epoch, so another run's would be taken for this one's."""
-    hub.add_repo("ann/backup", {"checkpoints/epoch-0009/state.json": b"{}"})
+    repo = hub.add_repo("ann/backup", {"checkpoints/epoch-0009/state.json": b"{}"})
     backup = {"hub_backup_id": "ann/backup"}
     with pytest.raises(UserError, match=r"cannot push to ann/backup: it holds checkpoints of another run\."):
         check_access(**backup)
+    assert check_access(**backup, is_new=False) == [
+        "ann/backup is public, so that everybody reads the backup: make it private on the Hub"
+    ]
+    repo.private = True
     assert check_access(**backup, is_new=False) == []
 
 

@@ -386,6 +386,16 @@ def test_somebody_elses_commit_in_between_is_kept(hub, upload_all, tmp_path, mod
     assert repo.commits[-1].paths == ["config.json", "runs/events.out.tfevents.1"]  # only what differs
 
 
+def test_of_a_backup_the_checkpoints_of_another_machine_go(hub, upload_all, tmp_path):
+    """A run that has moved would else keep the last one of each machine; and of two lines, the later wins."""
+    repo = hub.add_repo("ann/net", {"checkpoints/epoch-0009/state.json": b"{}", "notes.md": b"by hand"})
+    (tmp_path / "state.json").write_bytes(b"{}")
+    item = Item("ann/net", "main", "Backup of epoch-0002", private=True, backup=True)
+    enqueue(tmp_path / "hub", item, {"checkpoints/epoch-0002/state.json": tmp_path / "state.json"})
+    assert upload_all() == 0
+    assert repo.files.keys() == {"checkpoints/epoch-0002/state.json", "notes.md"}
+
+
 def test_a_tag_on_another_commit_is_not_moved(hub, upload_all, tmp_path, model):
     repo = hub.add_repo("ann/net", {"a": b""})
     repo.tags["v1.0"] = repo.branches["main"]

@@ -86,6 +86,8 @@ class Publisher:
                 continue
             if found["repo_id"] != repo_id:
                 self.report(f"{repo_id} is called {found['repo_id']} on the Hub now, and published there")
+            if repo_id == self.backup_id and not found["private"]:
+                self.report(f"{repo_id} is public, so that everybody reads the backup: make it private on the Hub")
             if found["head"] not in {record["commit"] for record in read_records(self.run.hub)}:
                 self._require_nothing_of_others(repo_id, found, is_new)
 
@@ -166,7 +168,8 @@ class Publisher:
                 files |= {f"best/{name}": path for name, path in files_of(self.run.best).items()}
             record = self.run.contents_file  # by which a machine that resumes knows what best/ is
             growing = {record.name: record} if record.exists() else {}
-            self._put(Item(self.backup_id, "main", f"Backup of {checkpoint.name}", private=True), files, growing)
+            item = Item(self.backup_id, "main", f"Backup of {checkpoint.name}", private=True, backup=True)
+            self._put(item, files, growing)
 
     def final_is_there(self) -> None:
         """To be called when training is done."""

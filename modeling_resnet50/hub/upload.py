@@ -72,6 +72,7 @@ class Item:
         private: whether a new repository is. None: as the user's settings have it.
         space_sdk: `"gradio"` or `"static"`: the repository is a Space.
         dataset: the repository is a data set. Otherwise, and if it is no Space: a model's.
+        backup: all checkpoints in it are ours, also those that another machine has sent.
     """
 
     repo_id: str
@@ -81,6 +82,7 @@ class Item:
     private: bool | None = None
     space_sdk: str | None = None
     dataset: bool = False
+    backup: bool = False
 
     @property
     def repo_type(self) -> str:
@@ -265,7 +267,8 @@ def remote_files(api: Any, repo_id: str, revision: str, repo_type: str = "model"
 
 def ours_in(item: Item, remote: dict[str, str], known: set[str]) -> set[str]:
     """Paths in a repository that are ours to delete: those `known` to be, and the folders that are all ours."""
-    return known | {name for name in remote if name.startswith(_OUR_FOLDERS[item.repo_type])}
+    folders = ("checkpoints/",) if item.backup else _OUR_FOLDERS[item.repo_type]
+    return known | {name for name in remote if name.startswith(folders)}
 
 
 def compare(files: dict[str, Path], remote: dict[str, str], ours: set[str]) -> dict[str, list[str]]:
@@ -340,8 +343,8 @@ def prepare(repo_id: str, private: bool | None) -> dict[str, Any]:
     Make a repository if it is not there, and ask whether we may write to it.
 
     Returns:
-        Its `repo_id`, which is another one if it was renamed; the commit at its `head`; whether a `model` or
-        `checkpoints` are in it, and the text of the model's `recipe`, or None. Or failures as `attempt`'s.
+        Its `repo_id`, which is another one if it was renamed; the commit at its `head`; whether it is `private`, and a
+        `model` or `checkpoints` are in it; and the text of the model's `recipe`, or None. Or failures as `attempt`'s.
     """
     from huggingface_hub import HfApi
 
@@ -357,7 +360,8 @@ def prepare(repo_id: str, private: bool | None) -> dict[str, Any]:
                 recipe = Path(api.hf_hub_download(name, "recipe.yaml", local_dir=folder)).read_text(errors="replace")
         checkpoints = any(file.startswith("checkpoints/") for file in files)
         model = "config.json" in files
-        return {"repo_id": name, "head": info.sha, "model": model, "recipe": recipe, "checkpoints": checkpoints}
+        about = {"repo_id": name, "head": info.sha, "private": info.private}
+        return {**about, "model": model, "recipe": recipe, "checkpoints": checkpoints}
 
     return explain_failures(repo_id, action)
 
