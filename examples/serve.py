@@ -27,6 +27,9 @@ prepare = onnxruntime.InferenceSession(os.path.join(folder, "preprocessing.onnx"
 network = onnxruntime.InferenceSession(os.path.join(folder, "model.onnx"))
 about = network.get_modelmeta().custom_metadata_map
 names, preprocessing = json.loads(about["id2label"]), json.loads(about["preprocessing"])
+alone = about.get("problem_type") == "multi_label_classification" or len(names) == 1  # each class, true or false
+# Below it the answer is "none": what `resnet50 evaluate --wanted_precision` found, in the model's configuration.
+threshold = (json.loads(about.get("confidence_threshold", "null")) or {}).get("threshold") or 0.0
 mode = {1: "L", 3: "RGB", 4: "RGBA"}[prepare.get_inputs()[0].shape[3]]
 app = FastAPI()
 
@@ -65,6 +68,16 @@ def classify(photos: list[UploadFile]):
     if len(photos) > MAX_PHOTOS:
         raise HTTPException(413, f"at most {MAX_PHOTOS} photos in a request")
     logits = network.run(None, {"pixel_values": np.concatenate([pixel_values_of(photo) for photo in photos])})[0]
-    scores = np.exp(logits - logits.max(1, keepdims=True))
-    scores /= scores.sum(1, keepdims=True)
-    return [[{"label": names[str(i)], "score": float(row[i])} for i in np.argsort(-row)[:TOP]] for row in scores]
+    return [answers(row) for row in logits]
+
+
+def answers(logits: np.ndarray) -> list[dict[str, str | float]]:
+    """The likeliest classes, the first first; before them, "none", where the first is below the model's threshold."""
+    if alone:
+        scores = 1 / (1 + np.exp(-logits))
+    else:
+        scores = np.exp(logits - logits.max())
+        scores /= scores.sum()
+    best = [{"label": names[str(i)], "score": float(scores[i])} for i in np.argsort(-scores)[:TOP]]
+    wrong = 1 - best[0]["score"]  # the chance that it is another
+    return [{"label": "none", "score": wrong, "threshold": threshold}] * (best[0]["score"] < threshold) + best

@@ -29,7 +29,7 @@ def model_config(recipe: Recipe, label_names: list[str] | None = None) -> ResNet
     id2label = None if label_names is None else dict(enumerate(label_names))
     try:
         return ResNet50Config(**overrides, id2label=id2label)
-    except (StrictDataclassError, TypeError) as error:
+    except (StrictDataclassError, TypeError, ValueError) as error:
         raise UserError(f"config_overrides: {cause(error)}") from error
 
 

@@ -1,5 +1,7 @@
 """Configuration of ResNet-50: architecture and image preparation. Travels to the Hub with the weights."""
 
+import operator
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -39,6 +41,37 @@ _TIMM_ARCHITECTURES = {
     "resnetblur18": ("basic", [2, 2, 2, 2]),
     "resnetblur50": ("bottleneck", [3, 4, 6, 3]),
 }
+
+
+def _classes_of(name: str, given: Any) -> list[tuple[int, str]]:
+    """Number and name of each class in `id2label` or `label2id`. Numbers may be words, as JSON's keys are."""
+    example, other = {
+        "id2label": ("{0: 'cat', 1: 'dog'}", "label2id"),
+        "label2id": ("{'cat': 0, 'dog': 1}", "id2label"),
+    }[name]
+    wanted = f"{name} must be like {example}, with numbers from 0 on and names as text; "
+    if not isinstance(given, Mapping):
+        is_list = name == "id2label" and isinstance(given, list | tuple)
+        hint = ": dict(enumerate(names)) makes one of a list" if is_list else ""
+        raise ValueError(f"{wanted}got {given!r:.80}{hint}")
+    classes = []
+    for key, value in given.items():
+        index, label = (key, value) if name == "id2label" else (value, key)
+        number = _number_of_class(index)
+        if number is None or not isinstance(label, str):
+            is_swapped = number is None and _number_of_class(label) is not None
+            hint = f": that is the other way round, give it as {other}" if is_swapped else ""
+            raise ValueError(f"{wanted}got {{{key!r:.80}: {value!r:.80}}}{hint}")
+        classes.append((number, label))
+    return classes
+
+
+def _number_of_class(index: Any) -> int | None:
+    """None if it is no whole number, nor the word for one."""
+    try:
+        return int(index) if isinstance(index, str) else operator.index(index)
+    except (TypeError, ValueError):
+        return None
 
 
 @strict
@@ -84,10 +117,11 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
             in `id2label` have none.
         out_features, out_indices: which of `"stem"`, `"stage1"`, … the backbone returns. Default: the last stage.
 
-    The number of classes is `num_labels` (default 1000) or, with names, `id2label`.
+    The number of classes is `num_labels` (default 1000) or, with names, that of `id2label`, or of `label2id` alone.
 
     Raises:
         StrictDataclassError: a field has the wrong type, or fields do not fit each other.
+        ValueError: `id2label` or `label2id` are no names of the classes 0, 1, 2, ….
     """
 
     model_type = "resnet50"
@@ -115,6 +149,8 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         for name in _DERIVED:
             kwargs.pop(name, None)
+        if self.id2label is None and self.label2id:
+            self.id2label = {int(index): label for label, index in self.label2id.items()}
         if self.id2label is None:
             kwargs.setdefault("num_labels", 1000)
         kwargs.setdefault("auto_map", dict(AUTO_MAP))
@@ -129,13 +165,17 @@ class ResNet50Config(BackboneConfigMixin, PreTrainedConfig):
     def __setattr__(self, name: str, value: Any) -> None:
         # transformers sets each of the two for itself: given `id2label` alone, `label2id` keeps the classes of before;
         # and of numbers that are words, as its example gives them, pipelines find none.
-        if name == "id2label" and isinstance(value, dict):
-            value = {int(index): label for index, label in value.items()}
+        if name == "id2label" and value is not None:
+            value = dict(classes := _classes_of(name, value))
+            unnamed = sorted(set(range(len(classes))) - set(value))
+            if unnamed:
+                last = len(classes) - 1
+                raise ValueError(f"id2label must number its classes from 0 to {last}, and {unnamed[0]} is not there")
             super().__setattr__("label2id", {label: index for index, label in value.items()})
             if value != (getattr(self, "id2label", None) or value):  # a model for other classes begins
                 super().__setattr__("confidence_threshold", None)
-        elif name == "label2id" and isinstance(value, dict):
-            value = {label: int(index) for label, index in value.items()}
+        elif name == "label2id" and value is not None:
+            value = {label: number for number, label in _classes_of(name, value)}
         super().__setattr__(name, value)
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def _are_steps(text: str) -> bool:
     return bounds is not None and int(bounds[1]) <= int(bounds[2])
 
 
-_REPO_ID = Range("user/name, of letters, digits, '-', '_' and '.'", _is_repo_id)
+REPO_ID = Range("user/name, of letters, digits, '-', '_' and '.'", _is_repo_id)
 _STEPS = Range("two steps, the first and the last, as in 10-20", _are_steps)
 
 
@@ -156,12 +156,15 @@ class RunOptions(Settings):
 
     # The Hub
     push_to_hub: bool = setting(False, "Publish the model at hub_model_id, while training goes on.", private=True)
-    hub_model_id: str | None = setting(None, "Repository to push to.", _REPO_ID, private=True)
+    hub_model_id: str | None = setting(None, "Repository to push to.", REPO_ID, private=True)
     hub_strategy: Literal["end", "best", "every_checkpoint", "all_checkpoints"] = setting(
         "best",
         "When best/ is pushed to main: at the end, whenever it is new, or at every checkpoint. all_checkpoints: when "
         "it is new, and each checkpoint's model to a branch of its own, epoch-0010.",
         private=True,
+    )
+    hub_overwrite: bool = setting(
+        False, "Replace the model that main of hub_model_id has, if another recipe made it.", private=True
     )
     hub_private_repo: bool | None = setting(
         None, "Whether a new repository is private. Unset: the namespace's default.", private=True
@@ -175,7 +178,7 @@ class RunOptions(Settings):
     hub_backup_id: str | None = setting(
         None,
         "Private repository that always has the newest checkpoint; --resume_from_checkpoint hub: goes on from it.",
-        _REPO_ID,
+        REPO_ID,
         private=True,
     )
     hub_wait_minutes: float = setting(

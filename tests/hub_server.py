@@ -104,6 +104,7 @@ class HubServer:
 
     Attributes:
         repos: by address: `user/name` of a model, `datasets/user/name` of a data set, `spaces/user/name` of a Space.
+        renamed: addresses that lead to another one, unless a repository is made there.
         requests: what was asked for, as `(method, path)`, the oldest first.
         lfs_objects: by SHA-256; uploaded, by git-lfs or by Xet, and not necessarily committed.
         xet: what came by Xet.
@@ -128,6 +129,7 @@ class HubServer:
     def forget(self) -> None:
         """All that was said, sent or asked for: a test may then take the server as new."""
         self.repos: dict[str, Repo] = {}
+        self.renamed: dict[str, str] = {}
         self.requests: list[tuple[str, str]] = []
         self.lfs_objects: dict[str, bytes] = {}
         self.xet = XetStorage()
@@ -340,6 +342,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _repo(self, address: str) -> Repo:
         repo, user = self.hub.repos.get(address), self._user()
+        if repo is None and address in self.hub.renamed:
+            raise _RefusedError(
+                307, "moved", headers={"Location": self.path.replace(address, self.hub.renamed[address])}
+            )
         if repo is None or (repo.private and user not in {repo.owner, *repo.granted}):
             raise _RefusedError(404 if user else 401, "Repository not found", "RepoNotFound")
         return repo

@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import re
 
 import pytest
 import timm
@@ -284,6 +285,40 @@ def test_a_threshold_of_other_classes_is_not_taken_over(given, is_kept, tmp_path
     AutoConfig.from_pretrained(tmp_path, **given).save_pretrained(tmp_path / "tuned")
     found = AutoConfig.from_pretrained(tmp_path / "tuned").confidence_threshold
     assert found == (threshold if is_kept else None)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"id2label": {"cat": 0}}, "got {'cat': 0}: that is the other way round, give it as label2id"),
+        ({"label2id": {0: "cat"}}, "got {0: 'cat'}: that is the other way round, give it as id2label"),
+        ({"id2label": ["cat", "dog"]}, "got ['cat', 'dog']: dict(enumerate(names)) makes one of a list"),
+        ({"id2label": "cat"}, "id2label must be like {0: 'cat', 1: 'dog'}, with numbers from 0 on"),
+        ({"id2label": {0: "cat", 2: "dog"}}, "id2label must number its classes from 0 to 1, and 1 is not there"),
+        ({"id2label": {1: "cat", 2: "dog"}}, "from 0 to 1, and 0 is not there"),
+        ({"id2label": {0: "cat", "0": "dog"}}, "from 0 to 1, and 1 is not there"),
+        ({"id2label": {0: "cat", 1: None}}, "names as text; got {1: None}"),
+        ({"id2label": {0.5: "cat"}}, "got {0.5: 'cat'}"),
+        ({"id2label": {0: "cat"}, "label2id": {"cat": "first"}}, "got {'cat': 'first'}"),
+        ({"label2id": {"cat": 0.5}}, "label2id must be like {'cat': 0, 'dog': 1}"),
+        ({"label2id": ["cat"]}, "got ['cat']"),
+    ],
+    ids=str,
+)
+def test_what_is_no_map_of_classes_is_refused_in_words(given, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ResNet50Config(**given)
+    ResNet50Config(num_labels=2).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        AutoConfig.from_pretrained(tmp_path, **given)
+    name, value = [*given.items()][-1]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        setattr(ResNet50Config(num_labels=2), name, value)
+
+
+def test_label2id_alone_names_the_classes():
+    config = ResNet50Config(label2id={"bee": "1", "ant": "0"})
+    assert (config.id2label, config.num_labels) == ({0: "ant", 1: "bee"}, 2)
 
 
 def test_names_that_were_saved_out_of_step_are_mended_when_they_are_read():

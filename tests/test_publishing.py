@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import datasets
@@ -16,10 +16,11 @@ from shared import run_python, tiny_arguments, write_shards
 from test_resuming import outcome
 from transformers import AutoModelForImageClassification
 
+from modeling_resnet50.hub.publishing import Publisher, model_files
 from modeling_resnet50.hub.upload import Uploader, files_of, read_records, waiting
 from modeling_resnet50.training.manifest import seal
 from modeling_resnet50.training.progress import Progress
-from modeling_resnet50.training.run_folder import open_run
+from modeling_resnet50.training.run_folder import RunFolder, open_run
 from resnet50_cli import main
 from resnet50_recipe.errors import UserError
 
@@ -191,6 +192,67 @@ def test_who_may_not_push_hears_of_it_before_training(
     with pytest.raises(UserError, match=message):
         train(publishing(image_folder, tmp_path / "run", hub_model_id=repo_id))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def check_access(hub, trained, tmp_path, capsys):
+    """Returns a function: what a run that would push to ann/net says before it begins, of so many epochs' recipe."""
+    _, recipe = open_run(trained(**SETTINGS))
+    pushes = replace(recipe, output_dir=str(tmp_path / "run"), push_to_hub=True, hub_model_id="ann/net")
+
+    def check(is_new: bool = True, **changes) -> list[str]:
+        said = []
+        changed = replace(pushes, **changes)
+        Publisher(changed, RunFolder(changed), is_main_process=True, report=said.append).check_access(is_new)
+        return said
+
+    return check
+
+
+def test_a_model_of_another_recipe_is_replaced_only_if_that_is_asked_for(hub, trained, check_access, tmp_path):
+    repo = hub.add_folder("ann/net", trained(**SETTINGS) / "best")
+    assert check_access() == []  # the same run, from its beginning, as on a machine that has lost it
+    with pytest.raises(UserError, match=r"its main branch holds another model \(seed: 42 -> 7\).* --hub_overwrite"):
+        check_access(seed=7)
+    with pytest.raises(UserError, match=r"another model \(seed: 42 -> 7\)"):
+        check_access(seed=7, is_new=False)
+    assert check_access(seed=7, hub_overwrite=True) == []
+    (tmp_path / "run" / "hub").mkdir(parents=True)
+    record = {"repo_id": "ann/net", "commit": repo.branches["main"], "files": []}
+    (tmp_path / "run" / "hub" / "published.jsonl").write_text(json.dumps(record) + "\n")
+    assert check_access(seed=7) == []  # it has sent that itself
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"), [({}, "of no recipe"), ({"recipe.yaml": b"- ["}, "of no readable recipe")]
+)
+def test_a_model_of_no_recipe_is_not_replaced_before_anything_is_written(
+    recipe, words, hub, image_folder, tmp_path, train
+):
+    hub.add_repo("ann/net", {"config.json": b"{}", **recipe})
+    with pytest.raises(UserError, match=rf"cannot push to ann/net: its main branch holds another model \({words}\)"):
+        train(publishing(image_folder, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_repository_without_a_model_and_one_that_was_renamed_are_published_to(hub, check_access):
+    hub.add_repo("ann/renamed", {"README.md": b"to come"})
+    hub.renamed["ann/net"] = "ann/renamed"
+    assert check_access() == ["ann/net is called ann/renamed on the Hub now, and published there"]
+    assert hub.repos.keys() == {"ann/renamed"}
+
+
+def test_the_backup_of_another_run_is_gone_on_from_and_never_mixed_with_a_new_run(hub, check_access):
+    """The newest checkpoint is by its epoch, so another run's would be taken for this one's."""
+    repo = hub.add_repo("ann/backup", {"checkpoints/epoch-0009/state.json": b"{}"})
+    backup = {"hub_backup_id": "ann/backup"}
+    with pytest.raises(UserError, match=r"cannot push to ann/backup: it holds checkpoints of another run\."):
+        check_access(**backup)
+    assert check_access(**backup, is_new=False) == [
+        "ann/backup is public, so that everybody reads the backup: make it private on the Hub"
+    ]
+    repo.private = True
+    assert check_access(**backup, is_new=False) == []
 
 
 def test_a_hub_that_does_not_answer_does_not_hold_up_the_start(
@@ -374,6 +436,24 @@ def test_a_pickle_is_not_published(hub, trained, tmp_path, capsys):
     assert "optimizer.pt is a pickle" in said
     assert f"resnet50 import {tmp_path / 'run' / 'best'} OUT" in said
     assert hub.repos == {}
+
+
+def test_a_clone_and_a_download_are_published_without_what_their_tools_keep_there(tmp_path):
+    names = ["config.json", ".gitattributes", "runs/events", ".git/HEAD", "below/.git/old.bin"]
+    for name in [*names, ".cache/huggingface/download/config.json.metadata"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"{}")
+    assert model_files(tmp_path).keys() == {"config.json", ".gitattributes", "runs/events"}
+
+
+@pytest.mark.parametrize("name", ["net", "ann/net/x", "ann/née"])
+def test_a_name_that_may_be_somebody_elses_or_nobodys_is_refused(name, hub, trained, image_folder, capsys):
+    for command in (["publish", str(trained(**SETTINGS)), "--to", name], ["prepare", "push", str(image_folder), name]):
+        with pytest.raises(SystemExit) as exit_:
+            main(command)
+        assert exit_.value.code == 2
+        assert "user/name, of letters, digits, '-', '_' and '.'" in capsys.readouterr().err
+    assert hub.requests == []
 
 
 def test_a_folder_that_holds_no_model_is_refused(tmp_path, capsys):

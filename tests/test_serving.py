@@ -163,6 +163,28 @@ def test_the_handler_pads_with_the_mean_colour_as_we_do(resize_size, size, tmp_p
     assert pairs(answers) == predicted(model, tmp_path / "photo.png", capsys)
 
 
+@pytest.mark.parametrize("settings", [{}, {"problem_type": "multi_label_classification"}], ids=str)
+def test_servers_answer_none_below_the_models_own_threshold_as_predict_does(settings, tmp_path, monkeypatch, capsys):
+    model = export_of(tmp_path / "model")
+    write_image(tmp_path / "photo.png", 0, (32, 32))
+    about = json.loads((model / "config.json").read_text()) | settings
+    data, reached = (tmp_path / "photo.png").read_bytes(), []
+    for threshold in (0.0, 1.0):
+        kept = {"confidence_threshold": {"threshold": threshold}} if threshold else {}
+        (model / "config.json").write_text(json.dumps(about | kept))
+        main(["export", str(model), str(tmp_path / f"{threshold}"), "--format", "onnx", "--with_preprocessing"])
+        monkeypatch.setenv("MODEL", str(tmp_path / f"{threshold}"))
+        client = TestClient(module_of(EXAMPLES / "serve.py", "serve").app)
+        handler = module_of(EXAMPLES / "inference_endpoint/handler.py", "handler").EndpointHandler(str(model))
+        expected = predicted(model, tmp_path / "photo.png", capsys)
+        for answers in (client.post("/classify", files=photos(data)).json()[0], handler({"inputs": data})):
+            none = [answers.pop(0)] if threshold else []
+            assert pairs(answers) == expected
+            assert none == [{"label": "none", "score": 1 - answers[0]["score"], "threshold": threshold}] * len(none)
+            reached.append(len(none))
+    assert reached == [0, 0, 1, 1]
+
+
 def png(*size: int) -> bytes:
     data = io.BytesIO()
     Image.new("RGB", size).save(data, "PNG")

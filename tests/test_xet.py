@@ -97,7 +97,8 @@ STAGES = {
     "shard": ("POST", "/shards"),
     "commit": ("POST", "/commit/main"),
 }
-PASSING = [(fault, stage) for stage in STAGES for fault in (400, 500, 429, "drop", "cut")]
+PASSING = [(fault, stage) for stage in STAGES for fault in (500, 429, "drop", "cut")]
+PASSING += [(400, stage) for stage in ("grant", "put", "xorb", "shard")]  # the storage's, not the Hub's
 PASSING += [("spoil", "put"), (412, "commit")]
 
 
@@ -148,6 +149,7 @@ REFUSALS = [
     for status in MESSAGES
     for stage in ("token", "grant", "xorb", "shard", "commit")
     if (status, stage) not in {(404, "grant"), (404, "xorb")}  # by which the client knows an older storage
+    and (status in upload._REFUSALS or stage in ("token", "commit"))  # which are the Hub's
 ]
 
 
@@ -158,7 +160,7 @@ def test_what_will_not_pass_is_said_in_the_promised_words_and_sent_when_it_is_me
     hub.fail_next(*STAGES[stage], status)
     path = queue(tmp_path, repo_id, model)
     words, _, said = sender.send(path)["refused"].partition(". The Hub says: ")
-    assert words == upload._REFUSALS[status].format(repo=repo_id)
+    assert words == upload._REFUSALS.get(status, upload._OTHER_REFUSAL).format(repo=repo_id, status=status)
     assert said in ("", "fail_next asked for it")
     assert hub.faults == []
     assert sender.send(path)["changes"] == 3
@@ -172,7 +174,7 @@ def test_a_storage_without_grants_is_sent_to_directly(fault, hub, sender, repo_i
         hub.fail_next("POST", "/xorbs/", fault)
     path = queue(tmp_path, repo_id, model)
     result = sender.send(path)
-    if fault in MESSAGES:
+    if fault in upload._REFUSALS:
         assert result == {"refused": upload._REFUSALS[fault].format(repo=repo_id)}
     elif fault == 400:
         assert "(400 Bad Request)" in result["failure"]
@@ -229,8 +231,8 @@ def test_a_refusal_ends_the_queue_with_its_exit_code(hub, repo_id, model, tmp_pa
 
 
 def test_what_was_sent_before_a_failure_is_not_sent_again(hub, sender, repo_id, model, tmp_path):
-    for stage in ("shard", "commit"):
-        hub.fail_next(*STAGES[stage], 400)
+    for stage, status in (("shard", 400), ("commit", 500)):
+        hub.fail_next(*STAGES[stage], status)
     path = queue(tmp_path, repo_id, model)
     since = len(hub.requests)
     assert [list(sender.send(path)) for _ in range(2)] == [["failure"], ["failure", "after"]]

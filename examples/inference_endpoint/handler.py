@@ -43,7 +43,9 @@ class EndpointHandler:
                 `parameters`, with `top_k` (default 5).
 
         Returns:
-            The most likely classes, `label` and `score`, the first first.
+            The most likely classes, `label` and `score`, the first first. Where that is below the model's own
+            `threshold`, which `resnet50 evaluate --wanted_precision` found, "none" comes before them, with the chance
+            that the first is wrong.
 
         Raises:
             ValueError: no picture, a large one, or no such number; the endpoint answers with its text.
@@ -61,7 +63,11 @@ class EndpointHandler:
         several = config.problem_type == "multi_label_classification" or config.num_labels == 1
         scores, labels = (logits.sigmoid() if several else logits.softmax(-1)).sort(descending=True)
         best = zip(scores[:top_k].tolist(), labels[:top_k].tolist())
-        return [{"label": config.id2label[label], "score": score} for score, label in best]
+        answers = [{"label": config.id2label[label], "score": score} for score, label in best]
+        threshold = (getattr(config, "confidence_threshold", None) or {}).get("threshold") or 0.0
+        if answers[0]["score"] < threshold:
+            answers.insert(0, {"label": "none", "score": 1 - answers[0]["score"], "threshold": threshold})
+        return answers
 
     def _upright(self, image: Image.Image) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:  # by its first bytes: nothing is decoded yet

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.exit_codes import ExitCode
+from resnet50_recipe.run_options import REPO_ID
 from resnet50_recipe.terminal import say
 from resnet50_recipe.words import command
 
@@ -142,6 +143,8 @@ def _require(source: Path) -> None:
 
 def _push(options: argparse.Namespace) -> None:
     """In one commit: whoever opens the data set finds all of it, or what was there before."""
+    if not REPO_ID.contains(options.repo_id):
+        raise UserError(f"{options.repo_id} is no data set: give {REPO_ID.words}")
     files = packed_files(options.source)
     item = Item(options.repo_id, "main", "Upload packed images", private=options.private, dataset=True)
     result = explain_failures(item.repo_id, lambda: send(item, files, ours=set()))

@@ -13,6 +13,7 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.exit_codes import ExitCode
+from resnet50_recipe.run_options import REPO_ID
 from resnet50_recipe.terminal import say
 from resnet50_recipe.training_arguments import TrainingArguments
 from resnet50_recipe.words import counted
@@ -73,6 +74,8 @@ def run(options: argparse.Namespace) -> None:
         files = model_files(model)
         if repo_id is None:
             raise UserError("which repository? --to user/name")
+        if not REPO_ID.contains(repo_id):
+            raise UserError(f"--to must be {REPO_ID.words}, got {repo_id!r}")
         item = Item(repo_id, options.revision, options.message, options.tag, options.private)
         _deliver(folder, item, files, growing, typed(Delivery, options))
 

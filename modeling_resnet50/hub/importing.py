@@ -186,7 +186,7 @@ def _build(
     """A model with these weights, in evaluation mode; all of them, but for a new classifier's."""
     try:
         config = ResNet50Config(**fields)
-    except (StrictDataclassError, TypeError) as error:
+    except (StrictDataclassError, TypeError, ValueError) as error:
         raise UserError(f"{source}: {str(error.__cause__ or error).strip()}") from error
     with nullcontext() if classifier == "new" else no_init_weights():  # half a second for random weights, to be gone
         model = (ResNet50Model if classifier == "drop" else ResNet50ForImageClassification)(config)

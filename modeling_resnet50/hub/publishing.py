@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock
 from huggingface_hub import HfApi, snapshot_download
 
@@ -23,10 +24,11 @@ from ..training.manifest import damage
 from ..training.progress import read_state
 from ..training.run_folder import RunFolder, checkpoint_position
 from . import upload
-from .upload import FAREWELL, Item, enqueue, explain_failures, files_of, in_a_process, state_of, waiting
+from .upload import FAREWELL, Item, enqueue, explain_failures, files_of, in_a_process, read_records, state_of, waiting
 
 
 SECONDS_FOR_THE_FIRST_ANSWER = 60.0
+_KEPT_BY_TOOLS = {".git", ".cache"}  # the client raises for a file in these
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
@@ -59,13 +61,16 @@ class Publisher:
         self._process: subprocess.Popen[bytes] | None = None
         self._reported = ""
 
-    def check_access(self) -> None:
+    def check_access(self, is_new: bool) -> None:
         """
-        Make sure, before training, that there are repositories to push to. A Hub that does not answer is no reason to
-        wait.
+        Make sure, before training, that there are repositories to push to, and that nothing of another run would be
+        replaced there. A Hub that does not answer is no reason to wait.
+
+        Args:
+            is_new: the run goes on from no checkpoint.
 
         Raises:
-            UserError: not logged in, or not allowed to write there.
+            UserError: not logged in, not allowed to write there, or it holds another run's model or checkpoints.
         """
         repositories = {self.repo_id: self.recipe.hub_private_repo} if self.pushes else {}
         if self.backs_up:
@@ -78,6 +83,28 @@ class Publisher:
                 raise UserError(f"cannot push to {repo_id}: {found['refused']}")
             if "failure" in found:
                 self.report(f"the Hub does not answer ({found['failure']}): it is tried again while training goes on")
+                continue
+            if found["repo_id"] != repo_id:
+                self.report(f"{repo_id} is called {found['repo_id']} on the Hub now, and published there")
+            if repo_id == self.backup_id and not found["private"]:
+                self.report(f"{repo_id} is public, so that everybody reads the backup: make it private on the Hub")
+            if found["head"] not in {record["commit"] for record in read_records(self.run.hub)}:
+                self._require_nothing_of_others(repo_id, found, is_new)
+
+    def _require_nothing_of_others(self, repo_id: str, found: dict[str, Any], is_new: bool) -> None:
+        if repo_id == self.backup_id and is_new and found["checkpoints"]:
+            raise UserError(
+                f"cannot push to {repo_id}: it holds checkpoints of another run. Go on from them with "
+                "--resume_from_checkpoint hub:, or choose another --hub_backup_id"
+            )
+        if repo_id != self.repo_id or not found["model"] or self.recipe.hub_overwrite:
+            return
+        differences = _other_recipe(self.recipe, found["recipe"])
+        if differences:
+            raise UserError(
+                f"cannot push to {repo_id}: its main branch holds another model ({differences}), which would be "
+                "replaced. Choose another --hub_model_id, or allow it by --hub_overwrite"
+            )
 
     def __enter__(self) -> "Publisher":
         return self
@@ -141,7 +168,8 @@ class Publisher:
                 files |= {f"best/{name}": path for name, path in files_of(self.run.best).items()}
             record = self.run.contents_file  # by which a machine that resumes knows what best/ is
             growing = {record.name: record} if record.exists() else {}
-            self._put(Item(self.backup_id, "main", f"Backup of {checkpoint.name}", private=True), files, growing)
+            item = Item(self.backup_id, "main", f"Backup of {checkpoint.name}", private=True, backup=True)
+            self._put(item, files, growing)
 
     def final_is_there(self) -> None:
         """To be called when training is done."""
@@ -216,14 +244,30 @@ class Publisher:
             self._process.stdin.close()
 
 
+def _other_recipe(recipe: TrainingArguments, published: str | None) -> str:
+    """What is otherwise in a published recipe.yaml, in words; nothing if a run by this recipe wrote it."""
+    if published is None:
+        return "of no recipe"
+    try:
+        fields = yaml.safe_load(published)
+    except yaml.YAMLError:
+        fields = None
+    if not isinstance(fields, dict):
+        return "of no readable recipe"
+    # As it would be published: without what only this machine knows.
+    changes = TrainingArguments(**recipe.public_dict()).changes_since(fields)
+    return "; ".join(changes[:3]) + ("; …" if changes[3:] else "")
+
+
 def model_files(folder: Path) -> dict[str, Path]:
     """
-    What is published of a model's folder: everything in it, by its path there.
+    What is published of a model's folder: everything in it, by its path there, but what git and the Hub's client keep
+    in a clone or a download for themselves.
 
     Raises:
         UserError: there is no model in it, or something that could run code when it is loaded.
     """
-    files = files_of(folder)
+    files = {name: path for name, path in files_of(folder).items() if _KEPT_BY_TOOLS.isdisjoint(name.split("/"))}
     if "config.json" not in files:
         raise UserError(f"{folder} holds no model: no config.json in it")
     pickles = [name for name in files if name.endswith(_PICKLES)]

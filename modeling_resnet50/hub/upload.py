@@ -20,9 +20,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,14 +45,17 @@ _PAGES = {"space": "spaces/", "dataset": "datasets/", "model": ""}
 # Of one model: of several, transformers takes model.safetensors, which may be the one before.
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 
-# Answers that no repetition will change.
+# Answers that no repetition will change: these, and every other 4xx but those that say "not now".
+_NOT_NOW = (408, 409, 412, 423, 425, 429)
 _REFUSALS = {
     401: "the Hub does not know who this is (401): run `hf auth login`, or set HF_TOKEN",
     403: "this token may not write to {repo} (403): give it write access there, or choose another repository",
     404: "{repo} is not there, or this token may not see it (404)",
     413: "the Hub refuses {repo} what is sent as too large (413)",
 }
-# By Xet these come as built-in exceptions, and only their text has the status.
+_OTHER_REFUSAL = "the Hub refuses {repo} what is sent ({status})"
+# By Xet answers come as built-in exceptions, and only their text has the status, and the address.
+_XET_TOKEN = "/xet-write-token/"  # which the Hub itself answers at
 _XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3})")
 
 
@@ -68,6 +72,7 @@ class Item:
         private: whether a new repository is. None: as the user's settings have it.
         space_sdk: `"gradio"` or `"static"`: the repository is a Space.
         dataset: the repository is a data set. Otherwise, and if it is no Space: a model's.
+        backup: all checkpoints in it are ours, also those that another machine has sent.
     """
 
     repo_id: str
@@ -77,6 +82,7 @@ class Item:
     private: bool | None = None
     space_sdk: str | None = None
     dataset: bool = False
+    backup: bool = False
 
     @property
     def repo_type(self) -> str:
@@ -134,14 +140,17 @@ def read_item(path: Path) -> Item:
     return Item(**json.loads((path / "item.json").read_text()))
 
 
-def next_item(folder: Path) -> Path | None:
-    """The one to be sent now. Those that a newer one for the same branch makes pointless are dropped."""
+def next_item(folder: Path, but: Iterable[Path] = ()) -> Path | None:
+    """
+    The one to be sent now, but none of those. Those that a newer one for the same branch makes pointless are dropped.
+    """
     paths = waiting(folder)
     items = {path: read_item(path) for path in paths}
     for position, path in enumerate(paths):
-        if _place(items[path]) not in [_place(items[later]) for later in paths[position + 1 :]]:
+        if _place(items[path]) in [_place(items[later]) for later in paths[position + 1 :]]:
+            _drop(path)
+        elif path not in but:
             return path
-        _drop(path)
     return None
 
 
@@ -178,10 +187,7 @@ def send(item: Item, files: dict[str, Path], ours: set[str]) -> dict[str, Any]:
 
     api = HfApi()
     kind = item.repo_type
-    address = api.create_repo(
-        item.repo_id, private=item.private, exist_ok=True, repo_type=kind, space_sdk=item.space_sdk
-    )
-    repo_id = str(address.repo_id)
+    repo_id = _repository(api, item.repo_id, private=item.private, repo_type=kind, space_sdk=item.space_sdk)
     head = _head(api, item, repo_id)
     remote = remote_files(api, repo_id, head, kind)
     changes = compare(files, remote, ours_in(item, remote, ours))
@@ -225,6 +231,21 @@ def _all_but_the_last_batch(additions: list[Any]) -> list[list[Any]]:
     return batches[:-1]
 
 
+def _repository(api: Any, repo_id: str, **settings: Any) -> str:
+    """
+    The name of a repository, which is made if it is not there.
+
+    Of one that was renamed, the new name: what is read by the old one is redirected, but a repository that is made by
+    it would be another one, and what is sent might not be redirected.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        return str(api.repo_info(repo_id, repo_type=settings.get("repo_type")).id)
+    except RepositoryNotFoundError:
+        return str(api.create_repo(repo_id, exist_ok=True, **settings).repo_id)
+
+
 def _head(api: Any, item: Item, repo_id: str) -> str:
     def heads() -> dict[str, str]:
         branches = api.list_repo_refs(repo_id, repo_type=item.repo_type).branches
@@ -246,7 +267,8 @@ def remote_files(api: Any, repo_id: str, revision: str, repo_type: str = "model"
 
 def ours_in(item: Item, remote: dict[str, str], known: set[str]) -> set[str]:
     """Paths in a repository that are ours to delete: those `known` to be, and the folders that are all ours."""
-    return known | {name for name in remote if name.startswith(_OUR_FOLDERS[item.repo_type])}
+    folders = ("checkpoints/",) if item.backup else _OUR_FOLDERS[item.repo_type]
+    return known | {name for name in remote if name.startswith(folders)}
 
 
 def compare(files: dict[str, Path], remote: dict[str, str], ours: set[str]) -> dict[str, list[str]]:
@@ -317,14 +339,29 @@ def attempt(path: Path) -> dict[str, Any]:
 
 
 def prepare(repo_id: str, private: bool | None) -> dict[str, Any]:
-    """Make a repository if it is not there, and ask whether we may write to it; results as `attempt`'s."""
+    """
+    Make a repository if it is not there, and ask whether we may write to it.
+
+    Returns:
+        Its `repo_id`, which is another one if it was renamed; the commit at its `head`; whether it is `private`, and a
+        `model` or `checkpoints` are in it; and the text of the model's `recipe`, or None. Or failures as `attempt`'s.
+    """
     from huggingface_hub import HfApi
 
     def action() -> dict[str, Any]:
         api = HfApi()
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        api.auth_check(repo_id, write=True)
-        return {"url": f"{api.endpoint}/{repo_id}"}
+        name = _repository(api, repo_id, private=private)
+        api.auth_check(name, write=True)
+        info = api.model_info(name)
+        files = [file.rfilename for file in info.siblings or []]
+        recipe = None
+        if "recipe.yaml" in files:
+            with tempfile.TemporaryDirectory() as folder:
+                recipe = Path(api.hf_hub_download(name, "recipe.yaml", local_dir=folder)).read_text(errors="replace")
+        checkpoints = any(file.startswith("checkpoints/") for file in files)
+        model = "config.json" in files
+        about = {"repo_id": name, "head": info.sha, "private": info.private}
+        return {**about, "model": model, "recipe": recipe, "checkpoints": checkpoints}
 
     return explain_failures(repo_id, action)
 
@@ -351,29 +388,41 @@ def explain_failures(repo_id: str, action: Callable[[], dict[str, Any]]) -> dict
         return {"refused": _one_line(error)}
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
-        if status in _REFUSALS:
-            # Of 403 and 413 there are several, such as a storage that is full.
-            said = " ".join((error.server_message or "").split()) if status in (403, 413) else ""
-            return {"refused": _REFUSALS[status].format(repo=repo_id) + (f". The Hub says: {said}" if said else "")}
+        refusal = _refusal(repo_id, status)
+        if refusal is not None:
+            # Of all but these there are several, such as a storage that is full.
+            said = "" if status in (401, 404) else " ".join((error.server_message or "").split())
+            return {"refused": refusal + (f". The Hub says: {said}" if said else "")}
         seconds = error.response.headers.get("Retry-After", "") if error.response is not None else ""
         return {"failure": _one_line(error), "after": float(seconds) if seconds.isdigit() else None}
     except (HTTPError, ConnectionError, TimeoutError) as error:  # no answer at all, or one to what was sent by Xet
         answer = _XET_STATUS.search(str(error))
         if answer is None:
             return {"failure": f"the Hub cannot be reached ({_one_line(error)})"}
-        if int(answer[1]) in _REFUSALS:
-            return {"refused": _REFUSALS[int(answer[1])].format(repo=repo_id)}
-        return {"failure": _one_line(error)}
+        status = int(answer[1])
+        # By a 400 the storage, unlike the Hub, may refuse what was spoilt on the way.
+        is_final = status in _REFUSALS or _XET_TOKEN in str(error)
+        refusal = _refusal(repo_id, status) if is_final else None
+        return {"failure": _one_line(error)} if refusal is None else {"refused": refusal}
     except RuntimeError as error:  # the client's word for what goes wrong on the way to or from the storage
         status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
         if status == 413:
-            return {"refused": _REFUSALS[413].format(repo=repo_id)}
+            return {"refused": _refusal(repo_id, status)}
         # The addresses that it gives for large files are good for some time only: a new try has new ones.
         return {"failure": _one_line(error) + (f" The storage answered {status}" if status else "")}
-    except ValueError as error:  # what the client itself, or the Hub through it, finds wrong with a card
+    except json.JSONDecodeError as error:
+        return {"failure": f"the Hub's answer is not whole ({_one_line(error)})"}
+    except ValueError as error:  # what the client itself, or the Hub through it, finds wrong with what is sent
         if "metadata" in str(error).lower() or "yaml" in str(error).lower():
             return {"refused": f"the Hub refuses the model card: {_one_line(error)}"}
-        raise
+        return {"refused": f"the Hub's client refuses this: {_one_line(error)}"}
+
+
+def _refusal(repo_id: str, status: int | None) -> str | None:
+    """What the Hub means for good by an answer, in words; None if it may be another one later."""
+    if status is None or not 400 <= status < 500 or status in _NOT_NOW:
+        return None
+    return _REFUSALS.get(status, _OTHER_REFUSAL).format(repo=repo_id, status=status)
 
 
 def _one_line(error: Exception) -> str:
@@ -390,7 +439,7 @@ def _one_line(error: Exception) -> str:
 
 class Uploader:
     """
-    Sends a queue, the oldest item first, until it is empty and nobody will add to it.
+    Sends a queue, the oldest item first, until it is empty and nobody will add to it, or only holds what is refused.
 
     Args:
         folder: holds the queue.
@@ -445,8 +494,13 @@ class Uploader:
 
     def _send_all(self) -> int:
         failures = 0
+        refused: dict[Path, str] = {}  # which holds nothing up that goes elsewhere
         while True:
-            path = next_item(self.folder)
+            path = next_item(self.folder, but=refused)
+            refused = {kept: said for kept, said in refused.items() if kept.exists()}
+            if path is None and refused:
+                self._say(next(iter(refused.values())), refused=True)
+                return EXIT_REFUSED
             if path is None:
                 self._say()
                 if self._gone:
@@ -461,8 +515,8 @@ class Uploader:
                 self._record(path, item, result)
                 continue
             if "refused" in result:
-                self._say(result["refused"], refused=True)
-                return EXIT_REFUSED
+                refused[path] = result["refused"]
+                continue
             failures += 1
             delay = result.get("after") or min(LONGEST_DELAY, self.first_delay * 2 ** (failures - 1))
             self._say(f"{result['failure']}; tried {failures} times, again in {delay:.0f} s")

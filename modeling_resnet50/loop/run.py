@@ -182,7 +182,7 @@ def open_run(recipe: TrainingArguments) -> Iterator[Run]:
         for remark in [*([killed] if killed else []), *fitted, *remarks]:
             console.print(remark)
         publisher = Publisher(recipe, folder, accelerator.is_main_process, console.print)
-        publisher.check_access()
+        publisher.check_access(is_new=checkpoint is None)
         transformers.utils.logging.disable_progress_bar()
         if not console.console.is_terminal:
             datasets.disable_progress_bars()
