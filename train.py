@@ -18,7 +18,7 @@ if __name__ == "__main__":
     with user_errors_exit_cleanly():
         parse_recipe()  # mistakes are told at once: what follows takes seconds
 
-with importing():
+with importing(is_program=__name__ == "__main__"):
     from modeling_resnet50.data.pipeline import TrainingData, load_training_data
     from modeling_resnet50.evaluation.evaluate import evaluate_model
     from modeling_resnet50.loop.building import create_learner

@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
         # Only now what takes seconds.
         errors = import_module("resnet50_recipe.errors")
         with errors.errors_exit_cleanly(debug=getattr(options, "debug", False)):
-            with importing():
+            with importing(is_program=arguments is None):
                 reports = import_module("transformers.utils.logging")
                 reports.set_verbosity_error()  # what matters of them, the commands say themselves
                 reports.disable_progress_bar()

@@ -468,6 +468,9 @@ class Recipe(Settings):
                 raise UserError(f"{name} is about a teacher, and there is none: give --teacher, or leave it out")
 
     def _check_what_goes_together(self) -> None:
+        for argument, name in {"lr": "learning_rate", "weight_decay": "weight_decay", "momentum": "momentum"}.items():
+            if argument in (self.optim_args or {}):
+                raise UserError(f"optim_args: {argument} is the recipe's own field {name}: give it there")
         if self.bce_target_threshold is not None and self.loss != "bce":
             raise UserError(
                 "bce_target_threshold has no meaning for loss cross_entropy: leave it out, or give --loss bce"

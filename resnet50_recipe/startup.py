@@ -14,11 +14,15 @@ _SAID = "loading PyTorch and transformers …"
 
 
 @contextmanager
-def importing() -> Iterator[None]:
+def importing(is_program: bool = False) -> Iterator[None]:
     """
     Around imports that take seconds. A terminal that watches is told at once, in a line that goes again; of several
     processes, by the first. Garbage is not collected meanwhile: there is next to none, and the search takes a tenth of
-    the time; nor later, as what was imported stays.
+    the time.
+
+    Args:
+        is_program: this process does nothing else. What was imported is then not searched later either, as it stays;
+            what another's program made before, it may let go.
     """
     # torchao, which ExecuTorch brings along and transformers imports, is written for an older PyTorch, which says so.
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
@@ -28,13 +32,16 @@ def importing() -> Iterator[None]:
     shown = sys.stderr.isatty() and _is_first()
     if shown:
         print(_SAID, end="\r", file=sys.stderr, flush=True)
+    collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()  # the next collection would look through a million objects, and find them in use
-        atexit.register(gc.unfreeze)  # or Triton's binding reports all it is made of as leaked, in 30 lines
-        gc.enable()
+        if is_program:
+            gc.freeze()  # the next collection would look through a million objects, and find them in use
+            atexit.register(gc.unfreeze)  # or Triton's binding reports all it is made of as leaked, in 30 lines
+        if collects:
+            gc.enable()
         if shown:
             print(" " * len(_SAID), end="\r", file=sys.stderr, flush=True)
 

@@ -2,7 +2,9 @@
 
 import csv
 import json
+from base64 import b64decode
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,8 @@ from browser import open_browser, watched
 from PIL import Image
 from sklearn import metrics as sk
 
-from modeling_resnet50.evaluation.class_files import draw_confusion_matrix, write_class_files
+from modeling_resnet50.evaluation import report
+from modeling_resnet50.evaluation.class_files import draw_confusion_matrix, draw_curves, write_class_files
 from modeling_resnet50.evaluation.class_report import AVERAGES, CURVE_POINTS, class_report
 from modeling_resnet50.evaluation.evaluate import evaluate_model
 from modeling_resnet50.evaluation.metric_modules import compute_metric, load_metric
@@ -165,6 +168,20 @@ def test_files_hold_the_whole_matrix(tmp_path):
     assert columns == [row[0] for row in rows] == predictions.label_names
     for name in ("confusion_matrix.png", "curves.png"):
         assert Image.open(tmp_path / name).width > 900
+
+
+def test_letters_that_no_font_has_are_told_in_one_line(tmp_path, capsys, recwarn):
+    predictions = drawn(classes=2)
+    predictions.label_names[:] = ["\ue000\ue001", "\ue002"]  # private, so that no font anywhere has them
+    result = {**class_report(predictions), "coverage": coverage_table(predictions)}
+    write_class_files(tmp_path, predictions, result)
+    told = capsys.readouterr().err
+    assert told.startswith("note: curves.png, confusion_matrix.png: boxes stand for letters")
+    assert told.count("\n") == 1
+    with matplotlib.rc_context(report._STYLE):
+        address = report._as_svg(draw_curves(result["curves"], result["coverage"]))
+    assert "\ue000\ue001" in b64decode(address.partition(",")[2]).decode()  # for the browser's fonts
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 
 def test_a_class_has_whole_pixels_in_the_picture():

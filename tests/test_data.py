@@ -10,6 +10,8 @@ import shutil
 import threading
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image, Value
@@ -113,6 +115,22 @@ def test_parquet_files_with_any_column_names_and_unnamed_labels(tmp_path):
     assert (len(train), len(validation)) == (8, 4)
     single = load_evaluation_split(str(tmp_path / "test.parquet"), label_column="kind")
     assert len(single) == 4
+
+
+@pytest.mark.parametrize("kind", ["struct", "bytes", "large bytes"])
+def test_files_in_a_column_are_images_though_no_metadata_says_so(tmp_path, kind):
+    """As pandas writes them: `datasets` leaves its description of the columns in the file's metadata."""
+    contents = [encode(picture(20 + number)) for number in range(4)]
+    images = {
+        "struct": pa.array([{"bytes": content, "path": None} for content in contents]),
+        "bytes": pa.array(contents),
+        "large bytes": pa.array(contents, pa.large_binary()),
+    }[kind]
+    rows = pa.table({"name": list("abcd"), "photo": images, "label": ["ant", "bee"] * 2})
+    pq.write_table(rows, tmp_path / "train.parquet")
+    split = load_evaluation_split(str(tmp_path))
+    assert split.features["label"].names == ["ant", "bee"]
+    assert [PILImage.open(io.BytesIO(image["bytes"])).width for image in split["image"]] == [20, 21, 22, 23]
 
 
 def test_unlabelled_split_is_refused(tmp_path):

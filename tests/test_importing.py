@@ -388,6 +388,19 @@ def test_a_source_that_is_not_there_is_said_to_be_missing(source, message):
         import_model(source)
 
 
+def test_the_folder_of_a_run_is_no_model_and_names_those_in_it(tmp_path):
+    for name in ("best", "final"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "best" / "config.json").write_text("{}")
+    with pytest.raises(
+        UserError, match=f"without config.json; a run's models are {re.escape(str(tmp_path / 'best'))}$"
+    ):
+        import_model(str(tmp_path))
+    (tmp_path / "best" / "config.json").unlink()
+    with pytest.raises(UserError, match="; give the weights' file itself"):
+        import_model(str(tmp_path))
+
+
 def test_ids_on_the_hub_are_opened_by_the_library_they_were_written_with(tmp_path):
     config = ResNetConfig(depths=[1, 1], hidden_sizes=[16, 32], embedding_size=8, num_labels=6)
     references = {"ann/resnet": as_if_trained(ResNetForImageClassification(config))}

@@ -10,6 +10,7 @@ from shared import TINY
 from timm.data import Mixup
 from timm.data.distributed_sampler import RepeatAugSampler
 from timm.loss import BinaryCrossEntropy, SoftTargetCrossEntropy
+from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn import functional as F
@@ -360,6 +361,41 @@ def test_unknown_optimizer_and_arguments_are_named(tiny_config):
         create_optimizer(model, Recipe(optim="lambb"))
     with pytest.raises(UserError, match="optim_args"):
         create_optimizer(model, Recipe(optim="adamw", optim_args={"bettas": [0.9, 0.99]}))
+
+
+@pytest.mark.parametrize(
+    ("optim", "given", "said"),
+    [
+        ("lamb", {"opt": "adamw"}, "unexpected keyword argument 'opt'"),  # as timm's factory calls the optimizer
+        ("adamw", {"layer_decay": 0.5}, "unexpected keyword argument 'layer_decay'"),
+        ("momentum", {"eps": 1e-8}, "unexpected keyword argument 'eps'"),
+        ("sgd", {"fused": True, "foreach": True}, "`fused` and `foreach` cannot be `True` together"),
+        ("fusedadam", None, "CUDA required|apex to be installed"),
+        ("adahessian", None, "needs second derivatives"),
+    ],
+)
+def test_what_an_optimizer_does_not_take_is_no_other_one(optim, given, said, tiny_config):
+    model = ResNet50ForImageClassification(tiny_config)
+    with pytest.raises(UserError, match=f"optim {optim}.*({said})"):
+        create_optimizer(model, Recipe(optim=optim, optim_args=given))
+
+
+@pytest.mark.parametrize("optim", ["sgd", "lamb"])
+@pytest.mark.parametrize(
+    ("argument", "field"), [("lr", "learning_rate"), ("weight_decay", "weight_decay"), ("momentum", "momentum")]
+)
+def test_optim_args_repeat_no_field(optim, argument, field):
+    with pytest.raises(UserError, match=f"{argument} is the recipe's own field {field}"):
+        Recipe(optim=optim, optim_args={argument: 0.5})
+
+
+@pytest.mark.parametrize("optim", ["lamb", "lars", "adamw", "sgdp", "larc", "rmsproptf", "nadam", "lion", "nesterov"])
+def test_optimizers_are_set_as_timms_factory_sets_them(optim, tiny_config):
+    model = ResNet50ForImageClassification(tiny_config)
+    ours = create_optimizer(model, Recipe(optim=optim, learning_rate=0.2, momentum=0.8, weight_decay=0.3))
+    theirs = create_optimizer_v2(list(model.parameters()), optim, lr=0.2, momentum=0.8, weight_decay=0.3)
+    assert type(ours) is type(theirs)
+    assert ours.defaults == theirs.defaults
 
 
 def test_erasing_is_torchvisions():

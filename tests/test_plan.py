@@ -245,7 +245,9 @@ def test_the_command_shows_it_on_a_screen_and_in_a_picture(tmp_path, monkeypatch
         assert picture.format == "PNG"
         assert picture.size == (960, 840)
     main(["plan", recipe, "--images_per_second", "1000", "--picture", "here.png"])
-    assert re.search(r"time +[\d.]+ (hours|minutes) on 8 × given", capsys.readouterr().out)
+    output = capsys.readouterr().out
+    assert re.search(r"time +[\d.]+ (hours|minutes) on 8 × given", output)
+    assert output.endswith("\n\ncurves: here.png\n")
     assert Path("here.png").is_file()
 
 

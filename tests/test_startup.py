@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import weakref
 
 import pytest
 from shared import PROJECT, TINY, run_python, write_image
@@ -15,6 +16,7 @@ from shared import PROJECT, TINY, run_python, write_image
 from modeling_resnet50 import ResNet50Config, ResNet50ForImageClassification
 from modeling_resnet50.data.preprocessing import Preprocessing
 from modeling_resnet50.hub.model_folder import image_processor, save_model_and_processor
+from resnet50_cli import main
 from resnet50_recipe.startup import importing
 
 
@@ -138,12 +140,39 @@ def test_nothing_is_said_to_a_file_nor_by_further_processes(not_yet_imported, mo
 def test_what_was_imported_is_not_searched_for_garbage(not_yet_imported):
     before = gc.get_freeze_count()
     try:
-        with importing():
+        with importing(is_program=True):
             held = [[]]
         assert gc.get_freeze_count() > before
         assert not any(thing is held for thing in gc.get_objects())
     finally:
         gc.unfreeze()
+
+
+class Ring:
+    """Freed by the collector alone."""
+
+    def __init__(self):
+        self.itself = self
+
+
+def test_what_a_program_around_ours_made_before_is_still_freed(not_yet_imported, tmp_path):
+    made = Ring()
+    freed = weakref.ref(made)
+    with pytest.raises(SystemExit):
+        main(["predict", str(tmp_path), str(tmp_path)])
+    del made
+    gc.collect()
+    assert freed() is None
+
+
+def test_a_collector_that_was_off_stays_off(not_yet_imported):
+    gc.disable()
+    try:
+        with importing():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_imports_that_fail_leave_the_collector_at_work(not_yet_imported):

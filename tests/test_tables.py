@@ -177,6 +177,13 @@ def test_what_is_wrong_in_a_table_is_named_with_its_line(photos, lines, message)
     ("name", "content", "message"),
     [
         ("a.csv", b"1.jpg,ant\n2.jpg,bee\n", r"0 columns of files among 1.jpg, ant: .*The first line of a CSV names"),
+        ("a.csv", b"file,label,label\n1.jpg,ant,bee\n", r"a.csv: column 'label' is there 2 times: keep one"),
+        ("a.jsonl", b'{"file": "1.jpg", "label": "ant", "label": "bee"}', r"line 1: key 'label' is there 2 times"),
+        (
+            "a.csv",
+            b"file,ant,bee\n1.jpg,1,0\n2.jpg,0,1\n",
+            r"without a label, .* \(they are read from the column label",
+        ),
         ("a.csv", b"file,path,label\n1.jpg,1.jpg,ant\n", r"2 columns of files among file, path, label"),
         ("a.csv", b"file,class,label\n1.jpg,1,ant\n", r"2 columns of labels, class, label: choose by --label_column"),
         ("a.csv", "file,label\n1.jpg,ant\n2.jpg,käfer\n".encode("latin-1"), r"line 3: not UTF-8"),

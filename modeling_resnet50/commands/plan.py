@@ -92,7 +92,8 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         say(to_json({**numbers, "picture": picture and str(picture)}))
     else:
-        say(f"\ncurves: {picture}")
+        say()
+        say(f"curves: {picture}")
 
 
 def _data_size(recipe: Recipe, images: int | None, held_out: int | None, labels: int | None) -> DataSize:

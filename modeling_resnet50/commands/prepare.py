@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import datasets
+
 from resnet50_recipe.errors import UserError
 from resnet50_recipe.exit_codes import ExitCode
 from resnet50_recipe.run_options import REPO_ID
@@ -184,6 +186,8 @@ def _check(
     source: Path, checking: Checking, report: Path, steps: Steps, columns: Columns = USUAL_COLUMNS
 ) -> CheckResult:
     expected = EXPECTATIONS[checking.expect]
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
     with steps.bar("check", str(source), "images") as on_progress:
         result = check_folder(
             source,

@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
-from datasets import ClassLabel, Features, Image
+from datasets import ClassLabel, Features, Image, Value
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import HTTPError  # of the HTTP library that this version of the client uses
 
@@ -32,13 +33,15 @@ def cache_for(folder: Path) -> str:
 
 def column_names(features: Features, image_column: str | None, label_column: str | None) -> tuple[str, str]:
     """
-    The image column and the label column: the given ones, else the only ones there are.
+    The image column and the label column: the given ones, else the only ones there are. Where no column says that it
+    has images, as `datasets` writes it, one with the bytes of files does, as pandas writes it.
 
     Raises:
         UserError: no such column, or several.
     """
     if image_column is None:
         found = [name for name, feature in features.items() if isinstance(feature, Image)]
+        found = found or [name for name, feature in features.items() if _has_bytes(feature)]
         if len(found) != 1:
             raise UserError(
                 f"{len(found)} image columns among {', '.join(features)}: name one with --image_column_name"
@@ -56,6 +59,12 @@ def column_names(features: Features, image_column: str | None, label_column: str
         if column not in features:
             raise UserError(f"no column {column!r}; there are: {', '.join(features)}")
     return image_column, label_column
+
+
+def _has_bytes(feature: Any) -> bool:
+    if isinstance(feature, dict):  # a struct, as of an `Image` whose metadata is lost
+        return feature.keys() == {"bytes", "path"} and _has_bytes(feature["bytes"])
+    return isinstance(feature, Value) and feature.dtype in ("binary", "large_binary")
 
 
 @contextmanager

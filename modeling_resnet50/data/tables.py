@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,7 +138,7 @@ def read_tables(
         rows = [replace(row, label=None) if row.label == "-1" else row for row in rows]
     rows = _without_unlabelled_test(_as_split(rows, note), note)
     _refuse(rows, lambda row: row.path is None, "not there", "paths are taken from the table's folder")
-    _refuse(rows, lambda row: row.label is None, "without a label")
+    _refuse(rows, lambda row: row.label is None, "without a label", "they are read from the column label")
     rows = _each_once(rows, note)
     _refuse_several_labels(rows)
     classes = _classes(rows, note)
@@ -216,6 +216,7 @@ def _cells(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     last = 1
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
+        _refuse_repeated(f"{table}: column", reader.fieldnames or [])
         for cells in reader:
             if None in cells or None in cells.values():
                 raise UserError(f"{table}, line {reader.line_num}: not as many fields as the first line names")
@@ -225,9 +226,20 @@ def _cells(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UserError(f"{table}, line {last + 1}: {error}") from error
 
 
+def _refuse_repeated(what: str, names: Sequence[str]) -> None:
+    """Of two of the same name, one would be read."""
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise UserError(f"{what} {name!r} is there {times} times: keep one")
+
+
 def _json_object(table: Path, line: int, text: str) -> dict[str, Any]:
+    def with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _refuse_repeated(f"{table}, line {line}: key", [name for name, _ in pairs])
+        return dict(pairs)
+
     try:
-        row = json.loads(text)
+        row = json.loads(text, object_pairs_hook=with_each_key_once)
     except json.JSONDecodeError as error:
         raise UserError(f"{table}, line {line}: not JSON ({error.msg}); each line is an object of its own") from error
     if not isinstance(row, dict):

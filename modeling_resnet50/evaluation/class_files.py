@@ -1,8 +1,9 @@
 """Files of an evaluation for other programs, and pictures to put elsewhere: confusion matrix, curves."""
 
 import csv
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from resnet50_recipe.terminal import printable
 
+from ..data.notes import say_note
 from ..files import replaced_file
 from .class_report import CURVE_POINTS
 from .metrics.confusion_matrix.confusion_matrix import confusion_matrix
@@ -36,15 +38,32 @@ def write_class_files(folder: Path, predictions: Predictions, result: dict[str, 
         result: its entry of `models` in a results.json.
     """
     names = predictions.label_names
-    with replaced_file(folder / "curves.png") as path:
-        draw_curves(result["curves"], result["coverage"]).savefig(path, format="png")
-    if len(names) > _MOST_CLASSES:
-        return
-    matrix = confusion_matrix(predictions.labels, top_classes(predictions, 1)[:, 0], len(names))
-    with replaced_file(folder / "confusion_matrix.csv") as path:
-        write_confusion_matrix(path, matrix, names)
-    with replaced_file(folder / "confusion_matrix.png") as path:
-        draw_confusion_matrix(matrix, names).savefig(path, format="png")
+    drawn = {"curves.png": draw_curves(result["curves"], result["coverage"])}
+    if len(names) <= _MOST_CLASSES:
+        matrix = confusion_matrix(predictions.labels, top_classes(predictions, 1)[:, 0], len(names))
+        with replaced_file(folder / "confusion_matrix.csv") as path:
+            write_confusion_matrix(path, matrix, names)
+        drawn["confusion_matrix.png"] = draw_confusion_matrix(matrix, names)
+    boxes = []
+    for name, figure in drawn.items():
+        with replaced_file(folder / name) as path:
+            boxes += [name] * save_figure(figure, path, format="png")
+    if boxes:
+        say_note(f"{', '.join(boxes)}: boxes stand for letters of class names that no font has which matplotlib finds")
+
+
+def save_figure(figure: Figure, to: Path | BinaryIO, **settings: Any) -> bool:
+    """
+    `Figure.savefig`, without a warning for each letter.
+
+    Returns:
+        Whether there are letters that no font has, and boxes stand in their place.
+    """
+    with warnings.catch_warnings(record=True) as missing:
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", "Glyph .* missing from font")
+        figure.savefig(to, **settings)
+    return bool(missing)
 
 
 def write_confusion_matrix(path: Path, matrix: np.ndarray, label_names: list[str]) -> None:

@@ -19,7 +19,7 @@ from resnet50_recipe.errors import UserError
 from resnet50_recipe.words import says_something
 
 from ..web_page import data_address, thumbnail, write_page
-from .class_files import draw_curves
+from .class_files import draw_curves, save_figure
 from .class_report import SHOWN_AVERAGES
 from .grad_cam import overlay
 from .metrics.expected_calibration_error.expected_calibration_error import reliability_bins
@@ -39,6 +39,7 @@ _GREY = "#888"  # to be read on white and on black
 _STYLE: dict[Any, Any] = {
     **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"), _GREY),
     "svg.hashsalt": "the same figure, the same file",
+    "svg.fonttype": "none",  # the browser has fonts for more letters
 }
 
 _PERCENT, _NUMBER, _COUNT = "{:.2%}", "{:.4f}", "{:,}"
@@ -245,7 +246,7 @@ def _reliability(model: _Judged) -> str:
 
 def _as_svg(figure: Figure) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    save_figure(figure, buffer, format="svg", transparent=True, metadata={"Date": None})
     return data_address(buffer.getvalue(), "image/svg+xml")
 
 

@@ -269,7 +269,9 @@ def _find(source: str, weights: str | None) -> Source:
                 f"{source} is an adapter, no whole model: model.merge_and_unload().save_pretrained(FOLDER) makes one"
             )
         if not (path / "config.json").is_file():
-            raise UserError(f"{source} is a folder without config.json; give the weights' file itself")
+            models = [str(path / name) for name in ("best", "final") if (path / name / "config.json").is_file()]
+            instead = f"a run's models are {' and '.join(models)}" if models else "give the weights' file itself"
+            raise UserError(f"{source} is a folder without config.json; {instead}")
         config = _config(path)
         if config.get("model_type") == "resnet":
             return _from_transformers(source)

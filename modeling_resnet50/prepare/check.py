@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -290,6 +290,17 @@ def _odd_kind(data: bytes, name: str) -> str | None:
     return f"{Image.open(io.BytesIO(data)).format} named {suffix}" if suffix.lower() in (".jpg", ".jpeg") else None
 
 
+def _other_classes(first: SplitTable, other: SplitTable) -> Iterator[str]:
+    for has, lacks in ((first, other), (other, first)):
+        known = set(lacks.class_names)
+        missing = [name for name in has.class_names if name not in known]
+        if missing:
+            classes = counted(len(missing), "class", "classes")
+            yield f"{lacks.name}: lacks {classes} of {has.name}, first {missing[0]!r}"
+    if first.class_names != other.class_names and set(first.class_names) == set(other.class_names):
+        yield f"{first.name} and {other.name} list the same classes in a different order"
+
+
 def judge(tables: list[SplitTable], expected: Expected) -> tuple[list[str], list[str]]:
     """
     Returns:
@@ -303,8 +314,7 @@ def judge(tables: list[SplitTable], expected: Expected) -> tuple[list[str], list
             f"there is one class only, {tables[0].class_names[0]!r}: put the images of each class into a folder of "
             "its own"
         )
-    if len({tuple(table.class_names) for table in tables}) > 1:
-        problems.append("the splits do not have the same classes in the same order")
+    problems += [problem for table in tables[1:] for problem in _other_classes(tables[0], table)]
     notes = [note for table in tables for note in _split_notes(table)]
     odd = sum((table.odd for table in tables), Counter())
     for kind in sorted({*odd, *expected.odd}):

@@ -3,7 +3,6 @@
 import inspect
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,42 +17,45 @@ from .stages import learning_rate_scales
 
 def create_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """
-    Any optimizer that timm's factory makes, by its name there; `sgd` is PyTorch's, with or without Nesterov. On a GPU
-    it is fused where it can be, unless `optim_args` says otherwise: then fp16 waits for no look at the gradients.
+    Any optimizer that timm knows, by its name there; `sgd` is PyTorch's, with or without Nesterov. On a GPU it is
+    fused where it can be, unless `optim_args` says otherwise: then fp16 waits for no look at the gradients.
 
     Raises:
         UserError: no optimizer of that name, or arguments that it does not take.
     """
-    kind, create = _class_and_factory(recipe)
-    arguments = recipe.optim_args or {}
+    create, defaults = _class_and_defaults(recipe)
+    arguments = defaults | (recipe.optim_args or {})
     on_gpu = next(model.parameters()).device.type == "cuda"
-    can_be_fused = "fused" in inspect.signature(kind).parameters
+    can_be_fused = "fused" in inspect.signature(create).parameters
     if on_gpu and can_be_fused and not {"fused", "foreach", "dampening"} & arguments.keys():
-        arguments = {**arguments, "fused": True}
+        arguments["fused"] = True
+    groups = parameter_groups(model, recipe)
     try:
-        optimizer = create(
-            parameter_groups(model, recipe),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            **arguments,
-        )
-    except (TypeError, ValueError, AssertionError) as error:
+        optimizer = create(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, **arguments)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise UserError(f"optim {recipe.optim} with optim_args {recipe.optim_args}: {error}") from error
     if isinstance(optimizer, torch.optim.SGD):
         _begin_momentum(optimizer)
     return optimizer
 
 
-def _class_and_factory(recipe: Recipe) -> tuple[Callable[..., Any], Callable[..., torch.optim.Optimizer]]:
-    if recipe.optim == "sgd":
-        return torch.optim.SGD, partial(torch.optim.SGD, nesterov=recipe.nesterov)
-    from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers  # SGD does not wait for them
+def _class_and_defaults(recipe: Recipe) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
+    """Of timm's registry, not from its factory, which passes over `eps` and others where they have no meaning."""
+    if recipe.optim == "sgd":  # which does not wait for timm, where its name means Nesterov
+        return torch.optim.SGD, {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
+    from timm.optim import get_optimizer_class, get_optimizer_info, list_optimizers
 
     known = ["sgd", *map(str, list_optimizers())]
     if recipe.optim not in known:
         raise UserError(f"optim {recipe.optim}: no such optimizer{did_you_mean(recipe.optim, known)}")
-    return get_optimizer_class(recipe.optim, bind_defaults=False), partial(create_optimizer_v2, opt=recipe.optim)
+    try:
+        create = get_optimizer_class(recipe.optim, bind_defaults=False)
+    except (ImportError, AssertionError) as error:  # those of apex and bitsandbytes, without them or a GPU
+        raise UserError(f"optim {recipe.optim}: {error}") from error
+    info = get_optimizer_info(recipe.optim)
+    if info.second_order:
+        raise UserError(f"optim {recipe.optim} needs second derivatives, which nothing here takes: choose another one")
+    return create, ({"momentum": recipe.momentum} if info.has_momentum else {}) | (info.defaults or {})
 
 
 def _begin_momentum(optimizer: torch.optim.SGD) -> None:
