@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One would guess: Pillow resizes a grey picture of 16 bits alike, whether its TIFF is little-endian or big-endian, as Macs, scanners and ImageJ write it: its values are the same.
-# True:            the big-endian one (mode I;16B) is resized, rotated and made a thumbnail with the bytes of each pixel exchanged: a smooth ramp comes out as noise, levels up to nine tenths of the whole range away, without a word. nearest, crop, transpose and np.asarray are right: make it little-endian by Image.fromarray(np.asarray(image).astype("<u2")) first.
+# True:            the big-endian one (mode I;16B) is resized and made a thumbnail with the bytes of each pixel exchanged: a smooth ramp comes out as noise, levels up to nine tenths of the whole range away, without a word. nearest, crop, transpose and np.asarray are right: make it little-endian by Image.fromarray(np.asarray(image).astype("<u2")) first.
 # PYTHON=python3 takes the packages that are there, for a machine without a network.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -38,7 +38,6 @@ steps = {
     "bicubic": lambda image: image.resize((48, 32), Resampling.BICUBIC),
     "Lanczos": lambda image: image.resize((48, 32), Resampling.LANCZOS),
     "thumbnail": lambda image: thumbnail(image.copy()),
-    "rotate": lambda image: image.rotate(30, Resampling.BILINEAR),
 }
 print(f"Pillow {PIL.__version__}, a ramp of 0 to {ramp.max()}, from a TIFF as {little.mode} and as {big.mode}; levels of 65535 they are apart")
 apart = {}
