@@ -57,7 +57,7 @@ def changed(folder, tmp_path, changes):
             {"id2label": dict.fromkeys(range(100_000), "x")},
             r"len\(id2label\) is 100,000, and they have 16 rows at most",
         ),
-        ({"id2label": []}, "'list' object has no attribute"),
+        ({"id2label": []}, r"no model can be built of its config.json: id2label must be like .*got \[\]"),
         ({"num_labels": 3, "dtype": "float99"}, "no attribute 'float99'"),
         ({"depths": [-1, 1]}, "no model can be built of its config.json: .*needs at least one block"),
     ],
