@@ -605,7 +605,8 @@ def _adapted(p, g):
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_nine_steps_equal_a_plain_loop_with_the_sources_formulas(name, image_folder, tmp_path, train):
-    fields = {"overrides": {"drop_path_rate": 0.0}}
+    # A smooth activation: at a kink, the last bits of two ways to add up decide whether there is a gradient.
+    fields = {"overrides": {"drop_path_rate": 0.0, "hidden_act": "silu"}}
     if name == "distill_patient":  # Adam makes large steps of the last bits of small gradients, but for this
         fields["optim_args"] = '{"eps": 0.001}'
     arguments = small(name, image_folder, tmp_path / "run", tmp_path, **fields)

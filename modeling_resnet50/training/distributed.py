@@ -53,8 +53,7 @@ def create_accelerator(recipe: TrainingArguments) -> Accelerator:
     if wanted == "fp16" and on_cpu:
         raise UserError("mixed_precision fp16 needs a GPU: use --mixed_precision auto, which takes what is fast here")
     check_trackers(recipe.trackers)
-    if on_cpu:
-        # `accelerate launch` leaves each CPU process one thread (OMP_NUM_THREADS=1): give it its share of the cores.
+    if on_cpu and not _threads_are_given():
         torch.set_num_threads(_cores_per_process())
     choose_algorithms(recipe)
     _meet_again(on_cpu)
@@ -75,6 +74,13 @@ def create_accelerator(recipe: TrainingArguments) -> Accelerator:
     if remark is not None and accelerator.is_main_process:
         say(remark, file=sys.stderr)
     return accelerator
+
+
+def _threads_are_given() -> bool:
+    """Whether it is said how many threads compute. A single one is what launchers say for those who said nothing."""
+    said = os.environ.get("OMP_NUM_THREADS")
+    is_launched = "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+    return said is not None and not (said == "1" and is_launched)
 
 
 def _meet_again(on_cpu: bool) -> None:
