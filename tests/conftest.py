@@ -44,3 +44,6 @@ def pytest_collection_modifyitems(items) -> None:
 
 def pytest_unconfigure() -> None:
     fork_server.stop()
+    # After this pytest looks five times for what fails as it is freed: what the first look leaves is not.
+    gc.collect()
+    gc.freeze()

@@ -12,6 +12,7 @@ import atexit
 import ctypes
 import gc
 import importlib
+import inspect
 import json
 import logging
 import os
@@ -25,18 +26,20 @@ import subprocess
 import sys
 import tempfile
 import types
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 
 LIBRARIES = (
     "matplotlib.backends.backend_agg", "matplotlib.figure", "pandas", "pyarrow.parquet", "rich.console", "scipy.io",
-    "scipy.optimize", "scipy.stats", "sklearn.datasets", "torch", "torch._dynamo", "torch.distributed.tensor",
-    "torchvision",
+    "scipy.optimize", "scipy.stats", "sklearn.datasets", "tabulate", "torch", "torch._dynamo",
+    "torch.distributed.algorithms.ddp_comm_hooks.default_hooks", "torch.distributed.tensor", "torchvision",
 )  # fmt: skip
 ECOSYSTEM = (
     "accelerate", "datasets", "evaluate", "timm", "transformers", "transformers.models.auto.modeling_auto",
@@ -370,8 +373,12 @@ def _load(modules: tuple[str, ...]) -> None:
     gc.disable()  # what is imported stays: to look through it again and again takes a tenth of the time
     for name in modules:
         if find_spec(name.partition(".")[0]):  # some are of extras
-            import_module(name)
+            # gradio parses its own sources, if it finds them, for a second, to write stubs beside them.
+            with patch.object(inspect, "getfile", side_effect=OSError) if name == "gradio" else nullcontext():
+                import_module(name)
     logging.disable(logging.NOTSET)
+    for finalizer in weakref.finalize._registry:
+        finalizer.atexit = False  # torch would take its operators out one by one
     gc.freeze()  # the collector would write to, and so copy, what is shared
     gc.enable()
     assert len(os.listdir("/proc/self/task")) == 1, "a fork has none of the other threads, and their locks for ever"
