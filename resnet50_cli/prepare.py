@@ -1,9 +1,10 @@
 """The options of `resnet50 prepare`."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
+
+from resnet50_recipe.cores import available_cores
 
 from .parsing import add_column_options, add_json_option
 
@@ -148,5 +149,5 @@ def _add_check_options(command: argparse.ArgumentParser, expect: str = "auto") -
         help=f"{', '.join(EXPECTATIONS)} (default {expect})",
     )
     command.add_argument(
-        "--num_proc", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: the cores)"
+        "--num_proc", type=int, default=available_cores(), metavar="N", help="processes (default: the cores)"
     )

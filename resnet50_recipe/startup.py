@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .cores import share_threads
+
 
 _SAID = "loading PyTorch and transformers …"
 
@@ -29,6 +31,8 @@ def importing(is_program: bool = False) -> Iterator[None]:
     if "torch" in sys.modules:  # a program that has begun long ago, and calls one of ours
         yield
         return
+    if is_program:
+        share_threads()
     shown = sys.stderr.isatty() and _is_first()
     if shown:
         print(_SAID, end="\r", file=sys.stderr, flush=True)

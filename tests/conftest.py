@@ -13,6 +13,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process would compile
 import gc
 import sys
 
+import first_command
 import fork_server
 import pytest
 
@@ -27,6 +28,8 @@ def pytest_configure(config) -> None:
     if hasattr(config, "workerinput") or not hands_out:
         gc.set_threshold(20_000)  # there are many objects to look through, and memory for a few more
         config.pluginmanager.import_plugin("shared")
+    elif config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword:
+        first_command.begin()
 
 
 @pytest.hookimpl(optionalhook=True)

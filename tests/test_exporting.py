@@ -155,6 +155,20 @@ def test_folded_folder_opens_with_the_auto_class_and_a_pipeline(tmp_path):
     assert isinstance(AutoImageProcessor.from_pretrained(tmp_path / "folded"), BitImageProcessor)
 
 
+def test_what_is_folded_is_folded_again_as_it_is(tmp_path):
+    """So that a folded folder goes into every format: they fold what they get."""
+    save(tmp_path / "ours")
+    main(["export", str(tmp_path / "ours"), str(tmp_path / "folded"), "--fold_bn"])
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "folded")
+    again = fold_batch_norm(model)
+    assert again is not model
+    assert not again.training
+    assert model.state_dict().keys() == again.state_dict().keys()
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in model.state_dict().items())
+    again.fc.weight.data.zero_()
+    assert model.fc.weight.any()  # a copy
+
+
 def test_folded_model_cannot_be_had_in_formats_with_batch_norm(tmp_path, capsys):
     save(tmp_path / "ours")
     for arguments in (["--format", "transformers"], ["--format", "pth"]):

@@ -14,7 +14,6 @@ from resnet50_cli import main
 from resnet50_recipe.training_arguments import TrainingArguments
 
 
-PLAN = make_plan(TrainingArguments(total_train_batch_size=2048), KNOWN_DATA["ILSVRC/imagenet-1k"], 8)
 A100 = Cluster(2470.0)
 
 # Images per second of one GPU; Gbit/s of a node of 8; images a GPU; images per second of n GPUs over those of 8.
@@ -28,56 +27,61 @@ PUBLISHED = {
 }
 
 
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(TrainingArguments(total_train_batch_size=2048), KNOWN_DATA["ILSVRC/imagenet-1k"], 8)
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_speedups_over_one_node_are_the_published_ones_within_five_percent(name):
+def test_speedups_over_one_node_are_the_published_ones_within_five_percent(name, plan):
     rate, network, local, speedups = PUBLISHED[name]
     cluster = Cluster(rate, 8, network)
-    one_node = scaled(PLAN, cluster, 8, 8 * local).images_per_second
+    one_node = scaled(plan, cluster, 8, 8 * local).images_per_second
     for num_gpus, speedup in speedups.items():
-        ours = scaled(PLAN, cluster, num_gpus, num_gpus * local).images_per_second / one_node
+        ours = scaled(plan, cluster, num_gpus, num_gpus * local).images_per_second / one_node
         assert ours == pytest.approx(speedup, rel=0.05), num_gpus
 
 
-def test_eight_a100_do_what_nvidia_measured():
-    assert scaled(PLAN, A100, 8, 8 * 256).images_per_second == pytest.approx(16_621, rel=0.01)
+def test_eight_a100_do_what_nvidia_measured(plan):
+    assert scaled(plan, A100, 8, 8 * 256).images_per_second == pytest.approx(16_621, rel=0.01)
 
 
-def test_gradients_travel_as_long_as_a_hand_calculation_says():
-    assert gradient_bytes(PLAN) == 4 * 25_557_032
+def test_gradients_travel_as_long_as_a_hand_calculation_says(plan):
+    assert gradient_bytes(plan) == 4 * 25_557_032
     slow = Cluster(2470.0, 1, 10.0)  # no NVLink in it
     # Each of 4 nodes sends and receives 2 × 3/4 of the gradients at 80 % of 10 Gbit/s, in 5 buckets of 2 × 2 messages.
     expected = 1.5 * 102_228_128 / 1e9 + 5 * 4 * 20e-6
-    point = scaled(PLAN, slow, 4, 4 * 256)
+    point = scaled(plan, slow, 4, 4 * 256)
     assert point.traffic == pytest.approx(expected, rel=1e-6)
     computing = 256 / 2470 / 0.84
     assert point.losses["network"] == pytest.approx(expected - computing * 2 / 3, rel=1e-6)
-    assert scaled(PLAN, slow, 1, 256).traffic == 0
+    assert scaled(plan, slow, 1, 256).traffic == 0
 
 
-def test_a_fast_network_leaves_only_the_last_bucket_to_wait_for():
-    point = scaled(PLAN, A100, 64, 64 * 256)
-    assert point.losses["network"] == pytest.approx(point.traffic * 25e6 / gradient_bytes(PLAN))
+def test_a_fast_network_leaves_only_the_last_bucket_to_wait_for(plan):
+    point = scaled(plan, A100, 64, 64 * 256)
+    assert point.losses["network"] == pytest.approx(point.traffic * 25e6 / gradient_bytes(plan))
 
 
-def test_the_parts_of_a_step_add_up_and_one_gpu_loses_nothing():
-    for point in strong_scaling(PLAN, A100) + weak_scaling(PLAN, A100):
+def test_the_parts_of_a_step_add_up_and_one_gpu_loses_nothing(plan):
+    for point in strong_scaling(plan, A100) + weak_scaling(plan, A100):
         assert min(point.losses.values()) >= 0
         assert point.seconds == pytest.approx(point.ideal + sum(point.losses.values()))
         assert point.images_per_second == pytest.approx(point.efficiency * point.num_gpus * 2470)
-    assert strong_scaling(PLAN, A100)[0].efficiency == 1
+    assert strong_scaling(plan, A100)[0].efficiency == 1
 
 
-def test_strong_scaling_keeps_the_recipes_batch_and_ends_at_one_image_a_gpu():
-    points = strong_scaling(make_plan(TrainingArguments(gradient_accumulation_steps=2), PLAN.data), A100)
+def test_strong_scaling_keeps_the_recipes_batch_and_ends_at_one_image_a_gpu(plan):
+    points = strong_scaling(make_plan(TrainingArguments(gradient_accumulation_steps=2), plan.data), A100)
     assert {point.total_batch_size for point in points} == {256}
     assert [point.num_gpus for point in points] == [1, 2, 4, 8, 16, 32, 64, 128]
     assert points[-1].limit == "launching"
     assert points[-1].seconds > 2 * 26e-3  # each pass has kernels to launch
 
 
-def test_larger_images_take_as_much_longer():
-    double = make_plan(TrainingArguments(image_size=448, total_train_batch_size=2048), PLAN.data)
-    assert PLAN.image_cost == 1
+def test_larger_images_take_as_much_longer(plan):
+    double = make_plan(TrainingArguments(image_size=448, total_train_batch_size=2048), plan.data)
+    assert plan.image_cost == 1
     assert double.image_cost == pytest.approx(4, rel=0.01)
     assert scaled(double, A100, 1, 2048).seconds == pytest.approx(2048 * double.image_cost / 2470)
 
@@ -100,17 +104,17 @@ def test_larger_images_take_as_much_longer():
         (A100, r"205 MB every 10 epochs in the background, .+ from 128 GPUs on, an epoch takes 5\.2 s"),
     ],
 )
-def test_where_limits_bite_is_said_with_what_to_do(cluster, sentence):
-    found = limits(PLAN, cluster)
+def test_where_limits_bite_is_said_with_what_to_do(cluster, sentence, plan):
+    found = limits(plan, cluster)
     assert any(re.search(sentence, text) for text in found), found
 
 
-def test_the_limits_are_where_the_model_has_them():
+def test_the_limits_are_where_the_model_has_them(plan):
     """Decoding and reading by hand: 2,470 images/s are 3.93 times 629; 64 GPUs read 110 kB each."""
-    point = scaled(PLAN, A100, 64, 64 * 256)
-    assert point.images_per_second * 110e3 > 10e9 > scaled(PLAN, A100, 32, 32 * 256).images_per_second * 110e3
-    assert "Decoding takes up to 3.9 cores a GPU, 1.8 if the data are packed" in limits(PLAN, A100)
-    synchronised = make_plan(TrainingArguments(total_train_batch_size=2048, sync_batch_norm=True), PLAN.data, 8)
+    point = scaled(plan, A100, 64, 64 * 256)
+    assert point.images_per_second * 110e3 > 10e9 > scaled(plan, A100, 32, 32 * 256).images_per_second * 110e3
+    assert "Decoding takes up to 3.9 cores a GPU, 1.8 if the data are packed" in limits(plan, A100)
+    synchronised = make_plan(TrainingArguments(total_train_batch_size=2048, sync_batch_norm=True), plan.data, 8)
     assert not any("BatchNorm" in text for text in limits(synchronised, A100))
 
 
@@ -164,19 +168,19 @@ def test_bad_input_is_one_line_and_leaves_no_file(arguments, message, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_stragglers_are_what_the_slowest_of_normal_times_is():
+def test_stragglers_are_what_the_slowest_of_normal_times_is(plan):
     """The largest of n standard normal numbers is below sqrt(2 ln n) on average, and near it."""
-    point = scaled(PLAN, A100, 256, 256 * 256)
+    point = scaled(plan, A100, 256, 256 * 256)
     computing = 256 / 2470 / 0.84
     deviations = math.sqrt(2 * math.log(256)) - math.sqrt(2 * math.log(8))
     assert point.losses["stragglers"] == pytest.approx(0.06 * computing * deviations)
 
 
-def test_the_documentation_shows_these_figures():
+def test_the_documentation_shows_these_figures(plan):
     page = (PROJECT / "docs" / "multi-node.md").read_text()
     for rate, network, local, speedups in PUBLISHED.values():
         cluster = Cluster(rate, 8, network)
-        one_node = scaled(PLAN, cluster, 8, 8 * local).images_per_second
+        one_node = scaled(plan, cluster, 8, 8 * local).images_per_second
         for num_gpus, speedup in speedups.items():
-            ours = scaled(PLAN, cluster, num_gpus, num_gpus * local).images_per_second / one_node
+            ours = scaled(plan, cluster, num_gpus, num_gpus * local).images_per_second / one_node
             assert f"| {num_gpus} | {speedup:.2f} | {ours:.2f} |" in page

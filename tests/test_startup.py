@@ -5,11 +5,11 @@ import io
 import json
 import os
 import re
-import shlex
-import subprocess
 import sys
 import weakref
+from pathlib import Path
 
+import first_command
 import pytest
 from shared import PROJECT, TINY, run_python, write_image
 
@@ -189,26 +189,12 @@ def test_a_program_that_has_imported_all_is_left_alone(monkeypatch):
 
 
 def test_the_first_command_of_the_readme_prints_our_words_alone(tmp_path):
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^(?:.* )?accelerate launch (.*recipes/digits\.yaml)$", readme, re.MULTILINE)
-    assert len(set(commands)) == 1
-    tiny = {
-        "config_overrides": json.dumps(TINY), "image_size": 16, "num_train_epochs": 1, "warmup_epochs": 0,
-        "total_train_batch_size": 512, "output_dir": tmp_path / "run",
-    }  # fmt: skip
-    fields = [text for name, value in tiny.items() for text in (f"--{name}", str(value))]
-    result = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", *shlex.split(commands[0]), *fields],
-        cwd=PROJECT,
-        env=os.environ | {"HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(PROJECT)},  # nobody's own configuration
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
-    assert result.stdout.splitlines()[0].startswith("recipe ")
-    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    folder = Path(os.environ.get(first_command.BEGUN, tmp_path))
+    result = first_command.ended(folder)
+    assert result["returncode"] == 0, result["stderr"]
+    assert result["stderr"] == ""
+    assert result["stdout"].splitlines()[0].startswith("recipe ")
+    environment = json.loads((folder / "run" / "environment.json").read_text())
     assert environment[0]["num_processes"] == 1
 
 

@@ -23,6 +23,8 @@ def fold_batch_norm(model: ResNet50ForImageClassification) -> ResNet50ForImageCl
     Returns:
         A model in evaluation mode with `config.batch_norm_folded`, on the same device and of the same dtype.
     """
+    if model.config.batch_norm_folded:
+        return copy.deepcopy(model).eval()
     config = copy.deepcopy(model.config)
     config.zero_init_residual = False
     config.batch_norm_folded = True

@@ -4,6 +4,8 @@ Models in the formats of other runtimes. Each folder also has config.json and pr
     openvino     openvino_model.xml, .bin     OpenVINO: processors of Intel, and others
     executorch   model.pte                    ExecuTorch with XNNPACK: phones, small boards
     coreml       model.mlpackage              Core ML: Apple's devices; written anywhere, run there
+
+BatchNorm is folded first: each would fold it itself, after up to half of the time has gone into it.
 """
 
 import json
@@ -25,6 +27,7 @@ from ..data.class_names import names_of
 from ..modeling_resnet50 import ResNet50ForImageClassification
 from .exported_program import trace
 from .exporting import save_descriptions
+from .fold import fold_batch_norm
 from .weights import LogitsOnly
 
 
@@ -46,7 +49,7 @@ def export_openvino(
         UserError: OpenVINO is not installed.
     """
     openvino = import_openvino()
-    converted = openvino.convert_model(trace(model, processor.crop_size["height"]))
+    converted = openvino.convert_model(trace(fold_batch_norm(model), processor.crop_size["height"]))
     converted.outputs[0].get_tensor().set_names({"logits"})
     # Where its own model API looks for them.
     labels = " ".join(name.replace(" ", "_") for name in names_of(model))
@@ -74,7 +77,7 @@ def export_executorch(model: ResNet50ForImageClassification, processor: BitImage
         from executorch.exir import to_edge_transform_and_lower
     size = processor.crop_size["height"]
     example = torch.zeros(model.config.num_channels, size, size)
-    program = torch.export.export(_OneImage(model).eval(), (example,))
+    program = torch.export.export(_OneImage(fold_batch_norm(model)).eval(), (example,))
     with _quiet():
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
     (folder / "model.pte").write_bytes(lowered.buffer)
@@ -101,7 +104,7 @@ def export_coreml(
         import coremltools
     size = processor.crop_size["height"]
     example = torch.zeros(1, model.config.num_channels, size, size)
-    program = torch.export.export(LogitsOnly(model).eval(), (example,)).run_decompositions({})
+    program = torch.export.export(LogitsOnly(fold_batch_norm(model)).eval(), (example,)).run_decompositions({})
     with _quiet():
         converted = coremltools.convert(
             program,

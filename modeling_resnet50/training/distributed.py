@@ -16,6 +16,7 @@ from accelerate.utils import (
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from resnet50_recipe.cores import available_cores
 from resnet50_recipe.errors import UserError, in_one_line
 from resnet50_recipe.recipe import Recipe
 from resnet50_recipe.run_options import RunOptions
@@ -53,8 +54,8 @@ def create_accelerator(recipe: TrainingArguments) -> Accelerator:
     if wanted == "fp16" and on_cpu:
         raise UserError("mixed_precision fp16 needs a GPU: use --mixed_precision auto, which takes what is fast here")
     check_trackers(recipe.trackers)
-    if on_cpu and not _threads_are_given():
-        torch.set_num_threads(_cores_per_process())
+    if on_cpu:
+        torch.set_num_threads(num_threads())
     choose_algorithms(recipe)
     _meet_again(on_cpu)
     accelerator = Accelerator(
@@ -76,11 +77,15 @@ def create_accelerator(recipe: TrainingArguments) -> Accelerator:
     return accelerator
 
 
-def _threads_are_given() -> bool:
-    """Whether it is said how many threads compute. A single one is what launchers say for those who said nothing."""
-    said = os.environ.get("OMP_NUM_THREADS")
+def num_threads() -> int:
+    """
+    In which this process computes on a CPU: its share of the cores, or as many as OMP_NUM_THREADS says, unless it is
+    the single one that launchers leave to those who said nothing.
+    """
+    said = os.environ.get("OMP_NUM_THREADS", "")
     is_launched = "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
-    return said is not None and not (said == "1" and is_launched)
+    is_told = said.isdecimal() and int(said) > int(is_launched)
+    return int(said) if is_told else _cores_per_process()
 
 
 def _meet_again(on_cpu: bool) -> None:
@@ -125,11 +130,6 @@ def _processes_here() -> int:
 
 def _cores_per_process() -> int:
     return max(1, available_cores() // _processes_here())
-
-
-def available_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def broadcast_buffers(model: nn.Module) -> None:

@@ -17,8 +17,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from resnet50_recipe.cores import available_cores
+
 from .. import __version__
-from .distributed import available_cores
 
 
 version = cache(metadata.version)  # which reads all that a library says of itself
