@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 
 
+_VERSION_1, _VERSION_2 = ("cpu.cfs_quota_us", "cpu.cfs_period_us"), ("cpu.max",)
+
+
 def available_cores() -> int:
     """
     Those that this process may run on; in a container with less time than theirs, as many as it is worth, rounded.
@@ -16,24 +19,38 @@ def available_cores() -> int:
     return here if quota is None else max(1, min(here, round(quota)))
 
 
-def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+def cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
     """
-    The cores' worth of time that the control group of this container allows: Docker's `--cpus`, Kubernetes' limit.
+    The cores' worth of time that control groups allow: Docker's `--cpus`, Kubernetes' limit, systemd's `CPUQuota`.
 
     Args:
-        root: where control groups are mounted, version 2 or 1.
+        root: where control groups are mounted, version 2 or 1. In a container, its own may be the root.
+        own: names those of this process.
 
     Returns:
         None: all there is, or this is no Linux.
     """
-    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
-        try:
-            words = [word for name in names for word in (root / name).read_text().split()]
-        except OSError:
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return None
+    quotas = []
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controllers and "cpu" not in controllers.split(","):
             continue
-        quota, period = words
-        return None if quota in ("max", "-1") else int(quota) / int(period)
-    return None
+        mounted, names = (root / "cpu", _VERSION_1) if controllers else (root, _VERSION_2)
+        group = mounted / path.strip("/")
+        inward = [folder for folder in (group, *group.parents) if folder.is_relative_to(mounted)]
+        quotas += [quota for folder in inward if (quota := _quota_of(folder, names)) is not None]
+    return min(quotas, default=None)
+
+
+def _quota_of(group: Path, names: tuple[str, ...]) -> float | None:
+    try:
+        quota, period = [word for name in names for word in (group / name).read_text().split()]
+    except OSError:  # the root has none, and a container does not see those around it
+        return None
+    return None if quota in ("max", "-1") else int(quota) / int(period)
 
 
 def share_threads() -> None:

@@ -10,21 +10,34 @@ from resnet50_recipe import cores
 from resnet50_recipe.startup import importing
 
 
+# What /proc/self/cgroup of a container may say: its own groups are the root, or lie at a path of the host's.
+SECOND, FIRST = "0::/\n", "3:cpuset:/\n2:cpu,cpuacct:/docker/4f\n0::/\n"
+
+
 @pytest.mark.parametrize(
-    ("files", "quota"),
+    ("own", "files", "quota"),
     [
-        ({}, None),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "25000\n", "cpu/cpu.cfs_period_us": "50000\n"}, 0.5),
+        (SECOND, {}, None),
+        (SECOND, {"cpu.max": "max 100000\n"}, None),
+        (SECOND, {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "400000 100000\n"}, 4.0),
+        ("0::/a/b\n", {"a/b/cpu.max": "200000 100000\n", "a/cpu.max": "400000 100000\n"}, 2.0),
+        (FIRST, {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        (FIRST, {"cpu/cpu.cfs_quota_us": "25000\n", "cpu/cpu.cfs_period_us": "50000\n"}, 0.5),
+        (
+            FIRST,
+            {"cpu/docker/4f/cpu.cfs_quota_us": "300000\n", "cpu/docker/4f/cpu.cfs_period_us": "100000\n"},
+            3.0,
+        ),
     ],
 )
-def test_the_quota_is_what_the_control_group_says(files, quota, tmp_path):
-    (tmp_path / "cpu").mkdir()
+def test_the_quota_is_the_smallest_of_the_control_groups(own, files, quota, tmp_path):
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    assert cores.cpu_quota(tmp_path) == quota
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(text)
+    (tmp_path / "own").write_text(own)
+    assert cores.cpu_quota(tmp_path / "groups", tmp_path / "own") == quota
+    assert cores.cpu_quota(tmp_path / "groups", tmp_path / "no Linux") is None
 
 
 @pytest.mark.parametrize(("quota", "ours"), [(None, 8), (100.0, 8), (3.9, 4), (2.0, 2), (0.2, 1)])
