@@ -28,6 +28,8 @@ from typing import Any
 import numpy as np
 import psutil
 
+from resnet50_recipe.cores import available_cores
+
 
 PROJECT = Path(__file__).parents[1]
 LOADERS = {"ours": "ours", "example": "HF example"}
@@ -286,7 +288,7 @@ def machine() -> dict[str, Any]:
         "date": date.today().isoformat(),
         "commit": commit.stdout.strip() or "no commit",
         "cpu": names[0] if names else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "versions": {name: version(name) for name in ("torch", "datasets", "pyarrow", "torchvision")},
     }
 

@@ -55,8 +55,9 @@ def _quota_of(group: Path, names: tuple[str, ...]) -> float | None:
 
 def share_threads() -> None:
     """By a program, before it imports PyTorch, which counts the cores without the container's limit."""
-    if available_cores() < _cores_to_run_on():
-        os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
+    cores = available_cores()
+    if cores < _cores_to_run_on():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def _cores_to_run_on() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from filelock import FileLock
+from once import made_once
 
 
 BEGUN = "PYTEST_FIRST_COMMAND"  # in the environment: the folder in which it was begun
@@ -37,8 +37,8 @@ def begin() -> None:
 def ended(folder: Path) -> dict[str, Any]:
     """Its `returncode`, `stdout` and `stderr`, and in `folder / "run"` what it wrote. The first who asks runs it."""
     outcome = folder / "outcome.json"
-    with FileLock(folder / "lock"):
-        if not outcome.exists():
+    with made_once(outcome) as is_mine:
+        if is_mine:
             done = _run(folder)
             outcome.write_text(json.dumps({name: getattr(done, name) for name in ("returncode", "stdout", "stderr")}))
     return json.loads(outcome.read_text())

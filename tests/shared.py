@@ -9,8 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -22,7 +20,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from datasets.fingerprint import generate_random_fingerprint
 from datasets.table import embed_table_storage
-from filelock import FileLock
+from once import made_once
 from PIL import Image
 from transformers import dynamic_module_utils
 from undrawn import as_text
@@ -215,19 +213,6 @@ def of_all_workers(tmp_path_factory) -> Path:
     """A folder that the workers of pytest share."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-
-@contextmanager
-def made_once(path: Path) -> Iterator[bool]:
-    """
-    Whether this is who makes it. Others who ask for the same, in other processes, wait until it is there.
-
-    What was begun and failed is made anew.
-    """
-    finished = path.with_name(f"{path.name}.finished")
-    with FileLock(f"{path}.lock"):
-        yield not finished.exists()
-        finished.touch()
 
 
 @pytest.fixture

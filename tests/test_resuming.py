@@ -1,7 +1,6 @@
 """A run that was stopped anywhere and resumed is the run that was never stopped, bit for bit."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from safetensors.torch import load_file
 from shared import TINY, tiny_arguments, write_shards
 from test_training import CLOCKED, run_two_ranks
 
+from resnet50_recipe.cores import available_cores
 from resnet50_recipe.errors import UserError
 
 
@@ -111,7 +111,7 @@ def test_two_ranks_stopped_within_an_epoch(image_folder, tmp_path):
     assert len(json.loads((checkpoint / "state.json").read_text())["metrics"]) == 2
     (session,) = json.loads((tmp_path / "whole" / "environment.json").read_text())
     assert (session["num_processes"], list(session["devices"].values()), session["num_machines"]) == (2, [2], 1)
-    assert session["cpu_cores"] == len(os.sched_getaffinity(0))  # of the machine, not of each process
+    assert session["cpu_cores"] == available_cores()  # of the machine, not of each process
     resumed = stopped_at(checkpoint, tmp_path / "resumed")
     result = run_two_ranks(tiny_arguments(image_folder, resumed, **settings, resume_from_checkpoint="latest"))
     assert "1 epochs, 16 images of the next, 5 steps done" in result.stdout

@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from modeling_resnet50.data.pipeline import load_training_data
+from resnet50_recipe.cores import available_cores
 
 from ..train_script import run_train_script
 from .record import Record
@@ -163,7 +164,7 @@ def main() -> None:
     if options.dry_run:
         photos = photos[:4]
         common |= {**small, "dataloader_num_workers": 1}
-    record.put("cores", len(os.sched_getaffinity(0)))
+    record.put("cores", available_cores())
     record.put("photographs", {"count": len(photos), "bytes": sum(map(len, photos)) // len(photos)})
     with tempfile.TemporaryDirectory() as folder:
         folders = {
